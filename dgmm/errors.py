@@ -1,0 +1,47 @@
+"""The errors that dgmm raises on purpose.
+
+Each says what was expected, what was found, where, and what to do; each is also the builtin that a
+caller who knows nothing of dgmm would catch.
+"""
+
+
+class DgmmError(Exception):
+    """Base of every error that dgmm raises on purpose."""
+
+
+class ParameterError(DgmmError, ValueError, TypeError):
+    """A parameter of an estimator or a function is impossible."""
+
+
+class DataError(DgmmError, ValueError):
+    """The data cannot be used as they are."""
+
+
+class DataTypeError(DataError, TypeError):
+    """The data have a type that holds no real numbers."""
+
+
+class IllDefinedCovarianceError(DataError):
+    """A covariance is not positive definite, so its density does not exist."""
+
+
+class FormatError(DgmmError, ValueError):
+    """A stored model or array is not in a format that this version reads."""
+
+
+class JobError(DgmmError, ValueError):
+    """A job file or a cluster file is wrong; nothing has been started."""
+
+
+class ClusterError(DgmmError, RuntimeError):
+    """The cluster could not be reached, or was lost."""
+
+
+class MissingExtraError(DgmmError, ImportError):
+    """An optional package is needed and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed; "
+            f"install it with: python -m pip install 'dgmm[{extra}]'"
+        )

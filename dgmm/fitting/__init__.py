@@ -1,0 +1,1 @@
+"""The control flow of a fit, as values; knows neither Dask nor files."""

@@ -1,0 +1,106 @@
+"""What a fit tells its callbacks, as typed values.
+
+A callback is a function of one event. It may return ``True`` to stop the fit after the current
+iteration (the stop reason is then :attr:`StopReason.CALLBACK`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dgmm.fitting.stopping import StopReason
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class PassStarted(Event):
+    """A read of all the rows begins."""
+
+    name: str
+    """``moments``, ``distances``, ``hard statistics`` or ``statistics``."""
+    index: int
+    """Number of this pass in the fit, from 1."""
+    n_chunks: int
+    n_rows: int | None
+    """Rows that will be read; None while chunk lengths are unknown."""
+
+
+@dataclass(frozen=True)
+class PassAdvanced(Event):
+    """Chunks were finished within a pass (not every scheduler can tell)."""
+
+    name: str
+    index: int
+    chunks_done: int
+    n_chunks: int
+
+
+@dataclass(frozen=True)
+class PassFinished(Event):
+    """A read of all the rows has ended."""
+
+    name: str
+    index: int
+    n_rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StartChosen(Event):
+    """The first parameters stand."""
+
+    init_params: str
+    sample_rows: int
+    """Rows of the sample that the start was made from; 0 when the user gave the start."""
+    n_starts: int
+    """Starts that were compared."""
+    sample_iterations: int
+    """EM iterations that were made on the sample."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class IterationFinished(Event):
+    """One EM iteration has ended."""
+
+    iteration: int
+    """From 1."""
+    max_iter: int
+    lower_bound: float
+    """Mean log-likelihood, in nats per row, of the parameters that entered the iteration."""
+    change: float
+    """Rise of ``lower_bound`` since the iteration before; infinite in the first."""
+    remaining_gap: float | None
+    """Estimated rise that is still to come, in nats per row; None while it cannot be told."""
+    n_rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ComponentStarved(Event):
+    """A component had fewer effective rows than its covariance needs."""
+
+    component: int
+    iteration: int
+    effective_rows: float
+    reseeded: bool
+    """True if it was moved to the sample row of lowest density, False if it now has weight 0."""
+
+
+@dataclass(frozen=True)
+class FitFinished(Event):
+    """The fit has ended."""
+
+    reason: StopReason
+    n_iter: int
+    lower_bound: float
+
+
+Callback: TypeAlias = Callable[[Event], object]
+"""A function of one event; returning ``True`` stops the fit."""

@@ -1,0 +1,1 @@
+"""Job files: their specification, how they run, what they report."""

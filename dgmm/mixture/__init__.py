@@ -1,0 +1,1 @@
+"""The maths of Gaussian mixtures, on numpy and scipy alone."""

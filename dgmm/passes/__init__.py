@@ -1,0 +1,1 @@
+"""Passes over chunked rows on Dask: one map, one fixed tree of merges."""

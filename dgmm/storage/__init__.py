@@ -1,0 +1,1 @@
+"""Models and arrays in zarr v3, through xarray."""

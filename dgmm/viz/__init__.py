@@ -1,0 +1,1 @@
+"""Pictures of fits, with matplotlib (the extra ``viz``)."""
