@@ -45,3 +45,11 @@ class MissingExtraError(DgmmError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: python -m pip install 'dgmm[{extra}]'"
         )
+
+
+class StarvedComponentWarning(UserWarning):
+    """A component had too few rows; it was moved, or has weight 0 now."""
+
+
+class RegularizationWarning(UserWarning):
+    """``reg_covar`` is not small against the variance of a feature."""

@@ -1,1 +1,5 @@
 """The scikit-learn-shaped estimators."""
+
+from dgmm.estimators.gaussian_mixture import GaussianMixture
+
+__all__ = ["GaussianMixture"]

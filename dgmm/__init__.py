@@ -1,0 +1,7 @@
+"""Gaussian mixture models for data larger than memory, on Dask."""
+
+from dgmm._version import __version__
+from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.fitting.stopping import StopReason
+
+__all__ = ["GaussianMixture", "StopReason", "__version__"]

@@ -1,0 +1,224 @@
+"""What every mixture estimator answers once it has parameters: densities, labels, criteria."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.validation import check_is_fitted
+
+from dgmm.errors import ParameterError
+from dgmm.estimators._inputs import check_features, to_array, to_rows
+from dgmm.estimators._parameters import to_random_state
+from dgmm.mixture import criteria
+from dgmm.mixture.compiled import CompiledMixture, compile_mixture
+from dgmm.mixture.families import CovarianceFamily, get_family
+from dgmm.mixture.parameters import MixtureParameters
+from dgmm.mixture.sampling import draw
+from dgmm.mixture.scores import Score, ScoreMap
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.predict import LABELS, RESPONSIBILITIES, SCORES, Quantity, predict_array, predict_lazily
+from dgmm.passes.tree import PassRunner
+
+if TYPE_CHECKING:
+    from dgmm.typing import Array, FloatArray, IntArray
+
+
+class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators: everything but ``fit``."""
+
+    covariance_type: str
+    random_state: Any
+    weights_: Array
+    means_: Array
+    covariances_: Array
+    precisions_: Array
+    precisions_cholesky_: Array
+    n_features_in_: int
+
+    # -- parameters -----------------------------------------------------------------------------
+
+    @property
+    def _family(self) -> CovarianceFamily:
+        return get_family(self.covariance_type)
+
+    def _set_parameters(self, parameters: MixtureParameters, dtype: np.dtype[Any]) -> None:
+        """Publish parameters in the user's units, with the dtype of the data."""
+        family, d = self._family, parameters.n_features
+        self._exact = parameters
+        self.weights_ = parameters.weights.astype(dtype)
+        self.means_ = parameters.means.astype(dtype)
+        self.covariances_ = family.public(parameters.covariances, d).astype(dtype)
+        self.precisions_cholesky_ = family.public(parameters.precisions_cholesky, d).astype(dtype)
+        self.precisions_ = family.public(family.form.precision(parameters.precisions_cholesky), d).astype(dtype)
+
+    def _parameters(self) -> MixtureParameters:
+        """The fitted parameters in float64, in the user's units.
+
+        The public attributes count, also where the user set them; those of a fit to float32
+        data have more digits here.
+        """
+        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        family = self._family
+        means = np.asarray(self.means_)
+        k, d = means.shape
+        exact: MixtureParameters | None = getattr(self, "_exact", None)
+        if exact is not None and exact.means.shape == means.shape:
+            own = (exact.weights, exact.means, family.public(exact.precisions_cholesky, d))
+            public = (self.weights_, means, self.precisions_cholesky_)
+            if all(np.array_equal(a.astype(np.asarray(b).dtype), b) for a, b in zip(own, public, strict=True)):
+                return exact
+        factors = family.inner(self.precisions_cholesky_, k, d)
+        covariances = family.form.invert(family.form.precision(factors))
+        return MixtureParameters(
+            np.asarray(self.weights_, dtype=np.float64), means.astype(np.float64), covariances, factors
+        )
+
+    def _plan(self, n_features: int, n_components: int) -> ExecutionPlan:
+        return ExecutionPlan.choose(self._family, n_components, n_features)
+
+    def _compiled(self, dtype: np.dtype[Any]) -> tuple[CompiledMixture, ExecutionPlan]:
+        parameters, family = self._parameters(), self._family
+        plan = self._plan(parameters.n_features, parameters.n_components)
+        coordinates = family.own_coordinates(parameters)
+        inner = family.to_inner(parameters, coordinates)
+        return compile_mixture(family, inner, coordinates, dtype, plan.options), plan
+
+    # -- rows -----------------------------------------------------------------------------------
+
+    def _each_row(self, X: Any, quantity: Quantity) -> Any:
+        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        if isinstance(X, da.Array):
+            if X.ndim == 2:
+                self._expect_features(int(X.shape[1]))
+            compiled, _ = self._compiled(np.dtype(np.float32 if X.dtype == np.float32 else np.float64))
+            return predict_lazily(X, compiled, quantity)
+        self._expect_features(None)
+        array = to_array(self, X, reset=False)
+        compiled, plan = self._compiled(array.dtype)
+        return predict_array(array, compiled, quantity, plan.chunk_rows)
+
+    def _expect_features(self, n_features: int | None) -> None:
+        """Parameters set by hand say how many features there are, as those of a fit do."""
+        if not hasattr(self, "n_features_in_"):
+            self.n_features_in_ = int(np.asarray(self.means_).shape[1])
+        if n_features is not None:
+            check_features(self, n_features, reset=False)
+
+    def predict(self, X: Any) -> Any:
+        """Most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like or dask array, (n, d)
+
+        Returns
+        -------
+        (n,) int64
+            A lazy dask array with the row chunks of X if X is a dask array, else a numpy array.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no parameters yet.
+        DataError
+            If X has another number of features, NaN or infinity (a dask array: when computed).
+        """
+        return self._each_row(X, LABELS)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Responsibilities: the posterior probability of each component for each row.
+
+        Parameters and errors are those of :meth:`predict`.
+
+        Returns
+        -------
+        (n, K) float32 or float64
+            As X; each row sums to 1.
+        """
+        return self._each_row(X, RESPONSIBILITIES)
+
+    def score_samples(self, X: Any) -> Any:
+        """Log-density of each row under the mixture.
+
+        Parameters and errors are those of :meth:`predict`.
+
+        Returns
+        -------
+        (n,) float32 or float64
+            In nats.
+        """
+        return self._each_row(X, SCORES)
+
+    # -- sums over rows -------------------------------------------------------------------------
+
+    def _score(self, X: Any, sample_weight: Any, *, entropy: bool = False) -> Score:
+        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        self._expect_features(None)
+        k = len(self.weights_)
+        rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
+        compiled, plan = self._compiled(dtype)
+        return PassRunner(rows, plan)(ScoreMap(compiled, entropy))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Mean log-likelihood of the rows, in nats per row (per unit of weight).
+
+        Parameters
+        ----------
+        X : array-like or dask array, (n, d)
+            A dask array is read once.
+        y : ignored
+        sample_weight : array-like or dask array, (n,), optional
+        """
+        score = self._score(X, sample_weight)
+        return score.log_likelihood / score.total_weight
+
+    def _n_parameters(self) -> int:
+        k, d = np.asarray(self.means_).shape
+        return self._family.n_parameters(k, d)
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike's information criterion of the model on X; lower is better.
+
+        Parameters are those of :meth:`score`.
+        """
+        return criteria.aic(self._score(X, sample_weight).log_likelihood, self._n_parameters())
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Bayesian information criterion of the model on X; lower is better.
+
+        Parameters are those of :meth:`score`; the number of rows is the sum of the weights.
+        """
+        score = self._score(X, sample_weight)
+        return criteria.bic(score.log_likelihood, self._n_parameters(), score.total_weight)
+
+    def icl(self, X: Any, sample_weight: Any = None) -> float:
+        """Integrated completed likelihood: BIC plus twice the entropy of the responsibilities.
+
+        Parameters are those of :meth:`score`. Lower is better; see
+        :func:`dgmm.mixture.criteria.icl`.
+        """
+        score = self._score(X, sample_weight, entropy=True)
+        return criteria.icl(score.log_likelihood, self._n_parameters(), score.total_weight, score.entropy)
+
+    def sample(self, n_samples: int = 1) -> tuple[FloatArray, IntArray]:
+        """Draw rows from the fitted mixture.
+
+        Parameters
+        ----------
+        n_samples : int
+
+        Returns
+        -------
+        X : (n_samples, d)
+            Ordered by component.
+        y : (n_samples,) int64
+            Component of each row.
+        """
+        parameters = self._parameters()
+        if n_samples < 1:
+            raise ParameterError(f"n_samples is {n_samples}; it must be an int of at least 1")
+        X, y = draw(self._family, parameters, int(n_samples), to_random_state(self.random_state))
+        return X.astype(np.asarray(self.means_).dtype, copy=False), y

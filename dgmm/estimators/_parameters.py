@@ -1,0 +1,129 @@
+"""Checks of the constructor's parameters: one table, one kind of message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dgmm.errors import ParameterError
+from dgmm.fitting.start import INIT_PARAMS, Start
+from dgmm.mixture.families import FAMILIES, CovarianceFamily
+from dgmm.typing import FloatArray
+
+
+def _is_int(value: object, low: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= low
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    return 0.0 <= float(value) < np.inf
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter may be, as a test and in words."""
+
+    accepts: Callable[[Any], bool]
+    words: str
+
+
+def _one_of(names: Any) -> Rule:
+    return Rule(lambda v: isinstance(v, str) and v in names, f"one of {', '.join(map(repr, names))}")
+
+
+RULES: dict[str, Rule] = {
+    "n_components": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
+    "covariance_type": _one_of(tuple(FAMILIES)),
+    "tol": Rule(lambda v: v == "auto" if isinstance(v, str) else _is_number(v), "a float of at least 0, or 'auto'"),
+    "reg_covar": Rule(_is_number, "a finite float of at least 0"),
+    "max_iter": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
+    "n_init": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
+    "init_params": _one_of(INIT_PARAMS),
+    "random_state": Rule(
+        lambda v: (
+            v is None
+            or isinstance(v, (np.random.RandomState, np.random.Generator))
+            or (_is_int(v, 0) and int(v) < 2**32)
+        ),
+        "None, an int from 0 to 2**32 - 1, a numpy RandomState or a numpy Generator",
+    ),
+    "warm_start": Rule(lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
+    "verbose": Rule(lambda v: isinstance(v, (bool, np.bool_)) or _is_int(v, 0), "an int of at least 0"),
+    "verbose_interval": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
+    "sample_rows": Rule(lambda v: v is None or _is_int(v, 1), "None or an int of at least 1"),
+}
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Refuse impossible parameters; raises ParameterError naming the first one."""
+    for name, rule in RULES.items():
+        if not rule.accepts(parameters[name]):
+            raise ParameterError(f"{name} is {parameters[name]!r}; it must be {rule.words}")
+
+
+def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{name} must be an array of numbers of shape {words}") from error
+    if array.shape != shape:
+        raise ParameterError(f"{name} has shape {array.shape}; expected {words} = {shape}")
+    if not np.isfinite(array).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ParameterError(f"{name} contains {array[at]} at {list(at)}; all values must be finite")
+    return array
+
+
+def _weights(value: Any, k: int) -> FloatArray:
+    weights = _array("weights_init", value, (k,), "(n_components,)")
+    if (weights < 0.0).any() or (weights > 1.0).any():
+        at = int(np.argmax((weights < 0.0) | (weights > 1.0)))
+        raise ParameterError(f"weights_init[{at}] is {weights[at]:g}; weights must be from 0 to 1")
+    if not np.isclose(weights.sum(), 1.0, rtol=0.0, atol=1e-6):
+        raise ParameterError(f"weights_init sums to {weights.sum():.8g}; weights must sum to 1")
+    return np.asarray(weights / weights.sum())
+
+
+def _covariances(value: Any, family: CovarianceFamily, k: int, d: int) -> FloatArray:
+    name = "precisions_init"
+    precisions = family.inner(_array(name, value, family.shape(k, d), family.public_shape), k, d)
+    if precisions.ndim == 3 and not np.allclose(precisions, np.swapaxes(precisions, 1, 2)):
+        raise ParameterError(f"{name} must be symmetric for covariance_type={family.name!r}")
+    try:
+        return family.form.invert(precisions)
+    except ValueError as error:
+        words = "positive definite" if precisions.ndim == 3 else "positive"
+        raise ParameterError(f"{name} must be {words} for covariance_type={family.name!r}: {error}") from error
+
+
+def make_start(parameters: dict[str, Any], family: CovarianceFamily, d: int) -> Start:
+    """Check the parts of the start that the user gave, for data of d features.
+
+    Raises
+    ------
+    ParameterError
+        If a part has the wrong shape or impossible values.
+    """
+    k = int(parameters["n_components"])
+    weights, means, precisions = (parameters[f"{name}_init"] for name in ("weights", "means", "precisions"))
+    return Start(
+        parameters["init_params"],
+        int(parameters["n_init"]),
+        None if weights is None else _weights(weights, k),
+        None if means is None else _array("means_init", means, (k, d), "(n_components, n_features)"),
+        None if precisions is None else _covariances(precisions, family, k, d),
+    )
+
+
+def to_random_state(random_state: Any) -> np.random.RandomState:
+    """A RandomState for anything that ``random_state`` takes."""
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if isinstance(random_state, np.random.Generator):
+        return np.random.RandomState(int(random_state.integers(2**32)))
+    return np.random.RandomState(random_state)

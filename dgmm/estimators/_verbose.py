@@ -1,0 +1,40 @@
+"""What ``verbose`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dgmm.fitting.events import ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
+
+
+@dataclass(frozen=True)
+class VerbosePrinter:
+    """A callback that prints to standard output, as scikit-learn's ``verbose`` does.
+
+    Attributes
+    ----------
+    level : int
+        1: the iterations; 2: also the change and the seconds of each.
+    interval : int
+        Iterations between prints.
+    """
+
+    level: int
+    interval: int
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StartChosen():
+                print(f"Initialization ({event.init_params}, {event.sample_rows} sampled rows, {event.seconds:.2f} s)")
+            case IterationFinished() if event.iteration % self.interval == 0:
+                line = f"  Iteration {event.iteration}"
+                if self.level >= 2:
+                    line += (
+                        f"\t mean log-likelihood {event.lower_bound:.6f}"
+                        f"\t change {event.change:.3g}\t {event.seconds:.3f} s"
+                    )
+                print(line)
+            case ComponentStarved():
+                print(f"  Component {event.component} starved ({event.effective_rows:.3g} effective rows)")
+            case FitFinished():
+                print(f"{event.n_iter} iterations, mean log-likelihood {event.lower_bound:.6f}: {event.reason.value}")

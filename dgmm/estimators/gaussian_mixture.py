@@ -1,0 +1,423 @@
+"""The Gaussian mixture estimator."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from dgmm._version import __version__
+from dgmm.errors import FormatError, StarvedComponentWarning
+from dgmm.estimators._base import MixtureEstimator
+from dgmm.estimators._inputs import to_rows
+from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
+from dgmm.estimators._verbose import VerbosePrinter
+from dgmm.fitting.events import Callback, Event
+from dgmm.fitting.fit import FitResult, fit_mixture
+from dgmm.fitting.problem import Control, FitProblem
+from dgmm.fitting.start import Start
+from dgmm.fitting.stopping import StopReason
+from dgmm.mixture.checks import check_moments
+from dgmm.mixture.moments import MomentsMap
+from dgmm.mixture.parameters import MixtureParameters
+from dgmm.mixture.sampling import RowSample
+from dgmm.passes.rows import Rows
+from dgmm.passes.tree import PassRunner
+from dgmm.storage.model import ModelRecord, load_model, save_model
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import RunPass
+    from dgmm.passes.plan import ExecutionPlan
+    from dgmm.typing import RandomState
+
+_SAMPLE_BYTES = 32 * 2**20
+_SAMPLE_ROWS = 50_000
+_SAMPLE_ROWS_FOR_RESEEDING = 10_000
+
+_SCALARS = ("n_iter_", "converged_", "lower_bound_", "n_features_in_")
+
+
+class GaussianMixture(MixtureEstimator):
+    """Gaussian mixture fitted by expectation maximisation, one read of the data an iteration.
+
+    The names, shapes and defaults are scikit-learn's. X is a numpy array, or a dask array of any
+    size and chunking, which is never loaded whole; passes run on the threaded scheduler or on
+    whatever Dask scheduler or ``distributed.Client`` is current.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+        Number of components, K.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+        Each component's own covariance matrix; one matrix for all; own diagonal; own variance.
+    tol : float or "auto", default 1e-3
+        The fit has converged when the mean log-likelihood rises by less, in nats per row.
+        ``"auto"``: when the rise that remains, by Aitken's extrapolation, is below
+        ``p_free / (2 n)``, to which n rows determine the optimum.
+    reg_covar : float, default 1e-6
+        Added to the diagonal of the covariances, in squared units of X.
+    max_iter : int, default 100
+        EM iterations at most.
+    n_init : int, default 1
+        Starts that are compared on the sample; they cost no read of the data. ``"kmeans"``
+        compares four times as many.
+    init_params : {"kmeans", "k-means++", "k-means||", "random", "random_from_data"}, default "kmeans"
+        How starts are made, on whitened rows: k-means from k-means++ centres; those centres alone;
+        k-means|| (over all the data: seven reads); random responsibilities; random rows as
+        centres. Starts are improved by short EM runs on a part of the sample; the best one goes
+        on to EM on the whole sample.
+    weights_init : (K,) array-like, optional
+        Weights to start from.
+    means_init : (K, d) array-like, optional
+        Means to start from; without the other two, rows are given to the nearest one.
+    precisions_init : array-like, optional
+        Precisions to start from: (K, d, d) for ``full``, (d, d) for ``tied``, (K, d) for
+        ``diag``, (K,) for ``spherical``.
+    random_state : int, RandomState, Generator or None, default None
+        Of the sample, the starts and :meth:`sample`.
+    warm_start : bool, default False
+        Start from the parameters of the last fit.
+    verbose : int, default 0
+        1 prints the iterations, 2 also the change and the time.
+    verbose_interval : int, default 10
+        Iterations between prints.
+    sample_rows : int, optional
+        Rows of the sample that starts are made on; by default 32 MB of float64, at least 50,000
+        rows.
+
+    Attributes
+    ----------
+    weights_ : (K,)
+        Mixing proportions. Attributes have the dtype of X, float32 or float64; float64 is kept
+        inside.
+    means_ : (K, d)
+    covariances_ : array
+        (K, d, d) for ``full``, (d, d) for ``tied``, (K, d) for ``diag``, (K,) for ``spherical``.
+    precisions_, precisions_cholesky_ : array
+        Inverses of the covariances, and factors ``U`` with ``precisions = U @ U.T``.
+    converged_ : bool
+    stop_reason_ : StopReason
+        Why the fit ended; its ``value`` is a sentence.
+    n_iter_ : int
+        EM iterations, each one read of the data.
+    lower_bound_ : float
+        Mean log-likelihood per row at the last E-step, in nats.
+    lower_bounds_ : list of float
+        The same for every iteration.
+    plan_ : ExecutionPlan
+        How the passes were cut up.
+    n_features_in_ : int
+    feature_names_in_ : (d,) array of str
+        If X was a dataframe.
+
+    Notes
+    -----
+    Components are ordered by weight, falling, unless ``means_init`` or ``warm_start`` gave an
+    order. A component whose effective rows are too few for its covariance is moved once, then
+    gets weight 0, each with a StarvedComponentWarning.
+
+    Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM
+    algorithm", J. Royal Statistical Society B 39, 1.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dgmm import GaussianMixture
+    >>> X = da.concatenate([da.full((500, 2), 0.0, chunks=(100, 2)), da.full((300, 2), 8.0, chunks=(100, 2))])
+    >>> X = X + da.random.default_rng(0).normal(size=X.shape, chunks=X.chunks)
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.weights_.round(3)
+    array([0.625, 0.375])
+    >>> mixture.predict(X)
+    dask.array<..., shape=(800,), dtype=int64, chunksize=(100,), chunktype=numpy.ndarray>
+    """
+
+    converged_: bool
+    stop_reason_: StopReason
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+    plan_: ExecutionPlan
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float | Literal["auto"] = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: RandomState = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        sample_rows: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.sample_rows = sample_rows
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Iterable[Callback] = ()) -> Self:
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like or dask array, (n, d)
+            Rows of real numbers. A dask array may have several chunks of features, empty chunks
+            and unknown chunk lengths.
+        y : ignored
+        sample_weight : array-like or dask array, (n,), or a number, optional
+            How many rows each row stands for; 0 leaves it out.
+        callbacks : iterable of callables
+            Told each event (:mod:`dgmm.fitting.events`); returning True stops the fit.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            If a parameter is impossible.
+        DataError
+            If the data cannot be used: NaN, infinity, wrong dimensions or dtype, too few rows,
+            bad weights, constant features with ``reg_covar=0``.
+        IllDefinedCovarianceError
+            If a component collapses with ``reg_covar=0``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If ``max_iter`` was reached.
+        StarvedComponentWarning, RegularizationWarning
+        """
+        params = self.get_params(deep=False)
+        check_parameters(params)
+        emit = self._emitter(callbacks)
+        k = int(self.n_components)
+        rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=True)
+        d = rows.n_features
+        start = self._warm_start(d) or make_start(params, self._family, d)
+        plan = self._plan(d, k)
+        rng = to_random_state(self.random_state)
+        run_pass = PassRunner(rows, plan, emit)
+        moments = run_pass(self._moments_map(rows, start, rng))
+        run_pass.rows = rows.with_lengths(moments.lengths)
+        check_moments(moments, self._family, k, float(self.reg_covar))
+        problem = FitProblem.of(self._family, k, moments, float(self.reg_covar), dtype, plan.options)
+
+        def run_on_sample(sample: RowSample) -> RunPass:
+            return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
+
+        control = Control(self.tol, int(self.max_iter))
+        result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
+        self.plan_ = plan
+        self._publish(result, dtype)
+        self._warn(result)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit, then give the most probable component of each row.
+
+        Parameters are those of :meth:`fit`; the result is that of :meth:`predict`.
+        """
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def _emitter(self, callbacks: Iterable[Callback]) -> Callable[[Event], bool]:
+        told = list(callbacks)
+        if self.verbose:
+            told.append(VerbosePrinter(int(self.verbose), int(self.verbose_interval)))
+
+        def emit(event: Event) -> bool:
+            # Every callback is told, whatever the ones before it answered.
+            answers = [callback(event) for callback in told]
+            return any(answer is True for answer in answers)
+
+        return emit
+
+    def _warm_start(self, d: int) -> Start | None:
+        if not (self.warm_start and hasattr(self, "converged_")):
+            return None
+        last = self._parameters()
+        if last.means.shape != (self.n_components, d):
+            return None
+        return Start(self.init_params, 1, last.weights, last.means, last.covariances)
+
+    def _moments_map(self, rows: Rows, start: Start, rng: np.random.RandomState) -> MomentsMap:
+        size = self.sample_rows
+        if size is None:
+            size = max(_SAMPLE_ROWS, _SAMPLE_BYTES // (8 * rows.n_features))
+            if start.weights is not None and start.means is not None and start.covariances is not None:
+                size = _SAMPLE_ROWS_FOR_RESEEDING
+        size = max(size, int(self.n_components))
+        return MomentsMap(int(rng.randint(2**31 - 1)), size, MomentsMap.threshold_for(size, rows.n_rows))
+
+    def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
+        self._set_parameters(result.parameters, dtype)
+        self.n_iter_ = result.n_iter
+        self.lower_bounds_ = list(result.lower_bounds)
+        self.lower_bound_ = self.lower_bounds_[-1]
+        self.stop_reason_ = result.reason
+        self.converged_ = result.reason.converged
+
+    def _warn(self, result: FitResult) -> None:
+        dead = np.flatnonzero(result.parameters.weights == 0.0)
+        if result.starved.any():
+            moved = np.flatnonzero(result.starved)
+            message = f"components {moved.tolist()} had fewer effective rows than their covariance needs and were moved"
+            if len(dead):
+                message += f"; {dead.tolist()} starved again and have weight 0"
+            warnings.warn(
+                f"{message}; decrease n_components, or try another start",
+                StarvedComponentWarning,
+                stacklevel=3,
+            )
+        if result.reason is StopReason.MAX_ITER:
+            warnings.warn(
+                f"the fit did not converge in {result.n_iter} iterations: the mean log-likelihood still rises by "
+                f"{self._last_change():.2g} nats per row (tol={self.tol}); increase max_iter or tol, "
+                "or check for degenerate data",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _last_change(self) -> float:
+        return self.lower_bounds_[-1] - self.lower_bounds_[-2] if self.n_iter_ > 1 else np.inf
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted model as a zarr v3 group; whole or not at all, and without pickle.
+
+        Parameters
+        ----------
+        path : path
+            A new folder, ``*.zarr`` by custom.
+        overwrite : bool
+            Whether something that is there may be replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no fit.
+        FileExistsError
+            If there is something at ``path`` and ``overwrite`` is False.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, xarray as xr
+        >>> from dgmm import GaussianMixture
+        >>> model = GaussianMixture(2, random_state=0).fit(np.arange(20.0).reshape(10, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.zarr")
+        ...     again = GaussianMixture.load(f"{folder}/model.zarr")
+        ...     means = xr.open_zarr(f"{folder}/model.zarr").means.load()
+        >>> bool((again.means_ == model.means_).all()), means.dims
+        (True, ('component', 'feature'))
+        """
+        parameters, family = self._parameters(), self._family
+        d = parameters.n_features
+        record = ModelRecord(
+            type(self).__name__,
+            np.asarray(self.means_).dtype.name,
+            {
+                "weights": parameters.weights,
+                "means": parameters.means,
+                "covariances": family.public(parameters.covariances, d),
+                "precisions_cholesky": family.public(parameters.precisions_cholesky, d),
+                "lower_bounds": np.asarray(getattr(self, "lower_bounds_", ()), dtype=np.float64),
+            },
+            {"params": self._plain_params(), "fit": self._plain_fit()},
+        )
+        save_model(path, record, __version__, overwrite=overwrite)
+
+    def _plain_params(self) -> dict[str, Any]:
+        """The constructor's parameters as JSON values; random generators become None."""
+        params = self.get_params(deep=False)
+        for name in ("weights_init", "means_init", "precisions_init"):
+            if params[name] is not None:
+                params[name] = np.asarray(params[name], dtype=np.float64).tolist()
+        if not isinstance(params["random_state"], (int, np.integer)):
+            params["random_state"] = None
+        return {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+
+    def _plain_fit(self) -> dict[str, Any]:
+        fit = {name: getattr(self, name) for name in _SCALARS if hasattr(self, name)}
+        if hasattr(self, "stop_reason_"):
+            fit["stop_reason_"] = self.stop_reason_.name
+        if hasattr(self, "feature_names_in_"):
+            fit["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
+        if hasattr(self, "plan_"):
+            fit["plan_"] = self.plan_.to_dict()
+        return fit
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is nothing at ``path``.
+        FormatError
+            If it is not a model of this class, or is damaged.
+        """
+        record = load_model(path)
+        if record.estimator != cls.__name__:
+            raise FormatError(f"the model at {path} is a {record.estimator}; load it with that class")
+        try:
+            model = cls(**record.details["params"])
+            check_parameters(model.get_params(deep=False))
+            model._restore(record)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"the model at {path} is damaged: {error}") from error
+        return model
+
+    def _restore(self, record: ModelRecord) -> None:
+        arrays, fit = record.arrays, dict(record.details["fit"])
+        k, d = arrays["means"].shape
+        family = self._family
+        self._set_parameters(
+            MixtureParameters(
+                arrays["weights"],
+                arrays["means"],
+                family.inner(arrays["covariances"], k, d),
+                family.inner(arrays["precisions_cholesky"], k, d),
+            ),
+            np.dtype(record.dtype),
+        )
+        self.lower_bounds_ = arrays["lower_bounds"].tolist()
+        for name, restore in _RESTORE.items():
+            if name in fit:
+                setattr(self, name, restore(fit[name]))
+
+
+_RESTORE: dict[str, Callable[[Any], Any]] = {
+    "n_iter_": int,
+    "converged_": bool,
+    "lower_bound_": float,
+    "n_features_in_": int,
+    "stop_reason_": StopReason.__getitem__,
+    "feature_names_in_": lambda names: np.asarray(names, dtype=object),
+}

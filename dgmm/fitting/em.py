@@ -1,0 +1,200 @@
+"""Expectation maximisation, as values: a state, a step, a reason to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
+from dgmm.fitting.stopping import StopReason, aitken_gap
+from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
+
+if TYPE_CHECKING:
+    from dgmm.fitting.problem import Control, FitProblem
+    from dgmm.mixture.chunks import RunPass
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.statistics import SufficientStatistics
+    from dgmm.typing import Array, FloatArray
+
+
+@dataclass(frozen=True)
+class FitState:
+    """Where a fit is between two iterations.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        In inner coordinates; what the next E-step uses.
+    lower_bounds : tuple of float
+        Mean log-likelihood per row of the parameters that entered each iteration, in nats.
+    reseeded : (K,) bool
+        Components that have been moved once because they starved.
+    dead : (K,) bool
+        Components that starved again: their weight stays 0.
+    settled_since : int
+        Iteration of the last reseeding; steps across it say nothing about convergence.
+    reason : StopReason or None
+        None while the fit goes on.
+    """
+
+    parameters: MixtureParameters
+    lower_bounds: tuple[float, ...]
+    reseeded: Array
+    dead: Array
+    settled_since: int = 0
+    reason: StopReason | None = None
+
+    @classmethod
+    def start(cls, parameters: MixtureParameters) -> FitState:
+        """The state before the first iteration."""
+        none = np.zeros(parameters.n_components, dtype=bool)
+        return cls(parameters, (), none, none)
+
+    @property
+    def n_iter(self) -> int:
+        """Iterations made, each one read of the rows."""
+        return len(self.lower_bounds)
+
+    @property
+    def change(self) -> float:
+        """Rise of the lower bound in the last iteration; infinite in the first."""
+        return self.lower_bounds[-1] - self.lower_bounds[-2] if self.n_iter > 1 else np.inf
+
+    @property
+    def settled_bounds(self) -> tuple[float, ...]:
+        """Lower bounds since the last reseeding."""
+        return self.lower_bounds[self.settled_since :]
+
+
+def em_step(
+    problem: FitProblem, control: Control, state: FitState, statistics: SufficientStatistics
+) -> tuple[FitState, list[Event]]:
+    """The M-step, the rule for starved components, and the decision to stop.
+
+    Parameters
+    ----------
+    problem, control
+    state : FitState
+        Before the iteration.
+    statistics : SufficientStatistics
+        Complete, of ``state.parameters`` over all the rows.
+
+    Returns
+    -------
+    state : FitState
+        After the iteration.
+    events : list of ComponentStarved
+
+    Raises
+    ------
+    IllDefinedCovarianceError
+        If a covariance is not positive definite.
+
+    Notes
+    -----
+    A component with fewer effective rows than its covariance needs is moved, once, to the sample
+    row of lowest density, with the pooled covariance and the weight 1 / K. If it starves again it
+    keeps its mean and covariance and gets weight 0. K never changes.
+    """
+    effective = statistics.weight * problem.rows_per_weight
+    starved = (effective < problem.min_rows) & ~state.dead
+    moved = starved & ~state.reseeded
+    dead = state.dead | (starved & state.reseeded)
+    parameters = problem.family.estimate(
+        statistics,
+        problem.coordinates,
+        problem.reg_covar,
+        pooled=moved,
+        kept=dead,
+        previous=state.parameters,
+    )
+    bounds = (*state.lower_bounds, statistics.mean_log_likelihood)
+    new = replace(state, parameters=parameters, lower_bounds=bounds, dead=dead)
+    if moved.any():
+        new = replace(
+            new,
+            parameters=_reseed(problem, parameters, moved),
+            reseeded=state.reseeded | moved,
+            settled_since=new.n_iter,
+        )
+    events: list[Event] = [
+        ComponentStarved(int(k), new.n_iter, float(effective[k]), bool(moved[k])) for k in np.flatnonzero(starved)
+    ]
+    return replace(new, reason=stop_reason(problem, control, new)), events
+
+
+def stop_reason(problem: FitProblem, control: Control, state: FitState) -> StopReason | None:
+    """Why the fit ends after this iteration, or None if it goes on."""
+    settled = state.settled_bounds
+    if control.tol == "auto":
+        gap = aitken_gap(settled)
+        if gap is not None and gap < problem.sampling_error:
+            return StopReason.GAP
+    elif len(settled) > 1 and abs(settled[-1] - settled[-2]) < control.tol:
+        return StopReason.TOLERANCE
+    return StopReason.MAX_ITER if state.n_iter >= control.max_iter else None
+
+
+def _reseed(problem: FitProblem, parameters: MixtureParameters, moved: Array) -> MixtureParameters:
+    """Put the moved components at the sample rows of lowest density, with weight 1 / K each."""
+    share = 1.0 / parameters.n_components
+    others = np.where(moved, 0.0, parameters.weights)
+    rest = others.sum()
+    kernel = BlockKernel(problem.compile(parameters.reweighted(others / rest), whole_density=True))
+    rows = problem.sample.rows[np.argsort(kernel.score_samples(problem.sample.rows), kind="stable")]
+    means: FloatArray = parameters.means.copy()
+    places = np.flatnonzero(moved)
+    means[places] = problem.coordinates.standardize(rows[np.arange(len(places)) % len(rows)])
+    weights = np.where(moved, share, others * ((1.0 - share * len(places)) / rest))
+    return replace(parameters, means=means, weights=weights)
+
+
+def run_em(
+    problem: FitProblem,
+    control: Control,
+    state: FitState,
+    run_pass: RunPass,
+    emit: Callable[[Event], bool] = lambda event: False,
+) -> FitState:
+    """Iterate until there is a reason to stop.
+
+    Parameters
+    ----------
+    problem, control
+    state : FitState
+        Where to start, or to go on from.
+    run_pass : callable
+        Runs a :class:`~dgmm.mixture.chunks.ChunkMap` over all rows.
+    emit : callable
+        Is told the events; returns True to stop the fit.
+
+    Returns
+    -------
+    FitState
+        With a reason.
+    """
+    while state.reason is None:
+        began = time.perf_counter()
+        compiled = problem.compile(state.parameters)
+        merged = run_pass(StatisticsMap(compiled, problem.exponent))
+        statistics = complete(compiled, merged, problem.total_scatter)
+        state, events = em_step(problem, control, state, statistics)
+        events.append(
+            IterationFinished(
+                iteration=state.n_iter,
+                max_iter=control.max_iter,
+                lower_bound=state.lower_bounds[-1],
+                change=state.change,
+                remaining_gap=aitken_gap(state.settled_bounds),
+                n_rows=statistics.n_rows,
+                seconds=time.perf_counter() - began,
+            )
+        )
+        answers = [emit(event) for event in events]
+        if any(answers) and state.reason is None:
+            state = replace(state, reason=StopReason.CALLBACK)
+    return state

@@ -1,0 +1,94 @@
+"""A whole fit: start, EM, events, result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.fitting.em import FitState, run_em
+from dgmm.fitting.events import Event, FitFinished
+from dgmm.fitting.start import Start, choose_start
+from dgmm.fitting.stopping import StopReason
+
+if TYPE_CHECKING:
+    from dgmm.fitting.problem import Control, FitProblem
+    from dgmm.mixture.chunks import RunPass
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.sampling import RowSample
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit ends with.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        In the user's units; ordered by weight, falling, unless the start was given.
+    lower_bounds : tuple of float
+        Mean log-likelihood per row of each iteration, in nats.
+    reason : StopReason
+    starved : (K,) bool
+        Components that were moved, or have weight 0, because they starved.
+    """
+
+    parameters: MixtureParameters
+    lower_bounds: tuple[float, ...]
+    reason: StopReason
+    starved: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+    @property
+    def n_iter(self) -> int:
+        """EM iterations, each one read of the data."""
+        return len(self.lower_bounds)
+
+
+def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Order of the components by weight, falling; ties by their means, rising."""
+    return np.lexsort((*parameters.means.T[::-1], -parameters.weights))
+
+
+def fit_mixture(
+    problem: FitProblem,
+    control: Control,
+    start: Start,
+    n_rows: int,
+    run_pass: RunPass,
+    run_on_sample: Callable[[RowSample], RunPass],
+    rng: np.random.RandomState,
+    emit: Callable[[Event], bool] = lambda event: False,
+) -> FitResult:
+    """Fit a mixture to rows whose moments are known.
+
+    Parameters
+    ----------
+    problem, control, start
+    n_rows : int
+    run_pass : callable
+        Runs a :class:`~dgmm.mixture.chunks.ChunkMap` over all the rows.
+    run_on_sample : callable
+        Makes such a runner for sampled rows.
+    rng : RandomState
+    emit : callable
+        Is told the events; returns True to stop after the current iteration.
+
+    Raises
+    ------
+    IllDefinedCovarianceError
+        If a covariance is not positive definite.
+    """
+    parameters, event = choose_start(problem, start, n_rows, run_pass, run_on_sample, rng)
+    emit(event)
+    state = run_em(problem, control, FitState.start(parameters), run_pass, emit)
+    if state.reason is None:
+        raise AssertionError("the iteration ended without a reason")
+    result = problem.family.to_user(state.parameters, problem.coordinates)
+    starved = state.reseeded | state.dead
+    if start.means is None:
+        order = canonical_order(result)
+        result, starved = result.take(order), starved[order]
+    emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1]))
+    return FitResult(result, state.lower_bounds, state.reason, starved)

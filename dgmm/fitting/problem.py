@@ -1,0 +1,138 @@
+"""What stays fixed while a mixture is fitted, and the options that the user gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_mixture
+
+if TYPE_CHECKING:
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.moments import Moments
+    from dgmm.mixture.parameters import Coordinates, MixtureParameters
+    from dgmm.mixture.sampling import RowSample
+    from dgmm.typing import FloatArray
+
+
+@dataclass(frozen=True)
+class Control:
+    """When to stop.
+
+    Attributes
+    ----------
+    tol : float or "auto"
+        Stop when the mean log-likelihood rises by less, in nats per row; ``"auto"``: when the
+        rise that remains is estimated to be below the sampling error of the optimum.
+    max_iter : int
+    """
+
+    tol: float | Literal["auto"]
+    max_iter: int
+
+
+@dataclass(frozen=True)
+class FitProblem:
+    """A mixture to be fitted to some rows: everything but the parameters.
+
+    Attributes
+    ----------
+    family : CovarianceFamily
+    n_components : int
+    coordinates : Coordinates
+    reg_covar : float
+        In the user's squared units.
+    dtype : dtype
+        Of the rows: float32 or float64.
+    options : KernelOptions
+    exponent : int
+        Row weights are taken in units of ``2**exponent``.
+    n_effective : float
+        Number of rows that the weights stand for: their sum, or the number of rows of positive
+        weight if that is more (weights may be normalised).
+    total_weight : float
+        In units of ``2**exponent``.
+    total_scatter : (1, q) float64
+        Packed scatter of all rows about 0, in inner coordinates and units of ``2**exponent``.
+    sample : RowSample
+        In the user's units.
+    """
+
+    family: CovarianceFamily
+    n_components: int
+    coordinates: Coordinates
+    reg_covar: float
+    dtype: np.dtype[Any]
+    options: KernelOptions
+    exponent: int
+    n_effective: float
+    total_weight: float
+    total_scatter: FloatArray
+    sample: RowSample
+
+    @classmethod
+    def of(
+        cls,
+        family: CovarianceFamily,
+        n_components: int,
+        moments: Moments,
+        reg_covar: float,
+        dtype: np.dtype[Any],
+        options: KernelOptions,
+    ) -> FitProblem:
+        """State the problem for data whose moments are known.
+
+        The scale of the coordinates is that of the covariance plus ``reg_covar``: the narrowest
+        that a component can be.
+        """
+        d = len(moments.mean)
+        coordinates = family.form.coordinates(moments.mean, moments.covariance + reg_covar * np.eye(d))
+        inverse = coordinates.inverse_scale
+        inverse = inverse if coordinates.is_triangular else np.diag(inverse)
+        scatter = inverse @ moments.scatter @ inverse.T
+        return cls(
+            family,
+            n_components,
+            coordinates,
+            reg_covar,
+            dtype,
+            options,
+            moments.exponent,
+            max(moments.total_weight, float(moments.n_positive)),
+            moments.weight,
+            family.form.packed_matrix(scatter)[None],
+            moments.sample,
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, d."""
+        return len(self.coordinates.shift)
+
+    @property
+    def rows_per_weight(self) -> float:
+        """Effective rows per unit of weight."""
+        return self.n_effective / self.total_weight
+
+    @property
+    def min_rows(self) -> float:
+        """Effective rows below which a component is starved.
+
+        What its covariance needs, or half a component's fair share of the rows if that is less:
+        as many components as rows is legal.
+        """
+        return min(self.family.min_rows(self.n_features), 0.5 * self.n_effective / self.n_components)
+
+    @property
+    def sampling_error(self) -> float:
+        """How well n rows determine the optimum: p_free / (2 n) nats per row."""
+        n_parameters = self.family.n_parameters(self.n_components, self.n_features)
+        return n_parameters / (2.0 * self.n_effective)
+
+    def compile(self, parameters: MixtureParameters, *, whole_density: bool = False) -> CompiledMixture:
+        """Make parameters in inner coordinates ready for the kernel."""
+        return compile_mixture(
+            self.family, parameters, self.coordinates, self.dtype, self.options, whole_density=whole_density
+        )

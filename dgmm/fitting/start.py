@@ -1,0 +1,271 @@
+"""Where EM starts from: the user's parameters, or the best of several starts on a sample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import IllDefinedCovarianceError
+from dgmm.fitting.em import FitState, run_em
+from dgmm.fitting.events import StartChosen
+from dgmm.fitting.problem import Control, FitProblem
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.compiled import compile_about
+from dgmm.mixture.kernel import complete
+from dgmm.mixture.sampling import RowSample
+from dgmm.mixture.seeding import (
+    CENTRES,
+    DistancesMap,
+    NearestStatisticsMap,
+    RandomResponsibilities,
+    nearest_mixture,
+)
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import ChunkMap, R, RunPass
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.statistics import SufficientStatistics
+    from dgmm.typing import FloatArray
+
+KMEANS_STARTS = 4
+SHORT_ITERATIONS = 10
+SHORT_ROWS = 20_000
+SAMPLE_ITERATIONS = 200
+PARALLEL_ROUNDS = 5
+
+INIT_PARAMS = (*CENTRES, "k-means||", "random")
+"""Names that ``init_params`` takes."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a fit is to be started.
+
+    Attributes
+    ----------
+    init_params : str
+        One of ``INIT_PARAMS``.
+    n_init : int
+        Starts that are compared; ``kmeans`` compares four times as many.
+    weights, means, covariances : float64 or None
+        What the user gave, in the user's units; covariances of inner shape.
+    """
+
+    init_params: str
+    n_init: int
+    weights: FloatArray | None = None
+    means: FloatArray | None = None
+    covariances: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class ArrayPass:
+    """Runs passes over rows in memory, in one go (a ``RunPass``).
+
+    Attributes
+    ----------
+    rows : (m, d)
+        In the user's units.
+    weights : (m,) float64
+    """
+
+    rows: FloatArray
+    weights: FloatArray
+
+    def __call__(self, chunk_map: ChunkMap[R]) -> R:
+        """Map all rows as one chunk."""
+        return chunk_map(self.rows, self.weights, Chunk(0, 0, len(self.rows)))
+
+
+def choose_start(
+    problem: FitProblem,
+    start: Start,
+    n_rows: int,
+    run_pass: RunPass,
+    run_on_sample: Callable[[RowSample], RunPass],
+    rng: np.random.RandomState,
+) -> tuple[MixtureParameters, StartChosen]:
+    """Find the parameters that EM starts from.
+
+    Starts are made and improved by a few EM iterations on a part of the sample; the best one by
+    likelihood goes on to EM on the whole sample, if that is less than all the rows.
+
+    Parameters
+    ----------
+    problem : FitProblem
+    start : Start
+    n_rows : int
+        Rows of the data.
+    run_pass : callable
+        Runs a map over all the data (``k-means||`` needs it).
+    run_on_sample : callable
+        Makes a runner over sampled rows.
+    rng : RandomState
+
+    Returns
+    -------
+    parameters : MixtureParameters
+        In inner coordinates.
+    event : StartChosen
+    """
+    began = time.perf_counter()
+    # The sample's weights are in units of 2**exponent already.
+    local = replace(problem, exponent=0)
+    n_starts = iterations = 0
+    sample_rows = len(problem.sample.rows)
+    given = (start.weights, start.means, start.covariances)
+    if all(part is not None for part in given):
+        parameters = _override(problem, start, None)
+        sample_rows = 0
+    elif start.means is not None:
+        centres = problem.coordinates.standardize(start.means)
+        parameters = _override(problem, start, _from_centres(local, centres, run_on_sample(problem.sample)))
+    else:
+        if start.init_params == "k-means||":
+            candidates = [_parallel_start(problem, run_pass, rng) for _ in range(start.n_init)]
+        else:
+            count = start.n_init * (KMEANS_STARTS if start.init_params == "kmeans" else 1)
+            candidates = _sample_starts(local, start.init_params, count, rng)
+        n_starts = len(candidates)
+        parameters = _best(local, candidates)
+        if sample_rows < n_rows:
+            runner = run_on_sample(problem.sample)
+            state = run_em(_on_sample(local), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters), runner)
+            parameters, iterations = state.parameters, state.n_iter
+        parameters = _override(problem, start, parameters)
+    seconds = time.perf_counter() - began
+    return parameters, StartChosen(start.init_params, sample_rows, n_starts, iterations, seconds)
+
+
+def _on_sample(problem: FitProblem, rows: RowSample | None = None) -> FitProblem:
+    """The same problem for the sample's rows alone."""
+    sample = problem.sample if rows is None else rows
+    z = problem.coordinates.standardize(sample.rows)
+    scatter = (z * sample.weights[:, None]).T @ z
+    total = float(sample.weights.sum())
+    return replace(
+        problem,
+        exponent=0,
+        sample=sample,
+        total_weight=total,
+        n_effective=float(len(z)),
+        total_scatter=problem.family.form.packed_matrix(scatter)[None],
+    )
+
+
+def _short_sample(problem: FitProblem) -> RowSample:
+    """The first rows of the sample: a random part, since it is ordered by random keys."""
+    sample, count = problem.sample, max(SHORT_ROWS, 200 * problem.n_components)
+    return RowSample(sample.size, sample.keys[:count], sample.rows[:count], sample.weights[:count])
+
+
+def _best(problem: FitProblem, candidates: list[MixtureParameters]) -> MixtureParameters:
+    """Improve each candidate by a few iterations on a part of the sample; return the best."""
+    if len(candidates) == 1:
+        return candidates[0]
+    part = _short_sample(problem)
+    short = _on_sample(problem, part)
+    runner = ArrayPass(part.rows, part.weights)
+    states: list[FitState] = []
+    failure: IllDefinedCovarianceError | None = None
+    for candidate in candidates:
+        try:
+            states.append(run_em(short, Control(0.0, SHORT_ITERATIONS), FitState.start(candidate), runner))
+        except IllDefinedCovarianceError as error:
+            failure = error
+    if not states:
+        raise failure if failure is not None else AssertionError("no starts")
+    return max(states, key=lambda state: state.lower_bounds[-1]).parameters
+
+
+def _sample_starts(
+    problem: FitProblem, init_params: str, count: int, rng: np.random.RandomState
+) -> list[MixtureParameters]:
+    part = _short_sample(problem)
+    runner = ArrayPass(part.rows, part.weights)
+    if init_params == "random":
+        target = compile_about(
+            problem.family,
+            np.zeros((problem.n_components, problem.n_features)),
+            problem.coordinates,
+            problem.options,
+        )
+        seeds = [int(rng.randint(2**31 - 1)) for _ in range(count)]
+        return [_estimate(problem, runner(RandomResponsibilities(target, seed))) for seed in seeds]
+    z = problem.coordinates.standardize(part.rows)
+    place = CENTRES[init_params]
+    centres = [place(z, part.weights, problem.n_components, rng) for _ in range(count)]
+    return [_from_centres(problem, c, runner) for c in centres]
+
+
+def _from_centres(problem: FitProblem, centres: FloatArray, run_pass: RunPass) -> MixtureParameters:
+    """Parameters after every row was given to its nearest centre, (K, d) in inner coordinates."""
+    nearest = NearestStatisticsMap.about(
+        problem.family, centres, problem.coordinates, problem.options, problem.exponent
+    )
+    statistics = complete(nearest.target, run_pass(nearest), problem.total_scatter)
+    return _estimate(problem, statistics)
+
+
+def _estimate(problem: FitProblem, statistics: SufficientStatistics) -> MixtureParameters:
+    """First parameters; clusters too small for a covariance share the pooled one."""
+    rows = statistics.weight * (statistics.n_rows / statistics.total_weight)
+    weak = rows < problem.family.min_rows(problem.n_features)
+    parameters = problem.family.estimate(statistics, problem.coordinates, problem.reg_covar, pooled=weak)
+    floor = 0.5 / statistics.n_rows
+    weights = np.maximum(parameters.weights, floor)
+    return parameters.reweighted(weights / weights.sum())
+
+
+def _parallel_start(problem: FitProblem, run_pass: RunPass, rng: np.random.RandomState) -> MixtureParameters:
+    """k-means|| over all the data: candidates by distance, weighed, clustered in memory.
+
+    Bahmani et al. (2012), algorithm 2, with ``l = 2 K`` and five rounds: seven reads of the data,
+    the last of which takes the statistics of the K clusters.
+    """
+    k, sample = problem.n_components, problem.sample
+    seed = int(rng.randint(2**31 - 1))
+    first = rng.choice(len(sample.rows), p=sample.weights / sample.weights.sum())
+    centres = problem.coordinates.standardize(sample.rows[first : first + 1])
+
+    def distances(number: int) -> DistancesMap:
+        nearest = nearest_mixture(centres, problem.coordinates, problem.options)
+        drawn = 2 * k if number < PARALLEL_ROUNDS else 0
+        return DistancesMap(nearest, centres, seed, number, drawn, problem.exponent)
+
+    for number in range(PARALLEL_ROUNDS):
+        rows = run_pass(distances(number)).drawn.rows
+        centres = np.concatenate([centres, problem.coordinates.standardize(rows)])
+    counts = run_pass(distances(PARALLEL_ROUNDS)).counts
+    used = counts > 0.0
+    if np.count_nonzero(used) > k:
+        centres = CENTRES["kmeans"](centres[used], counts[used], k, rng)
+    else:  # fewer distinct rows than components
+        order = np.argsort(-counts, kind="stable")
+        centres = centres[np.resize(order, k)]
+    return _from_centres(problem, centres, run_pass)
+
+
+def _override(problem: FitProblem, start: Start, found: MixtureParameters | None) -> MixtureParameters:
+    """Put the parts that the user gave in the place of those that were found."""
+    family, coordinates = problem.family, problem.coordinates
+    base = None if found is None else family.to_user(found, coordinates)
+
+    def pick(given: FloatArray | None, own: FloatArray | None) -> FloatArray:
+        chosen = own if given is None else given
+        if chosen is None:
+            raise AssertionError("neither given nor found")
+        return chosen
+
+    if found is not None and start.weights is None and start.means is None and start.covariances is None:
+        return found
+    parameters = family.parameters(
+        pick(start.weights, base.weights if base else None),
+        pick(start.means, base.means if base else None),
+        pick(start.covariances, base.covariances if base else None),
+    )
+    return family.to_inner(parameters, coordinates)

@@ -1,0 +1,122 @@
+"""Judgements on data after their moments are known, and the sentences that say so."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import DataError, RegularizationWarning
+from dgmm.mixture.moments import Defects
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import Chunk
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.moments import Moments
+    from dgmm.typing import Array, IntArray
+
+_SWAMPED = 0.01
+
+
+def describe_defects(defects: Defects, lengths: IntArray | None, first_row: int | None = None) -> str:
+    """Say what the first bad value is and where, in words.
+
+    Parameters
+    ----------
+    defects : Defects
+    lengths : (c,) int64, optional
+        Rows of each chunk.
+    first_row : int, optional
+        Index of the first row of the chunk, where that is known without the lengths.
+    """
+    if lengths is not None:
+        first_row = int(lengths[: defects.chunk].sum())
+    name = "NaN" if np.isnan(defects.value) else "infinity" if np.isinf(defects.value) else f"{defects.value:g}"
+    place = f"chunk {defects.chunk}, row {defects.row}"
+    if first_row is not None and first_row > 0:
+        place += f" (row {first_row + defects.row} of the data)"
+    if defects.feature >= 0:
+        place += f", feature {defects.feature}"
+    return f"{name}, first at {place}"
+
+
+def check_finite(X: Array, chunk: Chunk) -> None:
+    """Refuse rows with NaN or infinity; raises DataError with the place of the first."""
+    if X.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum()):
+            return
+    defects = Defects.find(~np.isfinite(X), X, chunk.index, 0)
+    if defects.count:
+        raise DataError(
+            f"X contains {describe_defects(defects, None, chunk.first_row)}; "
+            "densities of such rows do not exist: drop or impute them"
+        )
+
+
+def check_moments(moments: Moments, family: CovarianceFamily, n_components: int, reg_covar: float) -> None:
+    """Refuse data that no mixture can be fitted to.
+
+    Raises
+    ------
+    DataError
+        For NaN or infinite values, bad weights, fewer rows than components, and features that
+        are constant where nothing is added to their variance.
+
+    Warns
+    -----
+    RegularizationWarning
+        If ``reg_covar`` exceeds 1% of a feature's variance.
+    """
+    defects = moments.defects
+    if defects.count:
+        raise DataError(
+            f"X contains {describe_defects(defects, moments.lengths)}; {defects.count} of its "
+            f"{moments.n_rows * len(moments.mean)} values are NaN or infinity: drop or impute them"
+        )
+    defects = moments.weight_defects
+    if defects.count:
+        raise DataError(
+            f"sample_weight contains {describe_defects(defects, moments.lengths)}; "
+            f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
+        )
+    if moments.n_positive < n_components:
+        rows = f"{moments.n_positive} rows" if moments.n_positive != 1 else "1 row"
+        of_weight = "" if moments.n_positive == moments.n_rows else " of positive weight"
+        raise DataError(
+            f"Found array with {moments.n_rows} sample(s) (n_samples={moments.n_rows}): there are {rows}{of_weight} "
+            f"for n_components={n_components}; expected at least one row for each component: "
+            f"give more rows or decrease n_components"
+        )
+    _check_variances(moments, family, reg_covar)
+
+
+def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: float) -> None:
+    constant = moments.minimum == moments.maximum
+    variances = np.diagonal(moments.covariance)
+    if not np.isfinite(moments.scatter).all():
+        feature = int(np.flatnonzero(~np.isfinite(np.diagonal(moments.scatter)) | True)[0])
+        raise DataError(f"the variance of feature {feature} overflows float64; scale the input data")
+    if reg_covar == 0.0:
+        # One variance for all features exists unless all are constant.
+        common = family.form.packed_size(2) == 1
+        if constant.all() if common else constant.any():
+            feature = int(np.flatnonzero(constant)[0])
+            raise DataError(
+                f"feature {feature} is constant ({moments.minimum[feature]:g} in every row), so its variance is 0 "
+                "and reg_covar=0 adds nothing to it; drop the feature, or set reg_covar above 0"
+            )
+        return
+    swamped = ~constant & (reg_covar > _SWAMPED * variances)
+    if swamped.any():
+        feature = int(np.flatnonzero(swamped)[0])
+        others = int(np.count_nonzero(swamped)) - 1
+        warnings.warn(
+            f"reg_covar={reg_covar:g} is {reg_covar / variances[feature]:.0%} of the variance of feature {feature} "
+            f"({variances[feature]:.3g}){f' and large for {others} more' if others else ''}: it widens every "
+            "component along it; decrease reg_covar, or scale the input data",
+            RegularizationWarning,
+            stacklevel=2,
+        )

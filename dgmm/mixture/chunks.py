@@ -1,0 +1,61 @@
+"""What a map over chunks is: the one shape that every pass over the data has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from dgmm.typing import Array, FloatArray
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Which chunk of the data a block of rows is.
+
+    Attributes
+    ----------
+    index : int
+        Number of the chunk, from 0.
+    first_row : int or None
+        Index in the whole of the chunk's first row; None while chunk lengths are unknown.
+    n_rows : int
+        Rows in the chunk.
+    """
+
+    index: int
+    first_row: int | None
+    n_rows: int
+
+
+class Record(Protocol):
+    """What a pass makes of each chunk: merged, neighbours first, to one."""
+
+    def merge(self, other: Self) -> Self:
+        """The record of both sets of rows; ``other``'s are the later ones."""
+        ...
+
+
+R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+
+
+class ChunkMap(Protocol[R_co]):
+    """A pure function from the rows of a chunk to a record."""
+
+    @property
+    def name(self) -> str:
+        """Name of the pass, for progress and task names."""
+        ...
+
+    def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> R_co:
+        """Map rows (n, d) and their weights (n,) to a record."""
+        ...
+
+
+class RunPass(Protocol):
+    """Runs a map over all the chunks and merges the records."""
+
+    def __call__(self, chunk_map: ChunkMap[R]) -> R:
+        """Return the merged record of all the rows."""
+        ...

@@ -1,0 +1,220 @@
+"""A mixture made ready for the block kernel: which component is served how, decided once.
+
+The density of a component is computed in one of two ways. As a dot product with the feature map,
+which is one GEMM for all components; or centred, ``|U'(z - mu)|^2``, component by component. The
+dot product cancels where a component is narrow and far from the origin of the coordinates: it
+loses about ``eps * lambda_max(P) * (|mu|^2 + tr Sigma)`` nats a row. Each component gets the
+cheapest way whose loss stays below a tolerance; for float32 input these are, in this order, the
+dot product in float32, the dot product in float64, and the centred form in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.parameters import Coordinates, MixtureParameters
+    from dgmm.typing import Array, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """What the arithmetic of the kernel depends on besides the parameters.
+
+    Attributes
+    ----------
+    block_rows : int
+        Rows that go through the kernel at a time; sized for the cache.
+    tolerance : dict of str to float
+        Largest accepted loss of the dot product, in nats a row, for ``"float32"`` and
+        ``"float64"`` arithmetic.
+    """
+
+    block_rows: int
+    tolerance: dict[str, float]
+
+
+@dataclass(frozen=True)
+class DotGroup:
+    """Components served by the dot product.
+
+    Attributes
+    ----------
+    components : (k,) int64
+    natural : (k, p) float32 or float64
+        Rows of A; p is 1 + d where the quadratic part is common to all components.
+    """
+
+    components: IntArray
+    natural: Array
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the products."""
+        return self.natural.dtype
+
+
+@dataclass(frozen=True)
+class CentredGroup:
+    """Components served by centred distances, always in float64.
+
+    Attributes
+    ----------
+    components : (k,) int64
+    means : (k, d) float64
+    factors : (k, ..) float64
+        Precision factors.
+    constants : (k,) float64
+        Log-density at the mean.
+    """
+
+    components: IntArray
+    means: FloatArray
+    factors: FloatArray
+    constants: FloatArray
+
+    dtype = np.dtype(np.float64)
+
+
+@dataclass(frozen=True)
+class CompiledMixture:
+    """Everything that the block kernel needs; plain arrays, so that it travels well.
+
+    Attributes
+    ----------
+    family : CovarianceFamily
+    coordinates : Coordinates
+    groups : tuple of DotGroup and CentredGroup
+    reference : (K, d) float64
+        What the statistics are taken about.
+    block_rows : int
+    common_precision : (1, q) float64 or None
+        Coefficients of the part of the log-densities that is common to all components, where
+        they lack it (an EM pass of a tied family adds it in one go, see
+        :func:`~dgmm.mixture.kernel.complete`).
+    """
+
+    family: CovarianceFamily
+    coordinates: Coordinates
+    groups: tuple[DotGroup | CentredGroup, ...]
+    reference: FloatArray
+    block_rows: int
+    common_precision: FloatArray | None = None
+
+    @property
+    def n_components(self) -> int:
+        """Number of components, K."""
+        return int(self.reference.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, d."""
+        return int(self.reference.shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Precision of the responsibilities."""
+        return np.result_type(*(group.dtype for group in self.groups))
+
+
+def dot_product_loss(family: CovarianceFamily, parameters: MixtureParameters) -> FloatArray:
+    """Error of the dot-product form per unit of rounding, (K,).
+
+    Times the machine epsilon it is the loss in nats a row; see the module's text.
+    """
+    largest = family.form.largest_precision(parameters.precisions_cholesky)
+    trace = family.form.trace(parameters.covariances, parameters.n_features)
+    loss = largest * (np.square(parameters.means).sum(axis=1) + trace)
+    return np.full_like(loss, loss.max()) if family.tied else loss
+
+
+def assign(
+    family: CovarianceFamily, parameters: MixtureParameters, dtype: np.dtype[Any], options: KernelOptions
+) -> list[tuple[str, Array]]:
+    """Choose for each component how it is served.
+
+    Returns
+    -------
+    list of (way, components)
+        ``way`` is ``"float32"`` or ``"float64"`` (dot products) or ``"centred"``; components,
+        (k,) int64, is never empty.
+    """
+    loss = dot_product_loss(family, parameters)
+    # A component of weight 0 has no rows to be wrong about.
+    loss = np.where(parameters.weights > 0.0, loss, 0.0)
+    ways = []
+    left = np.ones(len(loss), dtype=bool)
+    for name in ("float32", "float64") if dtype == np.float32 else ("float64",):
+        good = left & (loss * np.finfo(name).eps <= options.tolerance[name])
+        ways.append((name, np.flatnonzero(good)))
+        left &= ~good
+    ways.append(("centred", np.flatnonzero(left)))
+    return [(name, components) for name, components in ways if len(components)]
+
+
+def compile_mixture(
+    family: CovarianceFamily,
+    parameters: MixtureParameters,
+    coordinates: Coordinates,
+    dtype: np.dtype[Any],
+    options: KernelOptions,
+    *,
+    whole_density: bool = True,
+) -> CompiledMixture:
+    """Make a mixture ready for the block kernel.
+
+    Parameters
+    ----------
+    family : CovarianceFamily
+    parameters : MixtureParameters
+        In inner coordinates.
+    coordinates : Coordinates
+        From the user's units to the inner ones.
+    dtype : dtype
+        Of the rows: float32 or float64.
+    options : KernelOptions
+    whole_density : bool
+        False lets a tied family leave out the quadratic part; :func:`complete` adds it.
+    """
+    k, d = parameters.means.shape
+    drop = family.tied and not whole_density
+    # Densities are wanted in the user's units.
+    constants = family.log_constants(parameters) - coordinates.log_det
+    natural = None
+    factors = np.broadcast_to(parameters.precisions_cholesky, (k, *family.form.shape(d)))
+    groups: list[DotGroup | CentredGroup] = []
+    reference = np.zeros((k, d))
+    common = None
+    for way, components in assign(family, parameters, dtype, options):
+        if way == "centred":
+            reference[components] = parameters.means[components]
+            groups.append(
+                CentredGroup(
+                    components,
+                    parameters.means[components],
+                    np.ascontiguousarray(factors[components]),
+                    constants[components],
+                )
+            )
+            continue
+        if natural is None:
+            natural = family.natural(parameters, quadratic=not drop)
+            natural[:, 0] -= coordinates.log_det
+        groups.append(DotGroup(components, natural[components].astype(way)))
+        if drop:
+            common = family.form.quadratic(parameters.precisions_cholesky, d)
+    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common)
+
+
+def compile_about(
+    family: CovarianceFamily, centres: FloatArray, coordinates: Coordinates, options: KernelOptions
+) -> CompiledMixture:
+    """Make a mixture that only gathers statistics about given centres, (K, d), with given labels."""
+    k, d = centres.shape
+    unit = np.ones((k, *family.form.shape(d))) * (np.eye(d) if len(family.form.shape(d)) == 2 else 1.0)
+    group = CentredGroup(np.arange(k), centres, unit, np.zeros(k))
+    return CompiledMixture(family, coordinates, (group,), centres, options.block_rows)

@@ -1,0 +1,267 @@
+"""The first read of the data: is it usable, where does it lie, and a sample of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.mixture.sampling import RowSample, row_keys
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import Chunk
+    from dgmm.typing import Array, FloatArray, IntArray
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Defects:
+    """Values of one kind that cannot be used, and where the first one is.
+
+    Attributes
+    ----------
+    count : int
+    chunk : int
+        Chunk of the first.
+    row : int
+        Its row within the chunk.
+    feature : int
+        Its feature; -1 for weights.
+    value : float
+    """
+
+    count: int = 0
+    chunk: int = -1
+    row: int = -1
+    feature: int = -1
+    value: float = 0.0
+
+    def merge(self, other: Defects) -> Defects:
+        """Both counts and the earlier place."""
+        if not other.count:
+            return self
+        if not self.count:
+            return other
+        first = min(self, other, key=lambda defects: (defects.chunk, defects.row))
+        return replace(first, count=self.count + other.count)
+
+    @classmethod
+    def find(cls, bad: Array, values: Array, chunk: int, row: int) -> Defects:
+        """Record where ``bad``, (n,) or (n, d) bool, is True; ``row`` is the first row's number."""
+        count = int(np.count_nonzero(bad))
+        if not count:
+            return NO_DEFECTS
+        at = np.unravel_index(int(bad.argmax()), bad.shape)
+        feature = int(at[1]) if bad.ndim == 2 else -1
+        return cls(count, chunk, row + int(at[0]), feature, float(values[at]))
+
+
+NO_DEFECTS = Defects()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean, scatter, range, defects and a sample of rows; merges as a monoid.
+
+    Attributes
+    ----------
+    lengths : (c,) int64
+        Rows of each chunk, in order.
+    exponent : int
+        ``weight``, ``scatter`` and the sample's weights are in units of ``2**exponent``, so that
+        weights of 1e-300 and 1e300 neither vanish nor overflow.
+    n_positive : int
+        Rows of positive weight.
+    weight : float
+        Sum of the weights.
+    mean : (d,) float64
+    scatter : (d, d) float64
+        Weighted scatter matrix about ``mean``.
+    minimum, maximum : (d,) float64
+        Over the rows of positive weight.
+    defects : Defects
+        NaN and infinite values.
+    weight_defects : Defects
+        Negative, NaN and infinite weights.
+    sample : RowSample
+    """
+
+    lengths: IntArray
+    exponent: int
+    n_positive: int
+    weight: float
+    mean: FloatArray
+    scatter: FloatArray
+    minimum: FloatArray
+    maximum: FloatArray
+    defects: Defects
+    weight_defects: Defects
+    sample: RowSample
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.lengths.sum())
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights as the user gave them."""
+        return float(np.ldexp(self.weight, self.exponent))
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Weighted covariance matrix, (d, d)."""
+        return self.scatter / self.weight
+
+    def _in_units_of(self, exponent: int) -> Moments:
+        if exponent == self.exponent:
+            return self
+        shift = self.exponent - exponent
+        return replace(
+            self,
+            exponent=exponent,
+            weight=float(np.ldexp(self.weight, shift)),
+            scatter=np.ldexp(self.scatter, shift),
+            sample=self.sample.rescaled(shift),
+        )
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of the rows of both, ``other``'s rows being the later ones.
+
+        Notes
+        -----
+        Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", American
+        Statistician 37, equation 1.5.
+        """
+        common = {
+            "lengths": np.concatenate([self.lengths, other.lengths]),
+            "defects": self.defects.merge(other.defects),
+            "weight_defects": self.weight_defects.merge(other.weight_defects),
+        }
+        if other.n_positive == 0:
+            return replace(self, **common)  # type: ignore[arg-type]
+        if self.n_positive == 0:
+            return replace(other, **common)  # type: ignore[arg-type]
+        exponent = max(self.exponent, other.exponent)
+        a, b = self._in_units_of(exponent), other._in_units_of(exponent)
+        weight = a.weight + b.weight
+        delta = b.mean - a.mean
+        return Moments(
+            exponent=exponent,
+            n_positive=a.n_positive + b.n_positive,
+            weight=weight,
+            mean=a.mean + delta * (b.weight / weight),
+            scatter=a.scatter + b.scatter + np.outer(delta, delta) * (a.weight * (b.weight / weight)),
+            minimum=np.minimum(a.minimum, b.minimum),
+            maximum=np.maximum(a.maximum, b.maximum),
+            sample=a.sample.merge(b.sample),
+            **common,  # type: ignore[arg-type]
+        )
+
+
+@dataclass(frozen=True)
+class MomentsMap:
+    """Maps a chunk of rows to its :class:`Moments`.
+
+    Attributes
+    ----------
+    seed : int
+        Of the sample.
+    sample_rows : int
+        Rows of the sample, at most.
+    threshold : int
+        Rows with a key above it are not even candidates (keeps the records small); 2**64 - 1
+        where the number of rows is not known.
+    """
+
+    seed: int
+    sample_rows: int
+    threshold: int = 2**64 - 1
+
+    name = "moments"
+
+    @staticmethod
+    def threshold_for(sample_rows: int, n_rows: int | None) -> int:
+        """A key that at least ``sample_rows`` of ``n_rows`` rows stay below, almost surely."""
+        if n_rows is None or n_rows <= sample_rows:
+            return 2**64 - 1
+        expected = sample_rows + 8.0 * np.sqrt(sample_rows) + 64.0
+        return min(2**64 - 1, int(2**64 * min(1.0, expected / n_rows)))
+
+    def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Moments:
+        """Map the rows of a chunk, (n, d), and their weights, (n,)."""
+        n, d = X.shape
+        w = np.ones(n) if weights is None else weights
+        bad_weight = ~((w >= 0.0) & (w < np.inf))
+        weight_defects = Defects.find(bad_weight, w, chunk.index, 0)
+        defects = self._defects(X, chunk)
+        positive = w > 0.0
+        empty = Moments(
+            np.array([n], dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
+            np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
+            RowSample(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
+        )  # fmt: skip
+        if defects.count or weight_defects.count or not positive.any():
+            return empty
+        if not positive.all():
+            X_used, w_used = X[positive], w[positive]
+        else:
+            X_used, w_used = X, w
+        exponent = 0 if weights is None else int(np.frexp(w_used.max())[1])
+        w_used = np.ldexp(w_used, -exponent) if exponent else w_used
+        weight = float(w_used.sum())
+        mean, scatter = _mean_and_scatter(X_used, w_used if weights is not None else None, weight)
+        return replace(
+            empty,
+            exponent=exponent,
+            n_positive=len(X_used),
+            weight=weight,
+            mean=mean,
+            scatter=scatter,
+            minimum=X_used.min(axis=0).astype(np.float64),
+            maximum=X_used.max(axis=0).astype(np.float64),
+            sample=self._sample(X_used, w_used, np.flatnonzero(positive), chunk),
+        )
+
+    def _defects(self, X: Array, chunk: Chunk) -> Defects:
+        if X.dtype.kind != "f":
+            return NO_DEFECTS
+        defects = NO_DEFECTS
+        for start in range(0, len(X), _BLOCK):
+            block = X[start : start + _BLOCK]
+            with np.errstate(over="ignore", invalid="ignore"):
+                # One sum tells whether a closer look is needed.
+                suspicious = not np.isfinite(block.sum())
+            if suspicious:
+                defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk.index, start))
+        return defects
+
+    def _sample(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> RowSample:
+        # Where the global index is not known yet, each chunk has a stream of its own.
+        first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
+        keys = row_keys(self.seed, first, chunk.n_rows, stream)[rows]
+        candidates = np.flatnonzero(keys <= np.uint64(self.threshold))
+        return RowSample.smallest(self.sample_rows, keys[candidates], X[candidates], w[candidates])
+
+
+def _mean_and_scatter(X: Array, w: FloatArray | None, weight: float) -> tuple[FloatArray, FloatArray]:
+    """Weighted mean (d,) and scatter (d, d) about it, by two passes over a chunk in memory."""
+    d = X.shape[1]
+    # About the first row: an offset of 1e8 would cost digits of the mean otherwise.
+    origin = X[0].astype(np.float64)
+    offset = np.zeros(d)
+    for start in range(0, len(X), _BLOCK):
+        centred = X[start : start + _BLOCK] - origin
+        offset += centred.sum(axis=0) if w is None else w[start : start + _BLOCK] @ centred
+    mean = origin + offset / weight
+    scatter = np.zeros((d, d))
+    residual = np.zeros(d)
+    for start in range(0, len(X), _BLOCK):
+        centred = X[start : start + _BLOCK] - mean
+        weighted = centred if w is None else centred * w[start : start + _BLOCK, None]
+        scatter += weighted.T @ centred
+        residual += weighted.sum(axis=0)
+    # The mean is rounded; what is left of it is known exactly enough to be taken out.
+    return mean, scatter - np.outer(residual, residual) / weight

@@ -1,0 +1,141 @@
+"""Rows drawn from data by a hash of their index, and rows drawn from a mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.typing import Array, FloatArray, IntArray
+
+
+def row_keys(seed: int, first: int, count: int, stream: int = 0) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    """Pseudo-random 64-bit keys of the rows ``first`` to ``first + count - 1``.
+
+    A key depends on the seed and the row's index alone, so neither the chunks nor the workers
+    change which rows a rule on the keys selects.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**64 - 1.
+    first, count : int
+        Rows.
+    stream : int
+        Another stream gives other keys of the same rows.
+
+    Notes
+    -----
+    The output function of SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number
+    generators", OOPSLA 2014, figure 17.
+
+    Examples
+    --------
+    >>> whole = row_keys(1, 0, 10)
+    >>> bool((row_keys(1, 4, 3) == whole[4:7]).all())
+    True
+    """
+    mask = (1 << 64) - 1
+    start = (seed * 0x9E3779B97F4A7C15 + stream * 0xD1342543DE82EF95 + 1) & mask
+    z = np.arange(first, first + count, dtype=np.uint64)
+    # Twice through the mixer: seeds that differ in one bit share nothing.
+    for add in (start, (start * 0xBF58476D1CE4E5B9 + 1) & mask):
+        z *= np.uint64(0x9E3779B97F4A7C15)
+        z += np.uint64(add)
+        z ^= z >> np.uint64(30)
+        z *= np.uint64(0xBF58476D1CE4E5B9)
+        z ^= z >> np.uint64(27)
+        z *= np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return z
+
+
+def uniforms(keys: Array) -> FloatArray:
+    """Map keys (n,) uint64 to numbers in the open interval (0, 1)."""
+    return ((keys >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class RowSample:
+    """Rows with the smallest keys seen so far.
+
+    Attributes
+    ----------
+    size : int
+        Number of rows that are kept at most, m.
+    keys : (m,) uint64 or float64
+        Rising.
+    rows : (m, d)
+        In the user's units.
+    weights : (m,) float64
+    """
+
+    size: int
+    keys: Array
+    rows: Array
+    weights: FloatArray
+
+    @classmethod
+    def smallest(cls, size: int, keys: Array, rows: Array, weights: FloatArray) -> RowSample:
+        """Keep the ``size`` rows of smallest key; ties (none among 64-bit hashes) by position."""
+        if len(keys) > size:
+            kept = np.argpartition(keys, size - 1)[:size] if size else np.empty(0, dtype=np.intp)
+            keys, rows, weights = keys[kept], rows[kept], weights[kept]
+        order = np.argsort(keys, kind="stable")
+        return cls(size, keys[order], np.ascontiguousarray(rows[order]), weights[order])
+
+    def merge(self, other: RowSample) -> RowSample:
+        """The rows of smallest key of both."""
+        if not len(other.keys):
+            return self
+        if not len(self.keys):
+            return other
+        return RowSample.smallest(
+            self.size,
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.weights, other.weights]),
+        )
+
+    def rescaled(self, exponent: int) -> RowSample:
+        """The same rows with weights times ``2**exponent``."""
+        if exponent == 0:
+            return self
+        return RowSample(self.size, self.keys, self.rows, np.ldexp(self.weights, exponent))
+
+
+def draw(
+    family: CovarianceFamily, parameters: MixtureParameters, n_samples: int, rng: np.random.RandomState
+) -> tuple[FloatArray, IntArray]:
+    """Draw rows from a mixture.
+
+    Parameters
+    ----------
+    family : CovarianceFamily
+    parameters : MixtureParameters
+    n_samples : int
+    rng : RandomState
+
+    Returns
+    -------
+    X : (n_samples, d) float64
+        Ordered by component.
+    y : (n_samples,) int64
+        Component of each row.
+    """
+    # numpy's multinomial checks the sum of all but the last in float64.
+    counts = rng.multinomial(n_samples, parameters.weights / parameters.weights.sum())
+    labels = np.repeat(np.arange(parameters.n_components), counts)
+    noise = rng.standard_normal((n_samples, parameters.n_features))
+    factors = np.broadcast_to(
+        parameters.precisions_cholesky, (parameters.n_components, *parameters.precisions_cholesky.shape[1:])
+    )
+    rows = np.empty_like(noise)
+    ends = np.cumsum(counts)
+    for k, (start, end) in enumerate(zip(ends - counts, ends, strict=True)):
+        rows[start:end] = parameters.means[k] + family.form.colour(factors[k], noise[start:end])
+    return rows, labels.astype(np.int64)

@@ -1,0 +1,79 @@
+"""Log-likelihood and entropy of given rows under a mixture, as a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import DataError
+from dgmm.mixture.checks import check_finite, describe_defects
+from dgmm.mixture.kernel import BlockKernel
+from dgmm.mixture.moments import Defects
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import Chunk
+    from dgmm.mixture.compiled import CompiledMixture
+    from dgmm.typing import Array, FloatArray
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model's likelihood, AIC, BIC and ICL are made of.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Weighted sum of log-densities, in nats.
+    entropy : float
+        Weighted sum of the entropies of the responsibilities, in nats; 0 if not asked for.
+    total_weight : float
+    n_rows : int
+    """
+
+    log_likelihood: float
+    entropy: float
+    total_weight: float
+    n_rows: int
+
+    def merge(self, other: Score) -> Score:
+        """The scores of both sets of rows."""
+        return Score(
+            self.log_likelihood + other.log_likelihood,
+            self.entropy + other.entropy,
+            self.total_weight + other.total_weight,
+            self.n_rows + other.n_rows,
+        )
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """Maps rows to their :class:`Score`.
+
+    Attributes
+    ----------
+    compiled : CompiledMixture
+    entropy : bool
+        Whether the entropy is wanted.
+    """
+
+    compiled: CompiledMixture
+    entropy: bool = False
+
+    name = "score"
+
+    def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Score:
+        """Map the rows of a chunk, (n, d), and their weights, (n,)."""
+        check_finite(X, chunk)
+        w = np.ones(len(X)) if weights is None else weights
+        defects = Defects.find(~((w >= 0.0) & (w < np.inf)), w, chunk.index, 0)
+        if defects.count:
+            raise DataError(
+                f"sample_weight contains {describe_defects(defects, None, chunk.first_row)}; "
+                "weights are counts, 0 or more"
+            )
+        kernel = BlockKernel(self.compiled)
+        log_likelihood = float(np.dot(kernel.score_samples(X), w))
+        entropy = kernel.entropy(X, w) if self.entropy else 0.0
+        return Score(log_likelihood, entropy, float(w.sum()), len(X))

@@ -1,0 +1,80 @@
+"""What the driver decides once, before the first pass: nothing in it depends on the machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dgmm.mixture.compiled import KernelOptions
+
+if TYPE_CHECKING:
+    from dgmm.mixture.families import CovarianceFamily
+
+# Largest length of the feature map, and the rows of a block, by which one iteration was fastest
+# (benchmarks/kernel.py --blocks).
+_BLOCK_ROWS = ((15, 8192), (64, 2048), (256, 1024), (1024, 512))
+_BLOCK_ROWS_LARGE = 256
+
+# Losses of the dot product, in nats a row, up to which the mean log-likelihood of real data kept
+# 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py).
+_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+
+_CHUNK_WORK = 1e8
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """How the passes of a fit are cut up and added together.
+
+    Under one plan, with the same versions and one family of BLAS kernels, a fit gives the same
+    bits on any scheduler and any number of workers.
+
+    Attributes
+    ----------
+    backend : str
+        Implementation of the block kernel.
+    block_rows : int
+        Rows that go through the kernel at a time.
+    fan_in : int
+        Records that one task of the merge tree adds up, in the order of the chunks.
+    chunk_rows : int
+        Rows of the chunks that an array in memory is cut into.
+    tolerance : dict of str to float
+        See :class:`~dgmm.mixture.compiled.KernelOptions`.
+    """
+
+    backend: str
+    block_rows: int
+    fan_in: int
+    chunk_rows: int
+    tolerance: dict[str, float]
+
+    @classmethod
+    def choose(cls, family: CovarianceFamily, n_components: int, n_features: int) -> ExecutionPlan:
+        """Look the plan up by shape in a static table.
+
+        Examples
+        --------
+        >>> from dgmm.mixture.families import get_family
+        >>> ExecutionPlan.choose(get_family("full"), 8, 3).block_rows
+        8192
+        """
+        p = family.n_mapped(n_features)
+        block_rows = next((rows for most, rows in _BLOCK_ROWS if p <= most), _BLOCK_ROWS_LARGE)
+        work = 4 * n_components * p + 200
+        blocks = max(1, round(_CHUNK_WORK / work / block_rows))
+        return cls("numpy", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
+
+    @property
+    def options(self) -> KernelOptions:
+        """The part of the plan that the kernel needs."""
+        return KernelOptions(self.block_rows, self.tolerance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ExecutionPlan:
+        """The plan of :meth:`to_dict`'s values."""
+        return cls(**values)

@@ -1,0 +1,91 @@
+"""What a mixture says of each row, as a lazy map that keeps the row chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from dgmm.mixture.checks import check_finite
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.kernel import BlockKernel, kernel_dtype
+from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.rows import check_table
+
+if TYPE_CHECKING:
+    from dgmm.mixture.compiled import CompiledMixture
+    from dgmm.typing import Array
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is computed of each row.
+
+    Attributes
+    ----------
+    compute : callable
+        From a kernel and rows (n, d) to (n,) or (n, K).
+    dtype : dtype or None
+        Of the result; None for that of the rows.
+    per_component : bool
+        True if the result is (n, K).
+    """
+
+    compute: Callable[[BlockKernel, Array], Array]
+    dtype: np.dtype[Any] | None
+    per_component: bool
+
+
+LABELS = Quantity(BlockKernel.labels, np.dtype(np.int64), per_component=False)
+RESPONSIBILITIES = Quantity(BlockKernel.responsibilities, None, per_component=True)
+SCORES = Quantity(BlockKernel.score_samples, None, per_component=False)
+
+
+def _predict_block(
+    block: Array, compiled: CompiledMixture, quantity: Quantity, out: np.dtype[Any], block_id: tuple[int, ...]
+) -> Array:
+    X = np.asarray(block)
+    X = X.astype(kernel_dtype(X.dtype), copy=False)
+    check_finite(X, Chunk(block_id[0], None, len(X)))
+    with single_threaded_blas():
+        return quantity.compute(BlockKernel(compiled), X).astype(out, copy=False)
+
+
+def predict_lazily(X: da.Array, compiled: CompiledMixture, quantity: Quantity) -> da.Array:
+    """Build the map over a dask array, (n, d); nothing is computed.
+
+    Returns
+    -------
+    dask array
+        (n,) or (n, K), with the row chunks of X, which may be unknown.
+    """
+    check_table(X.ndim, X.shape, X.dtype)
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    dtype = quantity.dtype or kernel_dtype(X.dtype)
+    shape: dict[str, Any] = (
+        {"chunks": (X.chunks[0], (compiled.n_components,))} if quantity.per_component else {"drop_axis": 1}
+    )
+    return X.map_blocks(
+        _predict_block,
+        # A task of its own, so that it travels to each worker once.
+        compiled=dask.delayed(compiled, pure=False, traverse=False),
+        quantity=quantity,
+        out=dtype,
+        dtype=dtype,
+        meta=np.empty((0,) * (2 if quantity.per_component else 1), dtype=dtype),
+        **shape,
+    )
+
+
+def predict_array(X: Array, compiled: CompiledMixture, quantity: Quantity, chunk_rows: int) -> Array:
+    """The same for an array in memory, (n, d), with this process's threads."""
+    chunks = (min(chunk_rows, max(len(X), 1)), X.shape[1])
+    lazy = predict_lazily(da.from_array(X, chunks=chunks, name=False), compiled, quantity)
+    with single_threaded_blas():
+        result: Array = lazy.compute(scheduler="threads")
+    return result

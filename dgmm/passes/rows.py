@@ -1,0 +1,153 @@
+"""Rows: ordered blocks of a chunked array, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from dgmm.errors import DataError, DataTypeError
+
+if TYPE_CHECKING:
+    from dgmm.typing import Array, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of features in ordered chunks, with or without weights.
+
+    Attributes
+    ----------
+    X : dask array, (n, d)
+        One chunk of features; n and the chunk lengths may be unknown.
+    weights : dask array, (n,), or None
+        Chunked as X.
+    lengths : (c,) int64 or None
+        Rows of each chunk; None while they are unknown.
+    local : bool
+        True if the rows are an array in this process's memory: they are worked on here.
+    """
+
+    X: da.Array
+    weights: da.Array | None
+    lengths: IntArray | None
+    local: bool
+
+    @property
+    def n_chunks(self) -> int:
+        """Number of chunks, empty ones included."""
+        return int(self.X.numblocks[0])
+
+    @property
+    def n_features(self) -> int:
+        """Number of features, d."""
+        return int(self.X.shape[1])
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of rows; None while it is unknown."""
+        return None if self.lengths is None else int(self.lengths.sum())
+
+    @property
+    def first_rows(self) -> list[int | None]:
+        """Index of the first row of each chunk."""
+        if self.lengths is None:
+            return [None] * self.n_chunks
+        ends = np.cumsum(self.lengths)
+        return [int(end - length) for end, length in zip(ends, self.lengths, strict=True)]
+
+    def with_lengths(self, lengths: IntArray) -> Rows:
+        """The same rows after a pass has counted them."""
+        return replace(self, lengths=lengths)
+
+    @classmethod
+    def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
+        """Cut an array in memory, (n, d), into chunks.
+
+        Raises
+        ------
+        DataError
+            If the weights do not fit the rows.
+        """
+        if weights is not None and weights.shape != (len(X),):
+            raise DataError(_weights_mismatch(weights.shape, len(X)))
+        # An array of no rows is one empty chunk.
+        chunks = (min(chunk_rows, max(len(X), 1)), X.shape[1])
+        # Names need not be derived from the contents: hashing them would be a read.
+        X = da.from_array(X, chunks=chunks, name=False)
+        w = None if weights is None else da.from_array(weights, chunks=chunks[0], name=False)
+        return cls(X, w, _lengths(X), local=True)
+
+    @classmethod
+    def from_dask(cls, X: da.Array, weights: Any | None) -> Rows:
+        """Take a dask array, (n, d), and weights, (n,), a dask or numpy array.
+
+        Chunk lengths may be unknown; several chunks of features are made one; weights are
+        rechunked like the rows.
+
+        Raises
+        ------
+        DataError
+            If there are not two dimensions, or the weights do not fit the rows.
+        DataTypeError
+            If the dtype holds no real numbers.
+        """
+        check_table(X.ndim, X.shape, X.dtype)
+        if X.numblocks[1] > 1:
+            X = X.rechunk({1: -1})
+        lengths = _lengths(X)
+        w = None if weights is None else _matching_weights(weights, X, lengths)
+        # Fused and culled once; every pass then adds its own tasks to the same graph.
+        X, w = dask.optimize(X, w) if w is not None else (*dask.optimize(X), None)
+        return cls(X, w, lengths, local=False)
+
+
+def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what is not a table of real numbers, before anything is computed."""
+    if ndim != 2:
+        advice = "reshape it to (-1, 1) if it has one feature" if ndim == 1 else "flatten the sample dimensions"
+        raise DataError(f"Expected 2D array, got {ndim}D array instead: X has shape {shape}; {advice}")
+    if dtype.kind not in "biuf":
+        raise DataTypeError(
+            f"X has dtype {dtype}, which holds no real numbers; convert it first, for example with X.astype(float)"
+        )
+    if shape[1] == 0:
+        raise DataError(f"0 feature(s) (shape={shape}) while a minimum of 1 is required.")
+
+
+def _lengths(X: da.Array) -> IntArray | None:
+    lengths = np.asarray(X.chunks[0], dtype=np.float64)
+    return None if np.isnan(lengths).any() else lengths.astype(np.int64)
+
+
+def _weights_mismatch(shape: tuple[Any, ...], n_rows: Any) -> str:
+    return f"sample_weight has shape {shape}; expected one weight for each row, ({n_rows},)"
+
+
+def _matching_weights(weights: Any, X: da.Array, lengths: IntArray | None) -> da.Array:
+    if not isinstance(weights, da.Array):
+        weights = np.asarray(weights)
+        if lengths is None:
+            raise DataError(
+                "sample_weight is an array in memory, but the chunk lengths of X are unknown; "
+                "call X.compute_chunk_sizes() first, or give the weights as a dask array"
+            )
+        weights = da.from_array(weights, chunks=-1, name=False)
+    if weights.dtype.kind not in "biuf":
+        raise DataTypeError(f"sample_weight has dtype {weights.dtype}, which holds no real numbers")
+    if weights.ndim != 1:
+        raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
+    known = lengths is not None and not np.isnan(weights.shape[0])
+    if known:
+        if weights.shape[0] != X.shape[0]:
+            raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
+        weights = weights.rechunk((X.chunks[0],))
+    elif weights.numblocks[0] != X.numblocks[0]:
+        raise DataError(
+            f"sample_weight has {weights.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
+            "chunk both alike, or call compute_chunk_sizes() on both"
+        )
+    return weights.astype(np.float64)
