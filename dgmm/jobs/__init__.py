@@ -1,1 +1,7 @@
 """Job files: their specification, how they run, what they report."""
+
+from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.loading import Job, load_cluster, load_job
+from dgmm.jobs.running import JobResult, run_job
+
+__all__ = ["Job", "JobResult", "load_cluster", "load_job", "open_cluster", "run_job"]

@@ -116,14 +116,6 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a dgmm model, of any version, at ``path``."""
-    try:
-        return zarr.open_group(Path(path), mode="r").attrs.get("format") == FORMAT
-    except Exception:
-        return False
-
-
 def load_model(path: str | os.PathLike[str]) -> ModelRecord:
     """Read a model.
 
