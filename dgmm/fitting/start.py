@@ -22,6 +22,7 @@ from dgmm.mixture.seeding import (
     DistancesMap,
     NearestStatisticsMap,
     RandomResponsibilities,
+    kmeans,
     nearest_mixture,
 )
 
@@ -36,6 +37,7 @@ SHORT_ITERATIONS = 10
 SHORT_ROWS = 20_000
 SAMPLE_ITERATIONS = 200
 PARALLEL_ROUNDS = 5
+CANDIDATE_STARTS = 10
 
 INIT_PARAMS = (*CENTRES, "k-means||", "random")
 """Names that ``init_params`` takes."""
@@ -243,7 +245,7 @@ def _parallel_start(problem: FitProblem, run_pass: RunPass, rng: np.random.Rando
     counts = run_pass(distances(PARALLEL_ROUNDS)).counts
     used = counts > 0.0
     if np.count_nonzero(used) > k:
-        centres = CENTRES["kmeans"](centres[used], counts[used], k, rng)
+        centres = kmeans(centres[used], counts[used], k, rng, n_init=CANDIDATE_STARTS)
     else:  # fewer distinct rows than components
         order = np.argsort(-counts, kind="stable")
         centres = centres[np.resize(order, k)]

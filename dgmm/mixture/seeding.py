@@ -36,7 +36,7 @@ def _kmeans_plusplus(rows: FloatArray, weights: FloatArray, k: int, rng: np.rand
     return np.asarray(kmeans_plusplus(rows, k, sample_weight=weights, random_state=rng)[0])
 
 
-def kmeans(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomState) -> FloatArray:
+def kmeans(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomState, n_init: int = 1) -> FloatArray:
     """Centres of k-means from a k-means++ start.
 
     Parameters
@@ -45,12 +45,14 @@ def kmeans(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomS
     weights : (m,) float64
     k : int
     rng : RandomState
+    n_init : int
+        Starts, of which the one of lowest cost is taken.
 
     Returns
     -------
     (k, d) float64
     """
-    model = KMeans(k, init="k-means++", n_init=1, max_iter=_LLOYD_ITERATIONS, random_state=rng, algorithm="lloyd")
+    model = KMeans(k, init="k-means++", n_init=n_init, max_iter=_LLOYD_ITERATIONS, random_state=rng, algorithm="lloyd")
     # The order in which OpenMP's threads add depends on their number: one thread, one result.
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
