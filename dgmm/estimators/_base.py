@@ -37,6 +37,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     precisions_: Array
     precisions_cholesky_: Array
     n_features_in_: int
+    lower_bounds_: list[float]
 
     # -- parameters -----------------------------------------------------------------------------
 

@@ -11,10 +11,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm._version import __version__
-from dgmm.errors import FormatError, StarvedComponentWarning
+from dgmm.errors import StarvedComponentWarning
 from dgmm.estimators._base import MixtureEstimator
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
+from dgmm.estimators._records import from_record, to_record
 from dgmm.estimators._verbose import VerbosePrinter
 from dgmm.fitting.events import Callback, Event
 from dgmm.fitting.fit import FitResult, fit_mixture
@@ -23,11 +24,10 @@ from dgmm.fitting.start import Start
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.checks import check_moments
 from dgmm.mixture.moments import MomentsMap
-from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import RowSample
 from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
-from dgmm.storage.model import ModelRecord, load_model, save_model
+from dgmm.storage.model import load_model, save_model
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import RunPass
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 32 * 2**20
 _SAMPLE_ROWS = 50_000
 _SAMPLE_ROWS_FOR_RESEEDING = 10_000
-
-_SCALARS = ("n_iter_", "converged_", "lower_bound_", "n_features_in_")
 
 
 class GaussianMixture(MixtureEstimator):
@@ -140,7 +138,6 @@ class GaussianMixture(MixtureEstimator):
     stop_reason_: StopReason
     n_iter_: int
     lower_bound_: float
-    lower_bounds_: list[float]
     plan_: ExecutionPlan
 
     def __init__(
@@ -336,41 +333,7 @@ class GaussianMixture(MixtureEstimator):
         >>> bool((again.means_ == model.means_).all()), means.dims
         (True, ('component', 'feature'))
         """
-        parameters, family = self._parameters(), self._family
-        d = parameters.n_features
-        record = ModelRecord(
-            type(self).__name__,
-            np.asarray(self.means_).dtype.name,
-            {
-                "weights": parameters.weights,
-                "means": parameters.means,
-                "covariances": family.public(parameters.covariances, d),
-                "precisions_cholesky": family.public(parameters.precisions_cholesky, d),
-                "lower_bounds": np.asarray(getattr(self, "lower_bounds_", ()), dtype=np.float64),
-            },
-            {"params": self._plain_params(), "fit": self._plain_fit()},
-        )
-        save_model(path, record, __version__, overwrite=overwrite)
-
-    def _plain_params(self) -> dict[str, Any]:
-        """The constructor's parameters as JSON values; random generators become None."""
-        params = self.get_params(deep=False)
-        for name in ("weights_init", "means_init", "precisions_init"):
-            if params[name] is not None:
-                params[name] = np.asarray(params[name], dtype=np.float64).tolist()
-        if not isinstance(params["random_state"], (int, np.integer)):
-            params["random_state"] = None
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
-
-    def _plain_fit(self) -> dict[str, Any]:
-        fit = {name: getattr(self, name) for name in _SCALARS if hasattr(self, name)}
-        if hasattr(self, "stop_reason_"):
-            fit["stop_reason_"] = self.stop_reason_.name
-        if hasattr(self, "feature_names_in_"):
-            fit["feature_names_in_"] = [str(name) for name in self.feature_names_in_]
-        if hasattr(self, "plan_"):
-            fit["plan_"] = self.plan_.to_dict()
-        return fit
+        save_model(path, to_record(self), __version__, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -383,41 +346,4 @@ class GaussianMixture(MixtureEstimator):
         FormatError
             If it is not a model of this class, or is damaged.
         """
-        record = load_model(path)
-        if record.estimator != cls.__name__:
-            raise FormatError(f"the model at {path} is a {record.estimator}; load it with that class")
-        try:
-            model = cls(**record.details["params"])
-            check_parameters(model.get_params(deep=False))
-            model._restore(record)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"the model at {path} is damaged: {error}") from error
-        return model
-
-    def _restore(self, record: ModelRecord) -> None:
-        arrays, fit = record.arrays, dict(record.details["fit"])
-        k, d = arrays["means"].shape
-        family = self._family
-        self._set_parameters(
-            MixtureParameters(
-                arrays["weights"],
-                arrays["means"],
-                family.inner(arrays["covariances"], k, d),
-                family.inner(arrays["precisions_cholesky"], k, d),
-            ),
-            np.dtype(record.dtype),
-        )
-        self.lower_bounds_ = arrays["lower_bounds"].tolist()
-        for name, restore in _RESTORE.items():
-            if name in fit:
-                setattr(self, name, restore(fit[name]))
-
-
-_RESTORE: dict[str, Callable[[Any], Any]] = {
-    "n_iter_": int,
-    "converged_": bool,
-    "lower_bound_": float,
-    "n_features_in_": int,
-    "stop_reason_": StopReason.__getitem__,
-    "feature_names_in_": lambda names: np.asarray(names, dtype=object),
-}
+        return from_record(cls, load_model(path), path)
