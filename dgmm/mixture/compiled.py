@@ -89,6 +89,7 @@ class CompiledMixture:
     family : CovarianceFamily
     coordinates : Coordinates
     groups : tuple of DotGroup and CentredGroup
+        Components of weight 0 are in none; their log-density is -inf.
     reference : (K, d) float64
         What the statistics are taken about.
     block_rows : int
@@ -141,13 +142,11 @@ def assign(
     -------
     list of (way, components)
         ``way`` is ``"float32"`` or ``"float64"`` (dot products) or ``"centred"``; components,
-        (k,) int64, is never empty.
+        (k,) int64, is never empty. Components of weight 0 are in none.
     """
     loss = dot_product_loss(family, parameters)
-    # A component of weight 0 has no rows to be wrong about.
-    loss = np.where(parameters.weights > 0.0, loss, 0.0)
     ways = []
-    left = np.ones(len(loss), dtype=bool)
+    left = parameters.weights > 0.0
     for name in ("float32", "float64") if dtype == np.float32 else ("float64",):
         good = left & (loss * np.finfo(name).eps <= options.tolerance[name])
         ways.append((name, np.flatnonzero(good)))

@@ -119,6 +119,9 @@ class BlockKernel:
             for group in compiled.groups
         ]
 
+        # One group that serves every component needs no copies.
+        self._serves_all = len(compiled.groups[0].components) == compiled.n_components
+
     def _blocks(self, X: Array) -> Iterator[tuple[slice, FloatArray]]:
         """Yield (rows, z) with z, (d, B), in inner coordinates."""
         shift = self.compiled.coordinates.shift
@@ -133,17 +136,16 @@ class BlockKernel:
 
     def _log_densities(self, z: FloatArray) -> Array:
         """Weighted log-densities of all components, (K, B)."""
-        if len(self._servers) == 1:
+        if self._serves_all:
             return self._servers[0].log_densities(z)
-        logits = np.empty((self.compiled.n_components, z.shape[1]), dtype=self.compiled.dtype)
+        logits = np.full((self.compiled.n_components, z.shape[1]), -np.inf, dtype=self.compiled.dtype)
         for server in self._servers:
             logits[server.group.components] = server.log_densities(z)
         return logits
 
     def _add(self, responsibilities: Array) -> None:
         for server in self._servers:
-            alone = len(self._servers) == 1
-            server.add(responsibilities if alone else responsibilities[server.group.components])
+            server.add(responsibilities if self._serves_all else responsibilities[server.group.components])
 
     def statistics(self, X: Array, weights: Array | None = None) -> SufficientStatistics:
         """One fused E- and M-step over rows.
@@ -204,7 +206,7 @@ class BlockKernel:
     def _collect(self, X: Array, weights: Array | None, log_likelihood: float) -> SufficientStatistics:
         k, d = self.compiled.reference.shape
         family = self.compiled.family
-        weight, first = np.empty(k), np.empty((k, d))
+        weight, first = np.zeros(k), np.zeros((k, d))
         second = np.zeros((family.n_covariances(k), family.form.packed_size(d)))
         for server in self._servers:
             server.write(weight, first, second)
