@@ -25,6 +25,7 @@ from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.checks import check_moments
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sampling import RowSample
+from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
 from dgmm.storage.model import load_model, save_model
@@ -54,8 +55,9 @@ class GaussianMixture(MixtureEstimator):
         Each component's own covariance matrix; one matrix for all; own diagonal; own variance.
     tol : float or "auto", default 1e-3
         The fit has converged when the mean log-likelihood rises by less, in nats per row.
-        ``"auto"``: when the rise that remains, by Aitken's extrapolation, is below
-        ``p_free / (2 n)``, to which n rows determine the optimum.
+        ``"auto"``: when the rise that remains, by Aitken's extrapolation, is twice in a row below
+        a tenth of ``p_free / (2 n)``, to which n rows determine the optimum (the estimate errs
+        low, hence the tenth).
     reg_covar : float, default 1e-6
         Added to the diagonal of the covariances, in squared units of X.
     max_iter : int, default 100
@@ -228,7 +230,9 @@ class GaussianMixture(MixtureEstimator):
             return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
 
         control = Control(self.tol, int(self.max_iter))
-        result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
+        # The driver's own products are small, and their bits must not depend on the number of threads.
+        with single_threaded_blas():
+            result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
         self.plan_ = plan
         self._publish(result, dtype)
         self._warn(result)

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 
+# Aitken's estimate is too small while EM still slows down. Stopped at a tenth of the sampling error,
+# twice in a row, nine fits in ten ended within twice that error of their optimum.
+GAP_SHARE = 0.1
+
+
 @dataclass(frozen=True)
 class FitState:
     """Where a fit is between two iterations.
@@ -131,8 +136,8 @@ def stop_reason(problem: FitProblem, control: Control, state: FitState) -> StopR
     """Why the fit ends after this iteration, or None if it goes on."""
     settled = state.settled_bounds
     if control.tol == "auto":
-        gap = aitken_gap(settled)
-        if gap is not None and gap < problem.sampling_error:
+        gaps = (aitken_gap(settled[:-1]), aitken_gap(settled))
+        if all(gap is not None and gap < GAP_SHARE * problem.sampling_error for gap in gaps):
             return StopReason.GAP
     elif len(settled) > 1 and abs(settled[-1] - settled[-2]) < control.tol:
         return StopReason.TOLERANCE

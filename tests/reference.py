@@ -1,0 +1,111 @@
+"""What the tests compare with: expectation maximisation as a textbook has it, and makers of data."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+FAMILIES = ("full", "tied", "diag", "spherical")
+
+
+def as_matrices(covariances, family, k, d):
+    """Covariances of public shape as (K, d, d)."""
+    covariances = np.asarray(covariances, dtype=np.float64)
+    match family:
+        case "full":
+            return covariances
+        case "tied":
+            return np.broadcast_to(covariances, (k, d, d))
+        case "diag":
+            return np.stack([np.diag(variances) for variances in covariances])
+        case "spherical":
+            return np.stack([variance * np.eye(d) for variance in covariances])
+    raise AssertionError(family)
+
+
+def log_joint(X, weights, means, covariances, family):
+    """``log(pi_k N(x | mu_k, Sigma_k))`` by scipy's density, (n, K)."""
+    matrices = as_matrices(covariances, family, *np.shape(means))
+    columns = [multivariate_normal(m, c).logpdf(X) for m, c in zip(means, matrices, strict=True)]
+    with np.errstate(divide="ignore"):
+        return np.log(weights) + np.column_stack([np.reshape(column, len(X)) for column in columns])
+
+
+def _covariances(X, r, means, family, reg_covar):
+    counts = r.sum(axis=0)
+    d = X.shape[1]
+    scatters = np.stack([(r[:, k, None] * (X - mean)).T @ (X - mean) for k, mean in enumerate(means)])
+    ridge = reg_covar * np.eye(d)
+    match family:
+        case "full":
+            return scatters / counts[:, None, None] + ridge
+        case "tied":
+            return scatters.sum(axis=0) / counts.sum() + ridge
+    variances = np.diagonal(scatters, axis1=1, axis2=2) / counts[:, None] + reg_covar
+    return variances if family == "diag" else variances.mean(axis=1)
+
+
+def plain_em(X, weights, means, covariances, family, reg_covar, n_iter, sample_weight=None):
+    """EM in a dozen lines; covariances of public shape, in and out.
+
+    Returns
+    -------
+    weights, means, covariances, lower_bounds
+        ``lower_bounds[i]`` is the mean log-likelihood of the parameters that enter iteration i.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    lower_bounds = []
+    for _ in range(n_iter):
+        joint = log_joint(X, weights, means, covariances, family)
+        total = logsumexp(joint, axis=1)
+        lower_bounds.append(float(w @ total / w.sum()))
+        r = np.exp(joint - total[:, None]) * w[:, None]
+        weights = r.sum(axis=0) / w.sum()
+        means = (r.T @ X) / r.sum(axis=0)[:, None]
+        covariances = _covariances(X, r, means, family, reg_covar)
+    return weights, means, covariances, lower_bounds
+
+
+def make_blobs(n, d, k, seed, spread=3.0):
+    """Rows of K correlated normal clusters whose centres are ``spread`` standard deviations apart or so, (n, d)."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(scale=spread, size=(k, d))
+    factors = 0.3 * rng.normal(size=(k, d, d)) + np.eye(d)
+    labels = np.arange(n) % k
+    noise = rng.normal(size=(n, d))
+    return centres[labels] + np.einsum("nij,nj->ni", factors[labels], noise)
+
+
+def make_start(X, k, family, seed=0):
+    """A start from K rows of X: weights, means and covariances of public shape."""
+    rng = np.random.default_rng(seed)
+    X = np.asarray(X, dtype=np.float64)
+    d = X.shape[1]
+    means = X[rng.choice(len(X), k, replace=False)]
+    weights = rng.dirichlet(np.full(k, 20.0))
+    scatter = np.atleast_2d(np.cov(X.T)) / 2.0
+    covariances = {
+        "full": np.stack([scatter * (1.0 + 0.1 * i) for i in range(k)]),
+        "tied": scatter,
+        "diag": np.stack([np.diagonal(scatter) * (1.0 + 0.1 * i) for i in range(k)]),
+        "spherical": np.trace(scatter) / d * (1.0 + 0.1 * np.arange(k)),
+    }[family]
+    return weights, means, covariances
+
+
+def precisions_of(covariances, family):
+    """Inverses of covariances of public shape, of that shape."""
+    return np.linalg.inv(covariances) if family in ("full", "tied") else 1.0 / np.asarray(covariances)
+
+
+def start_parameters(weights, means, covariances, family):
+    """A start as an estimator takes it (scikit-learn's or dgmm's)."""
+    return {
+        "n_components": len(weights),
+        "covariance_type": family,
+        "weights_init": weights,
+        "means_init": means,
+        "precisions_init": precisions_of(covariances, family),
+    }
