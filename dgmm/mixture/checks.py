@@ -82,6 +82,8 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
             f"sample_weight contains {describe_defects(defects, moments.lengths)}; "
             f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
         )
+    if moments.n_positive == 0 and moments.n_rows > 0:
+        raise DataError(f"every sample_weight of the {moments.n_rows} rows is zero; give at least one a weight above 0")
     if moments.n_positive < n_components:
         rows = f"{moments.n_positive} rows" if moments.n_positive != 1 else "1 row"
         of_weight = "" if moments.n_positive == moments.n_rows else " of positive weight"
@@ -97,7 +99,7 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
     constant = moments.minimum == moments.maximum
     variances = np.diagonal(moments.covariance)
     if not np.isfinite(moments.scatter).all():
-        feature = int(np.flatnonzero(~np.isfinite(np.diagonal(moments.scatter)) | True)[0])
+        feature = int(np.flatnonzero(~np.isfinite(moments.scatter).all(axis=0))[0])
         raise DataError(f"the variance of feature {feature} overflows float64; scale the input data")
     if reg_covar == 0.0:
         # One variance for all features exists unless all are constant.

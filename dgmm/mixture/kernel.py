@@ -7,7 +7,7 @@ Rows are taken in blocks that fit in the cache, as columns: z is (d, B), the fea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -176,13 +176,19 @@ class BlockKernel:
             self._add(logits)
         return self._collect(X, weights, log_likelihood)
 
-    def given_statistics(self, X: Array, responsibilities: Array, weights: Array | None = None) -> SufficientStatistics:
-        """Statistics for given responsibilities, (K, n), without a log-likelihood."""
+    def given_statistics(
+        self, X: Array, give: Callable[[slice], Array], weights: Array | None = None
+    ) -> SufficientStatistics:
+        """Statistics for given responsibilities, without a log-likelihood.
+
+        ``give`` makes those of a block, (K, B) for a slice of B rows, so that K times n numbers
+        never exist at once.
+        """
         self._reset()
         for rows, z in self._blocks(X):
             self._log_densities(z)  # fills the servers' feature maps
-            given = responsibilities[:, rows]
-            self._add(np.ascontiguousarray(given if weights is None else given * weights[rows]))
+            given = give(rows)
+            self._add(given if weights is None else given * weights[rows])
         return self._collect(X, weights, 0.0)
 
     def nearest(self, X: Array, means: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -212,7 +212,8 @@ class MomentsMap:
         exponent = 0 if weights is None else int(np.frexp(w_used.max())[1])
         w_used = np.ldexp(w_used, -exponent) if exponent else w_used
         weight = float(w_used.sum())
-        mean, scatter = _mean_and_scatter(X_used, w_used if weights is not None else None, weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
+            mean, scatter = _mean_and_scatter(X_used, w_used if weights is not None else None, weight)
         return replace(
             empty,
             exponent=exponent,

@@ -120,9 +120,12 @@ class NearestStatisticsMap:
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         labels = BlockKernel(self.nearest).labels(X)
-        given = np.zeros((self.nearest.n_components, len(X)))
-        given[labels, np.arange(len(X))] = 1.0
-        return BlockKernel(self.target).given_statistics(X, given, scaled(weights, self.exponent))
+        every = np.arange(self.nearest.n_components)[:, None]
+
+        def give(rows: slice) -> FloatArray:
+            return (labels[rows] == every).astype(np.float64)
+
+        return BlockKernel(self.target).given_statistics(X, give, scaled(weights, self.exponent))
 
 
 @dataclass(frozen=True)
@@ -145,10 +148,13 @@ class RandomResponsibilities:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         k = self.compiled.n_components
         first = 0 if chunk.first_row is None else chunk.first_row
-        keys = row_keys(self.seed, first * k, len(X) * k)
-        responsibilities = uniforms(keys).reshape(len(X), k).T
-        responsibilities /= responsibilities.sum(axis=0)
-        return BlockKernel(self.compiled).given_statistics(X, responsibilities, weights)
+
+        def give(rows: slice) -> FloatArray:
+            keys = row_keys(self.seed, (first + rows.start) * k, (rows.stop - rows.start) * k)
+            given = np.ascontiguousarray(uniforms(keys).reshape(-1, k).T)
+            return np.asarray(given / given.sum(axis=0))
+
+        return BlockKernel(self.compiled).given_statistics(X, give, weights)
 
 
 @dataclass(frozen=True)

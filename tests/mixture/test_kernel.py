@@ -171,7 +171,7 @@ def test_given_responsibilities_are_used_as_they_are() -> None:
     parameters, X, coordinates = case(family, k=2, d=3, n=100)
     R = np.random.default_rng(3).dirichlet(np.ones(2), size=100).T
     compiled = make(family, parameters, coordinates)
-    statistics = BlockKernel(compiled).given_statistics(X, R)
+    statistics = BlockKernel(compiled).given_statistics(X, lambda rows: R[:, rows])
     np.testing.assert_allclose(statistics.weight, R.sum(axis=1))
     np.testing.assert_allclose(statistics.first, R @ coordinates.standardize(X), atol=1e-10)
 
