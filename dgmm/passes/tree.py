@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from dask.base import tokenize
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import parse_bytes
 
 from dgmm.errors import DataError
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.rows import check_unmasked
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R
@@ -34,6 +37,7 @@ _numbers = itertools.count()
 
 def map_chunk(chunk_map: ChunkMap[R], block: Array, weights: Array | None, index: int, first_row: int | None) -> R:
     """The task of one chunk: one read of its rows, one record."""
+    check_unmasked(block, "X", f" in chunk {index}")
     X = np.asarray(block)
     X = X.astype(kernel_dtype(X.dtype), copy=False)
     if weights is not None and len(weights) != len(X):
@@ -105,6 +109,32 @@ class _Progress(Callback):  # type: ignore[misc]
                 self._report(self._done)
 
 
+_WARNING_THRESHOLD = "distributed.admin.large-graph-warning-threshold"
+
+
+@contextmanager
+def _large_parameters(chunk_map: ChunkMap[Any]) -> Iterator[None]:
+    """Let parameters of megabytes travel without distributed's advice to scatter them.
+
+    They go once to each worker already; a large graph of the user's is still warned of.
+    """
+    size = _array_bytes(chunk_map)
+    if size < 2**20:
+        yield
+        return
+    threshold = parse_bytes(dask.config.get(_WARNING_THRESHOLD, "10MB"))
+    with dask.config.set({_WARNING_THRESHOLD: threshold + size}):
+        yield
+
+
+def _array_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value):
+        return sum(_array_bytes(getattr(value, item.name)) for item in fields(value))
+    return sum(map(_array_bytes, value)) if isinstance(value, tuple) else 0
+
+
 @dataclass
 class PassRunner:
     """Runs passes over rows under a plan, and tells how they go (a ``RunPass``).
@@ -135,7 +165,7 @@ class PassRunner:
             lambda done: self.emit(PassAdvanced(name, index, done, n_chunks)),
             f"dgmm-{name.replace(' ', '-')}-",
         )
-        with single_threaded_blas(), progress:
+        with single_threaded_blas(), progress, _large_parameters(chunk_map):
             record: R = dask.compute(root, **self._scheduler())[0]
         self.emit(PassFinished(name, index, self.rows.n_rows or 0, time.perf_counter() - began))
         return record
