@@ -1,0 +1,349 @@
+"""The command line: ``dgmm run``, ``fit``, ``predict``, ``inspect``."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dgmm._version import __version__
+from dgmm.errors import (
+    ClusterError,
+    DataError,
+    DgmmError,
+    FormatError,
+    JobError,
+    MissingExtraError,
+    ParameterError,
+)
+from dgmm.jobs.commands import fit_array, predict_array
+from dgmm.jobs.inspection import inspect_path
+from dgmm.jobs.loading import load_cluster, load_job
+from dgmm.jobs.progress import default_reporter
+from dgmm.jobs.running import JobResult, run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+logger = logging.getLogger("dgmm")
+
+DONE, BUG, BAD_JOB, BAD_DATA, NO_CLUSTER, INTERRUPTED = 0, 1, 2, 65, 69, 75
+
+EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
+    (JobError, BAD_JOB),
+    (ParameterError, BAD_JOB),
+    (MissingExtraError, BAD_JOB),
+    (DataError, BAD_DATA),
+    (FormatError, BAD_DATA),
+    (ClusterError, NO_CLUSTER),
+)
+"""The exit code of each kind of error; an error of no kind here is a bug."""
+
+EPILOG = (
+    "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
+    "69 no cluster; 75 interrupted, run again."
+)
+
+app = typer.Typer(
+    name="dgmm",
+    help=(
+        "Gaussian mixture models for data larger than memory.\n\n"
+        "A job file says what to read, what to fit and what to write; the other commands do single steps by "
+        "hand. Arrays are zarr stores or .npy files, with one row per observation."
+    ),
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        help="Compute there, as in cluster_configs/; else on this machine's threads.",
+    ),
+]
+VariableOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The array to read, where DATA is a zarr group of several.")
+]
+FeaturesOption = Annotated[
+    str | None, typer.Option(metavar="0,2,...", help="The columns to use, from 0; all if left out.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+DataArgument = Annotated[
+    Path, typer.Argument(metavar="DATA", help="A zarr array or group, or a .npy file: rows by features.")
+]
+
+
+class Interrupted(BaseException):
+    """A signal asked to stop; not an Exception, so that nothing on the way swallows it."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dgmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file; paths in it start from its folder.")],
+    cluster: ClusterOption = None,
+) -> None:
+    """Run a job file: read the data, fit the mixture, write what the file asks for."""
+    where = None if cluster is None else load_cluster(cluster)
+    _print_result(run_job(load_job(job, cluster=where), default_reporter()))
+
+
+@app.command()
+def fit(
+    data: DataArgument,
+    n_components: Annotated[int, typer.Option("--n-components", "-k", metavar="K", help="Number of components.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL", help="The zarr store that the model is written to."),
+    ],
+    covariance_type: Annotated[str, typer.Option(metavar="TYPE", help="full, tied, diag or spherical.")] = "full",
+    tol: Annotated[
+        str, typer.Option(metavar="NATS", help="Stop when the mean log-likelihood rises by less; or auto.")
+    ] = "1e-3",
+    reg_covar: Annotated[
+        float, typer.Option(metavar="VARIANCE", help="Added to all variances, in the data's units squared.")
+    ] = 1e-6,
+    max_iter: Annotated[int, typer.Option(metavar="N", help="The most iterations.")] = 100,
+    n_init: Annotated[int, typer.Option(metavar="N", help="Starts to compare on the sample.")] = 1,
+    init_params: Annotated[
+        str, typer.Option(metavar="START", help="kmeans, k-means++, k-means||, random or random_from_data.")
+    ] = "kmeans",
+    random_state: Annotated[int | None, typer.Option(metavar="SEED", help="Makes the start repeatable.")] = None,
+    sample_weight: Annotated[
+        Path | None, typer.Option(metavar="WEIGHTS", help="An array with one weight per row.")
+    ] = None,
+    variable: VariableOption = None,
+    features: FeaturesOption = None,
+    cluster: ClusterOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Fit a mixture to an array and save the model."""
+    model: dict[str, Any] = {
+        "n_components": n_components,
+        "covariance_type": covariance_type,
+        "tol": _number(tol),
+        "reg_covar": reg_covar,
+        "max_iter": max_iter,
+        "n_init": n_init,
+        "init_params": init_params,
+        "random_state": random_state,
+    }
+    result = fit_array(
+        data,
+        output,
+        model,
+        variable=variable,
+        features=_columns(features),
+        sample_weight=sample_weight,
+        cluster=cluster,
+        overwrite=overwrite,
+        reporter=default_reporter(),
+    )
+    _print_result(result)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
+    data: DataArgument,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The zarr store that the labels are written to.")],
+    variable: VariableOption = None,
+    features: FeaturesOption = None,
+    cluster: ClusterOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write the component of each row of an array."""
+    predict_array(
+        model,
+        data,
+        labels,
+        variable=variable,
+        features=_columns(features),
+        cluster=cluster,
+        overwrite=overwrite,
+        reporter=default_reporter(),
+    )
+    Console().print(Text(f"labels: {labels}"), soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model, a zarr store or a .npy file.")],
+) -> None:
+    """Show what a model or an array store holds."""
+    sheet = inspect_path(path)
+    console = Console()
+    console.print(Text(sheet.heading, style="bold"))
+    facts = Table.grid(padding=(0, 2))
+    for key, value in sheet.facts:
+        facts.add_row(Text(key, style="cyan"), Text(value))
+    if sheet.facts:
+        console.print(facts)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="cyan")
+    for column in sheet.columns:
+        table.add_column(column, justify="left" if column in ("array", "dimensions", "dtype") else "right")
+    for row in sheet.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _columns(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"found {text!r}; expected column indices with commas between, as 0,2,3", param_hint="--features"
+        ) from None
+
+
+def _print_result(result: JobResult) -> None:
+    report, console = result.report, Console()
+    state = "converged" if report["converged"] else "not converged"
+    console.print(
+        Text(
+            f"{report['n_components']} components ({report['covariance_type']}), {report['n_rows']:,} rows: "
+            f"{state} after {report['iterations']} iteration{'s' * (report['iterations'] != 1)}, "
+            f"mean log-likelihood {report['mean_log_likelihood']:.6f} nats per row, BIC {report['bic']:,.0f}"
+        ),
+        soft_wrap=not console.is_terminal,
+    )
+    for key, path in result.outputs.items():
+        console.print(Text(f"{key}: {_short_path(path)}"), soft_wrap=True)
+
+
+def _short_path(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to whatever standard error is when a record comes: the live view stands in for it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    handler = _StderrHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    level, propagate, show = logger.level, logger.propagate, warnings.showwarning
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    warnings.showwarning = _log_warning
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+        warnings.showwarning = show
+
+
+def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    logger.warning("%s: %s", category.__name__, message)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    def stop(number: int, _: FrameType | None) -> None:
+        # A second signal finds the default handlers, in case cleaning up hangs.
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        raise Interrupted(signal.Signals(number).name)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process if left out.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster, 75
+        interrupted.
+    """
+    with _logging():
+        try:
+            with _signals():
+                app(None if arguments is None else list(arguments), prog_name="dgmm")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else DONE
+        except (Interrupted, KeyboardInterrupt) as signal_:
+            _complain(f"dgmm: interrupted ({signal_}); no output was left half-written: run again")
+            return INTERRUPTED
+        except DgmmError as error:
+            for kind, code in EXIT_CODES:
+                if isinstance(error, kind):
+                    # The lines of a JobError begin with the file, as those of a compiler do.
+                    _complain(str(error) if kind is JobError else f"dgmm: {error}")
+                    return code
+            logger.exception("a bug in dgmm: please report it with the lines above")
+            return BUG
+        except Exception:
+            logger.exception("a bug in dgmm: please report it with these lines")
+            return BUG
+    return DONE
+
+
+def _complain(message: str) -> None:
+    print(message, file=sys.stderr)

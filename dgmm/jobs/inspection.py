@@ -1,0 +1,113 @@
+"""What lies at a path, as tables for a person: a model's components, or the arrays of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import JobError
+from dgmm.estimators import GaussianMixture
+from dgmm.storage.listing import is_model, list_arrays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A heading, facts and a table, all as text."""
+
+    heading: str
+    facts: list[tuple[str, str]]
+    columns: list[str]
+    rows: list[list[str]]
+
+
+_MOST_FEATURES = 6
+
+
+def inspect_path(path: Path) -> Sheet:
+    """Describe the model or the arrays at a path.
+
+    Raises
+    ------
+    JobError
+        If there is nothing.
+    FormatError
+        If it is nothing that dgmm reads.
+    """
+    if not path.exists():
+        raise JobError(f"{path}: there is no such file or folder")
+    return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+
+
+def _model_sheet(path: Path) -> Sheet:
+    model = GaussianMixture.load(path)
+    means = np.asarray(model.means_)
+    k, d = means.shape
+    state = "yes" if model.converged_ else "no"
+    facts = [
+        ("components", f"{k} ({model.covariance_type})"),
+        ("features", f"{d}{_feature_names(model)}"),
+        ("converged", f"{state}, after {model.n_iter_} iterations: {model.stop_reason_.value}"),
+        ("log-likelihood", f"{float(model.lower_bound_):.6f} nats per row (of the fit's rows)"),
+    ]
+    shown = min(d, _MOST_FEATURES)
+    columns = ["component", "weight", *(f"mean {j}" for j in range(shown)), *(["..."] if d > shown else [])]
+    rows = [
+        [
+            str(i),
+            f"{float(model.weights_[i]):.4f}",
+            *(f"{float(means[i, j]):.5g}" for j in range(shown)),
+            *(["..."] if d > shown else []),
+        ]
+        for i in range(k)
+    ]
+    return Sheet(f"{path.name}: a Gaussian mixture", facts, columns, rows)
+
+
+def _feature_names(model: GaussianMixture) -> str:
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return ""
+    shown = ", ".join(str(name) for name in names[:_MOST_FEATURES])
+    return f": {shown}{', ...' if len(names) > _MOST_FEATURES else ''}"
+
+
+def _arrays_sheet(path: Path) -> Sheet:
+    listings = list_arrays(path)
+    rows = []
+    for item in listings:
+        size = int(np.prod(item.shape)) * item.dtype.itemsize
+        rows.append(
+            [
+                item.name or path.name,
+                _sizes(item.shape),
+                "" if item.dims is None else ", ".join(str(name) for name in item.dims),
+                str(item.dtype),
+                _sizes(item.chunks),
+                "" if item.shards is None else _sizes(item.shards),
+                _bytes(size),
+            ]
+        )
+    count = f"{len(rows)} array{'s' * (len(rows) != 1)}"
+    return Sheet(
+        f"{path.name}: {count}",
+        [],
+        ["array", "shape", "dimensions", "dtype", "chunks", "shards", "size"],
+        rows,
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(f"{length:,}" for length in shape) or "scalar"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"

@@ -1,0 +1,264 @@
+"""Job and cluster files: read, checked, every problem reported with its line."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, read_text
+from dgmm.jobs.specification import (
+    ClusterFile,
+    ClusterSection,
+    ImageInput,
+    JobFile,
+    MisplacedKeyError,
+    ModelSection,
+    OutputSection,
+    PathInput,
+    PreprocessSection,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_File = TypeVar("_File", JobFile, ClusterFile)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job file; all paths in it are resolved."""
+
+    file: str
+    input: PathInput | ImageInput
+    preprocess: PreprocessSection
+    model: ModelSection
+    output: OutputSection
+    cluster: ClusterSection
+    source: Source
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """Return a problem with one of the job's keys, with its line."""
+        return Problem(self.source.line(path), dotted(path), text)
+
+
+def load_job(path: str | Path, *, cluster: ClusterSection | None = None) -> Job:
+    """Read and check a job file.
+
+    Parameters
+    ----------
+    path : path
+        A YAML file. Paths in it are taken from its folder.
+    cluster : ClusterSection, optional
+        From :func:`load_cluster`: takes the place of the file's own section.
+
+    Raises
+    ------
+    JobError
+        If the file cannot be read or anything in it is wrong. The message has one line for each
+        problem: ``FILE:LINE: section.key: what was found; what is allowed``.
+    """
+    path = Path(path)
+    job = parse_job(read_text(path), str(path), path.absolute().parent)
+    return job if cluster is None else replace(job, cluster=cluster)
+
+
+def parse_job(text: str, file: str, folder: Path) -> Job:
+    r"""Check the text of a job file; ``file`` is its name in messages, ``folder`` resolves its paths.
+
+    Raises
+    ------
+    JobError
+        As :func:`load_job`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> text = "input: {path: x.npy}\nmodel: {n_components: 0}\noutput: {model: m.zarr}"
+    >>> parse_job(text, "job.yaml", Path())
+    Traceback (most recent call last):
+        ...
+    dgmm.errors.JobError: job.yaml:2: model.n_components: found 0; allowed: a whole number of at least 1
+    """
+    return _job(parse(text, file), folder)
+
+
+def make_job(sections: dict[str, Any], folder: Path, *, name: str, cluster: ClusterSection | None = None) -> Job:
+    """Check a job that is given as values instead of a file; ``name`` stands for the file's.
+
+    Raises
+    ------
+    JobError
+        As :func:`load_job`, without lines.
+    """
+    job = _job(Source(name, sections, {(): 0}, ()), folder)
+    return job if cluster is None else replace(job, cluster=cluster)
+
+
+def _job(source: Source, folder: Path) -> Job:
+    checked = _validate(JobFile, source, source.value, folder)
+    return Job(
+        file=source.file,
+        input=checked.input,
+        preprocess=checked.preprocess,
+        model=checked.model,
+        output=checked.output,
+        cluster=checked.cluster,
+        source=source,
+    )
+
+
+def load_cluster(path: str | Path) -> ClusterSection:
+    """Read and check a cluster file: the content of a job's ``cluster`` section.
+
+    Raises
+    ------
+    JobError
+        As :func:`load_job`.
+    """
+    path = Path(path)
+    source = parse(read_text(path), str(path))
+    lines = {("cluster", *key): line for key, line in source.lines.items()}
+    nested = Source(source.file, {"cluster": source.value}, lines, source.problems)
+    return _validate(ClusterFile, nested, nested.value, path.absolute().parent).cluster
+
+
+def _validate(model: type[_File], source: Source, value: Any, folder: Path) -> _File:
+    problems = list(source.problems)
+    if isinstance(value, dict):
+        # An empty section is one that was left out.
+        value = {key: section for key, section in value.items() if section is not None}
+    try:
+        checked = model.model_validate({} if value is None else value, context={"folder": folder})
+    except ValidationError as error:
+        reported = {problem.key for problem in problems}
+        found = _problems(model, source, error)
+        problems += [problem for problem in found if problem.key not in reported or not problem.key]
+        raise fail(source.file, tuple(problems)) from None
+    if problems:
+        raise fail(source.file, tuple(problems))
+    return checked
+
+
+def _problems(model: type[BaseModel], source: Source, error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors(include_url=False):
+        kind = item["type"]
+        cause = item.get("ctx", {}).get("error")
+        path = cause.path if isinstance(cause, MisplacedKeyError) else _plain_path(item["loc"], source)
+        if kind.startswith("union_tag"):
+            path = (*path, "kind")
+        owner, field = _locate(model, path, source)
+        text = _describe(item, path, owner, field, source)
+        shown = path[1:] if model is ClusterFile else path
+        yield Problem(source.line(path), dotted(shown), text)
+
+
+def _plain_path(location: tuple[int | str, ...], source: Source) -> KeyPath:
+    """Drop what pydantic adds to a location: the names of union members."""
+    path: KeyPath = ()
+    value = source.value
+    tagged = location[0] in ("input", "cluster") if location else False
+    for position, part in enumerate(location):
+        if tagged and position == 1:
+            continue
+        if isinstance(value, dict):
+            path, value = (*path, part), value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            path, value = (*path, part), value[part]
+        else:
+            break
+    return path
+
+
+def _describe(item: Any, path: KeyPath, owner: type[BaseModel] | None, field: FieldInfo | None, source: Source) -> str:
+    kind, cause = item["type"], item.get("ctx", {}).get("error")
+    if kind == "extra_forbidden" and owner is not None:
+        if owner is ImageInput and path[-1] == "path":
+            return "give path or image, not both"
+        names = [*owner.model_fields, *(["image"] if owner is PathInput else [])]
+        return f"unknown key; allowed: {', '.join(names)}{_suggest(path[-1], names)}"
+    if kind == "missing" and owner is PathInput:
+        return "missing; give path (an array) or image (a picture)"
+    if isinstance(cause, MisplacedKeyError) or (cause is not None and isinstance(_value(source, path), dict)):
+        return str(cause)
+    allowed = "sections " + ", ".join(JobFile.model_fields) if field is None else str(field.description)
+    if field is not None and field.annotation is not None:
+        choices = _choices(field.annotation)
+        if path[-1] == "kind":
+            allowed = ", ".join(choices)
+    else:
+        choices = []
+    if kind == "missing" or (kind.startswith("union_tag") and _value(source, path) is None):
+        return f"missing; expected {allowed}"
+    found = _value(source, path)
+    reason = f" ({cause})" if cause is not None else ""
+    return f"found {_short(found)}{reason}; allowed: {allowed}{_suggest(found, choices)}"
+
+
+def _value(source: Source, path: KeyPath) -> Any:
+    value = source.value
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = shortener.maxlong = 60
+    return "nothing" if value is None else shortener.repr(value).replace("True", "true").replace("False", "false")
+
+
+def _suggest(found: Any, choices: list[str]) -> str:
+    near = difflib.get_close_matches(str(found), choices, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near and found != near[0] else ""
+
+
+def _choices(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return [choice for choice in get_args(annotation) if isinstance(choice, str)]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """Return the section models that an annotation allows."""
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return [member for part in get_args(annotation) for member in _members(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+def _locate(model: type[BaseModel], path: KeyPath, source: Source) -> tuple[type[BaseModel] | None, FieldInfo | None]:
+    """Return the model that holds the last key of ``path``, and the field that describes it."""
+    owner, field = model, None
+    for depth, part in enumerate(path):
+        members = [model] if depth == 0 else _members(field.annotation) if field is not None else []
+        if not members:
+            return owner, field
+        owner = members[0]
+        if len(members) > 1:
+            owner = _member(members, _value(source, path[:depth]))
+        if part == "kind" and "kind" in members[0].model_fields and len(members) > 1:
+            kinds = tuple(choice for m in members for choice in _choices(m.model_fields["kind"].annotation))
+            return owner, FieldInfo(annotation=Literal[kinds], description="")  # type: ignore[arg-type]
+        field = owner.model_fields.get(str(part))
+    return owner, field
+
+
+def _member(members: list[type[BaseModel]], value: Any) -> type[BaseModel]:
+    keys = value if isinstance(value, dict) else {}
+    if "kind" in members[0].model_fields:
+        kind = keys.get("kind")
+        return next((m for m in members if kind in _choices(m.model_fields["kind"].annotation)), members[0])
+    return ImageInput if "image" in keys else PathInput

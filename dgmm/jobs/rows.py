@@ -1,0 +1,120 @@
+"""Stored arrays of any number of dimensions as rows of features, and labels back in their shape."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from dgmm.errors import DataError
+
+if TYPE_CHECKING:
+    from dgmm.typing import Array
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the rows of an array with several leading dimensions come from.
+
+    Rows are taken block by block, so that no block is cut or moved; within a block in C order.
+    """
+
+    chunks: tuple[tuple[int, ...], ...]
+    """Chunks of the leading dimensions, all but the last of the array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the leading dimensions."""
+        return tuple(sum(sizes) for sizes in self.chunks)
+
+    def flatten(self, x: da.Array) -> da.Array:
+        """Return the rows of ``x``.
+
+        Parameters
+        ----------
+        x : dask.array.Array of shape ``(*shape, d)`` or ``shape``
+
+        Returns
+        -------
+        dask.array.Array of shape ``(n, d)`` or ``(n,)``
+        """
+        count = len(self.chunks)
+        x = x.rechunk((*self.chunks, *((length,) for length in x.shape[count:])))
+        if count == 1:
+            return x
+        tail = x.shape[count:]
+        name = f"rows-{x.name}"
+        blocks = itertools.product(*(range(len(sizes)) for sizes in self.chunks))
+        zeros = (0,) * len(tail)
+        tasks = {
+            (name, i, *zeros): (np.reshape, (x.name, *block, *zeros), (-1, *tail)) for i, block in enumerate(blocks)
+        }
+        sizes = tuple(int(np.prod(block)) for block in itertools.product(*self.chunks))
+        graph = HighLevelGraph.from_collections(name, tasks, dependencies=[x])
+        return da.Array(graph, name, (sizes, *((length,) for length in tail)), dtype=x.dtype)
+
+    def restore(self, rows: da.Array) -> da.Array:
+        """Return one value per row in the shape of the leading dimensions.
+
+        Parameters
+        ----------
+        rows : dask.array.Array of shape ``(n,)``
+            With the chunks of :meth:`flatten`.
+        """
+        if len(self.chunks) == 1:
+            return rows
+        name = f"restored-{rows.name}"
+        blocks = itertools.product(*(range(len(sizes)) for sizes in self.chunks))
+        shapes = itertools.product(*self.chunks)
+        tasks = {
+            (name, *block): (np.reshape, (rows.name, i), shape)
+            for i, (block, shape) in enumerate(zip(blocks, shapes, strict=True))
+        }
+        graph = HighLevelGraph.from_collections(name, tasks, dependencies=[rows])
+        return da.Array(graph, name, self.chunks, dtype=rows.dtype)
+
+
+def layout_of(x: da.Array, where: str) -> Layout:
+    """Return the layout of an array whose last dimension is the features.
+
+    Raises
+    ------
+    DataError
+        If ``x`` has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> layout = layout_of(da.zeros((4, 6, 3), chunks=(2, 3, 3)), "a.zarr")
+    >>> layout.flatten(da.zeros((4, 6, 3), chunks=(2, 3, 3))).chunks
+    ((6, 6, 6, 6), (3,))
+    """
+    if x.ndim < 2:
+        raise DataError(
+            f"{where}: found {x.ndim} dimension{'s' * (x.ndim != 1)}, shape {x.shape}; "
+            "expected rows by features (more leading dimensions, as lines and columns, are rows too)"
+        )
+    return Layout(x.chunks[:-1])
+
+
+def row_weights(weights: da.Array, layout: Layout, where: str) -> da.Array:
+    """Return one weight per row, in the order of the rows.
+
+    Raises
+    ------
+    DataError
+        If the shape is not that of the rows.
+    """
+    if weights.shape != layout.shape:
+        raise DataError(f"{where}: the weights have shape {weights.shape}; expected one per row: {layout.shape}")
+    return layout.flatten(weights)
+
+
+def concrete(x: da.Array) -> Array:
+    """Compute a Dask array into a numpy array."""
+    values: Array = np.asarray(x.compute())
+    return values

@@ -1,0 +1,190 @@
+"""A checked job, run from its input to its outputs."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import zarr
+
+from dgmm.estimators import GaussianMixture
+from dgmm.jobs.checks import check_files
+from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.pixels import PIXELS, prepare_pixels
+from dgmm.jobs.progress import LogReporter, Reporter
+from dgmm.jobs.report import make_report
+from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
+from dgmm.jobs.source import fail
+from dgmm.jobs.specification import ImageInput
+from dgmm.storage.arrays import choose_array, dimension_names, is_zarr, open_array, open_node, write_array
+from dgmm.viz.segmentation import save_figure, segmentation_figure
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import dask.array as da
+
+    from dgmm.jobs.loading import Job
+    from dgmm.viz.pictures import Picture
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job has made."""
+
+    model: GaussianMixture
+    report: dict[str, Any]
+    """What ran, on what, how it ended; the content of ``output.report``."""
+    outputs: dict[str, Path]
+    """The files and stores that were written, by their key in the section ``output``."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A job's rows, and how they lie in their store."""
+
+    values: da.Array
+    weights: da.Array | None
+    layout: Layout
+    dims: tuple[str, ...]
+
+
+def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
+    """Run a job: read, fit, write the outputs.
+
+    Parameters
+    ----------
+    job : Job
+        From :func:`load_job`.
+    reporter : Reporter, optional
+        Takes the job's steps and the fit's events; a plain log if left out.
+
+    Raises
+    ------
+    JobError
+        If an input is missing or an output is in the way; nothing has been started then.
+    DataError
+        If the data cannot be used.
+    ClusterError
+        If the cluster cannot be reached, or is lost.
+    """
+    check_files(job)
+    began = time.perf_counter()
+    with reporter or LogReporter() as told:
+        picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
+        with open_cluster(job.cluster) as words:
+            rows = _open_rows(job)
+            model, fit_seconds = _fit(job, rows, told, words)
+            report = make_report(job, model, rows.values, rows.weights, words, told)
+            report["seconds"] = {"fit": round(fit_seconds, 3)}
+            _write(job, model, rows, picture, report, told, began)
+    return JobResult(model, report, job.output.paths)
+
+
+def _open_rows(job: Job) -> _Rows:
+    path, variable = (
+        (job.input.store, PIXELS) if isinstance(job.input, ImageInput) else (job.input.path, job.input.variable)
+    )
+    x = open_array(path, variable)
+    layout = layout_of(x, str(path))
+    features = job.preprocess.features
+    if features is not None:
+        if max(features) >= x.shape[-1]:
+            most = x.shape[-1] - 1
+            text = f"found {max(features)}; allowed: 0 to {most}, the columns of {path}"
+            raise fail(job.file, (job.problem(("preprocess", "features"), text),))
+        x = x[..., features]
+    values = layout.flatten(x)
+    if job.preprocess.dtype is not None:
+        values = values.astype(job.preprocess.dtype)
+    weights = None
+    if job.input.sample_weight is not None:
+        weights = row_weights(open_array(job.input.sample_weight), layout, str(job.input.sample_weight))
+    return _Rows(values, weights, layout, leading_dims(path, variable, len(layout.chunks)))
+
+
+def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...]:
+    """Return the names of the row dimensions: the file's own, or ``row``, or ``dim_0, dim_1, ...``."""
+    names: tuple[str | None, ...] = ()
+    if is_zarr(path):
+        node = open_node(path)
+        if isinstance(node, zarr.Group):
+            arrays = dict(node.arrays())
+            node = arrays[choose_array(path, arrays, variable)]
+        names = dimension_names(node)[:count]
+    if len(names) == count and all(names) and len(set(names)) == count:
+        return tuple(str(name) for name in names)
+    return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
+
+
+def _fit(job: Job, rows: _Rows, told: Reporter, words: str) -> tuple[GaussianMixture, float]:
+    n, d = rows.values.shape
+    spec = job.model
+    told.step(
+        f"fitting {spec.n_components} components ({spec.covariance_type}) to {n:,} rows of {d} features on {words}"
+    )
+    told.expect(spec.tol)
+    began = time.perf_counter()
+    model = GaussianMixture(**spec.model_dump())
+    model.fit(rows.values, sample_weight=rows.weights, callbacks=(told,))
+    return model, time.perf_counter() - began
+
+
+def _write(
+    job: Job,
+    model: GaussianMixture,
+    rows: _Rows,
+    picture: Picture | None,
+    report: dict[str, Any],
+    told: Reporter,
+    began: float,
+) -> None:
+    paths, overwrite = job.output.paths, job.output.overwrite
+    # The report is written last and removed first: where it stands, the other outputs belong to it.
+    if "report" in paths:
+        paths["report"].unlink(missing_ok=True)
+    if "model" in paths:
+        told.step(f"writing the model to {paths['model'].name}")
+        paths["model"].parent.mkdir(parents=True, exist_ok=True)
+        model.save(paths["model"], overwrite=overwrite)
+    labels = rows.layout.restore(model.predict(rows.values))
+    if "labels" in paths:
+        told.step(f"writing the labels to {paths['labels'].name}")
+        write_labels(labels, paths["labels"], rows.dims, overwrite=overwrite)
+        labels = open_array(paths["labels"], LABELS)
+    if "picture" in paths and picture is not None:
+        told.step(f"drawing {paths['picture'].name}")
+        figure = segmentation_figure(
+            picture.pixels,
+            concrete(labels),
+            model.means_,
+            model.lower_bounds_,
+            name=picture.name,
+            covariance_type=job.model.covariance_type,
+            converged=model.converged_,
+        )
+        save_figure(figure, paths["picture"])
+    report["seconds"]["total"] = round(time.perf_counter() - began, 3)
+    if "report" in paths:
+        _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
+
+
+def write_labels(labels: da.Array, path: Path, dims: tuple[str, ...], *, overwrite: bool) -> None:
+    """Write labels as a zarr group with the array ``labels``."""
+    attrs = {"long_name": "component of the mixture with the largest responsibility, from 0"}
+    write_array(labels, path, name=LABELS, dims=dims, attrs=attrs, overwrite=overwrite)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

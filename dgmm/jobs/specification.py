@@ -1,0 +1,312 @@
+"""What a job file may say: one model per section, one field per key.
+
+The ``description`` of a field states its allowed values; error messages and the reference in
+``docs/jobs.md`` both quote it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are refused, ``"3"`` is no number, nothing is infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class MisplacedKeyError(ValueError):
+    """A key that does not fit what stands in another section."""
+
+    def __init__(self, path: tuple[str, ...], text: str) -> None:
+        super().__init__(text)
+        self.path = path
+
+
+def _resolve(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("not a path")
+    if "://" in value:
+        raise ValueError("a URL; this version reads and writes local files only")
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        path = Path(folder, Path(value).expanduser()).resolve()
+        path.exists()
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(_resolve)]
+
+PATH = "a path, taken from the job file's folder unless absolute"
+COUNT = "a whole number of at least 1"
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class PathInput(Section):
+    """Rows from an array that exists."""
+
+    path: FilePath = Field(description=f"{PATH}, of a zarr array, a zarr group or a .npy file")
+    variable: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the name of the array within the group; not needed if there is one",
+    )
+    sample_weight: FilePath | None = Field(default=None, description=f"{PATH}, of an array with one weight per row")
+
+
+class ImageInput(Section):
+    """Rows from the pixels of a picture, by way of a zarr store that the job writes first."""
+
+    image: str = Field(
+        min_length=1,
+        description="a path to a picture, or 'china.jpg' or 'flower.jpg', which scikit-learn brings along",
+    )
+    store: FilePath = Field(description=f"{PATH}, of the zarr store that the job writes the pixels to")
+    chunk_rows: Count = Field(
+        default=64,
+        description="a whole number of at least 1: lines of the picture in each chunk of the store",
+    )
+    sample_weight: FilePath | None = Field(default=None, description=f"{PATH}, of an array with one weight per pixel")
+
+    @field_validator("image")
+    @classmethod
+    def _locate(cls, value: str, info: ValidationInfo) -> str:
+        return value if value in SHIPPED_PICTURES else str(_resolve(value, info))
+
+
+SHIPPED_PICTURES = ("china.jpg", "flower.jpg")
+
+
+def _input_kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", ())
+    return "image" if "image" in keys else "path"
+
+
+InputSection = Annotated[
+    Annotated[PathInput, Tag("path")] | Annotated[ImageInput, Tag("image")], Discriminator(_input_kind)
+]
+
+
+class PreprocessSection(Section):
+    """What is done to the rows before the fit."""
+
+    dtype: Literal["float32", "float64"] | None = Field(
+        default=None, description="float32 or float64; as stored if left out"
+    )
+    features: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="a list of different column indices, from 0; all columns if left out",
+    )
+
+    @field_validator("features")
+    @classmethod
+    def _different(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("a column stands twice")
+        return value
+
+
+def _number_or_auto(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    if not (is_number or value == "auto"):
+        raise ValueError("neither a number nor 'auto'")
+    return value
+
+
+Numbers = list[float]
+
+
+class ModelSection(Section):
+    """The parameters of :class:`dgmm.GaussianMixture`."""
+
+    n_components: Count = Field(description=COUNT)
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field(
+        default="full", description="full, tied, diag or spherical"
+    )
+    tol: Annotated[Any, BeforeValidator(_number_or_auto)] = Field(
+        default=1e-3, description="a number of at least 0 (nats per row), or auto"
+    )
+    reg_covar: float = Field(
+        default=1e-6, ge=0.0, description="a number of at least 0, in squared units of the features"
+    )
+    max_iter: Count = Field(default=100, description=COUNT)
+    n_init: Count = Field(default=1, description=COUNT)
+    init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data"] = Field(
+        default="kmeans", description="kmeans, k-means++, k-means||, random or random_from_data"
+    )
+    weights_init: Numbers | None = Field(
+        default=None, description="a list of n_components numbers of at least 0 whose sum is 1"
+    )
+    means_init: list[Numbers] | None = Field(
+        default=None, description="a list of n_components lists, each with one number per feature"
+    )
+    precisions_init: Numbers | list[Numbers] | list[list[Numbers]] | None = Field(
+        default=None,
+        description="nested lists of numbers: n_components matrices (full), one matrix (tied), "
+        "n_components lists (diag) or n_components numbers (spherical)",
+    )
+    random_state: int | None = Field(
+        default=None, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295"
+    )
+    sample_rows: Count | None = Field(
+        default=None, description=f"{COUNT}: rows of the sample that the start is made from"
+    )
+
+    @field_validator("weights_init")
+    @classmethod
+    def _distribution(cls, value: Numbers | None) -> Numbers | None:
+        if value is not None and (min(value, default=-1.0) < 0 or abs(sum(value) - 1.0) > 1e-6):
+            raise ValueError("not a distribution")
+        return value
+
+    @field_validator("weights_init", "means_init")
+    @classmethod
+    def _one_per_component(cls, value: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
+        count = info.data.get("n_components")
+        if value is not None and count is not None and len(value) != count:
+            raise ValueError(f"{len(value)} entries for {count} components")
+        if value and isinstance(value[0], list) and len({len(row) for row in value}) > 1:
+            raise ValueError("rows of different lengths")
+        return value
+
+
+class OutputSection(Section):
+    """What is written; each output is whole or absent."""
+
+    model: FilePath | None = Field(default=None, description=f"{PATH}, of the fitted model (zarr)")
+    labels: FilePath | None = Field(default=None, description=f"{PATH}, of each row's component (zarr)")
+    picture: FilePath | None = Field(
+        default=None, description=f"{PATH}, of the picture (.png); needs input.image and all its colours"
+    )
+    report: FilePath | None = Field(default=None, description=f"{PATH}, of the report (JSON)")
+    overwrite: bool = Field(default=False, description="true or false: replace outputs that exist")
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The outputs that are asked for, by key."""
+        found = {key: getattr(self, key) for key in ("model", "labels", "picture", "report")}
+        return {key: path for key, path in found.items() if path is not None}
+
+    @model_validator(mode="after")
+    def _something(self) -> OutputSection:
+        if not self.paths:
+            raise ValueError("nothing would be written; give one of model, labels, picture, report")
+        return self
+
+
+class ThreadsCluster(Section):
+    """Threads of this process: the embedded default."""
+
+    kind: Literal["threads"] = "threads"
+    n_workers: Count | None = Field(default=None, description=f"{COUNT}: threads; one per core if left out")
+
+
+class SynchronousCluster(Section):
+    """One thread, for finding errors."""
+
+    kind: Literal["synchronous"]
+
+
+class ProcessesCluster(Section):
+    """Processes of this machine, without a scheduler."""
+
+    kind: Literal["processes"]
+    n_workers: Count | None = Field(default=None, description=f"{COUNT}: processes; one per core if left out")
+
+
+class LocalCluster(Section):
+    """A Dask cluster on this machine, which lives as long as the job."""
+
+    kind: Literal["local"]
+    n_workers: Count | None = Field(default=None, description=f"{COUNT}: worker processes; chosen by Dask if left out")
+    threads_per_worker: Count | None = Field(default=None, description=f"{COUNT}; chosen by Dask if left out")
+    memory_limit: str | Literal[0] = Field(
+        default="auto",
+        pattern=r"^(auto|[0-9]+(\.[0-9]+)? ?([kMGT]i?B|B))$",
+        description="memory per worker as '4GiB' or '500MB', auto, or 0 for no limit",
+    )
+    local_directory: FilePath | None = Field(default=None, description=f"{PATH}, of the folder that workers spill to")
+    dashboard_address: str | None = Field(
+        default=None, min_length=1, description="an address as ':8787' for Dask's dashboard; none if left out"
+    )
+
+
+class SchedulerCluster(Section):
+    """A Dask scheduler that runs already."""
+
+    kind: Literal["scheduler"]
+    address: str = Field(
+        pattern=r"^(tcp|tls|ws|wss|ucx|inproc)://\S+$",
+        description="the scheduler's address, as tcp://host:8786 or tls://host:8786",
+    )
+    timeout: float = Field(default=10.0, gt=0.0, description="a number of seconds above 0")
+    n_workers: Count | None = Field(default=None, description=f"{COUNT}: workers to wait for before the job starts")
+    tls_ca_file: FilePath | None = Field(default=None, description=f"{PATH}; all three tls keys or none")
+    tls_cert: FilePath | None = Field(default=None, description=f"{PATH}; all three tls keys or none")
+    tls_key: FilePath | None = Field(default=None, description=f"{PATH}; all three tls keys or none")
+
+    @model_validator(mode="after")
+    def _all_of_tls(self) -> SchedulerCluster:
+        given = [x is not None for x in (self.tls_ca_file, self.tls_cert, self.tls_key)]
+        if any(given) != all(given):
+            raise ValueError("give tls_ca_file, tls_cert and tls_key, or none of them")
+        if self.address.startswith("tls://") and not all(given):
+            raise ValueError("a tls:// address needs tls_ca_file, tls_cert and tls_key")
+        return self
+
+
+ClusterSection = Annotated[
+    ThreadsCluster | SynchronousCluster | ProcessesCluster | LocalCluster | SchedulerCluster,
+    Field(discriminator="kind"),
+]
+
+
+class JobFile(Section):
+    """A whole job file."""
+
+    input: InputSection = Field(description="a section that says where the rows come from")
+    preprocess: PreprocessSection = Field(
+        default=PreprocessSection(),
+        description="a section that says what is done to the rows before the fit",
+    )
+    model: ModelSection = Field(description="a section with the parameters of the mixture")
+    output: OutputSection = Field(description="a section that says what is written where")
+    cluster: ClusterSection = Field(default=ThreadsCluster(), description="a section that says where the job computes")
+    checkpoint: None = Field(
+        default=None, description="nothing: checkpoints are not part of this version; remove the section"
+    )
+
+    @model_validator(mode="after")
+    def _picture(self) -> JobFile:
+        if self.output.picture is not None:
+            if isinstance(self.input, PathInput):
+                raise MisplacedKeyError(("output", "picture"), "needs input.image; this job has input.path")
+            if self.preprocess.features is not None:
+                place = ("preprocess", "features")
+                raise MisplacedKeyError(place, "output.picture needs all colours; remove one of the two")
+        return self
+
+
+class ClusterFile(Section):
+    """The content of a file of ``cluster_configs/``, under the key of its section."""
+
+    cluster: ClusterSection = Field(description="the content of a section that says where a job computes")

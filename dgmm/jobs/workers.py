@@ -1,0 +1,19 @@
+"""What worker processes do first: Dask loads this module in each of them (its hook ``dask_setup``)."""
+
+from __future__ import annotations
+
+import signal
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that runs the job.
+
+    A terminal sends it to all processes of the command. Workers that died of it would fill the
+    screen with traces, while the job is about to take them down in good order.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def dask_setup(worker: object) -> None:
+    """Prepare a worker of Dask's; called by it."""
+    ignore_interrupts()

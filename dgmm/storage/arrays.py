@@ -1,0 +1,366 @@
+"""Chunked arrays in local files: opened as Dask arrays, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from dgmm.errors import DataError, FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dgmm.typing import Array
+
+_MARKERS = ("zarr.json", ".zgroup", ".zarray")
+_NPY = b"\x93NUMPY"
+_PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
+
+
+def is_zarr(path: str | Path) -> bool:
+    """Return True if ``path`` is a folder that holds a zarr array or group."""
+    return any(Path(path, marker).is_file() for marker in _MARKERS)
+
+
+def open_array(path: str | Path, name: str | None = None) -> da.Array:
+    """Open an array that lies in local files; nothing is read but its metadata.
+
+    Parameters
+    ----------
+    path : path
+        A zarr array (format 3 or 2), a zarr group, or a ``.npy`` file.
+    name : str, optional
+        Name of the array within the group. Needed if the group holds several arrays; coordinates
+        (one-dimensional arrays named as their own dimension) do not count.
+
+    Returns
+    -------
+    dask.array.Array
+        Chunks are the shards of a sharded array, the chunks of another zarr array, and about
+        ``array.chunk-size`` of Dask's configuration for a ``.npy`` file. Packed values (xarray's
+        ``scale_factor``, ``add_offset``, ``_FillValue``) are unpacked when they are read.
+
+    Raises
+    ------
+    DataError
+        If there is nothing at ``path``, or the group has no array of that name, or several arrays
+        and no name was given.
+    FormatError
+        If what lies there is neither zarr nor ``.npy``.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder, "x.npy"), np.arange(6.0).reshape(3, 2))
+    ...     print(open_array(Path(folder, "x.npy")).sum().compute())
+    15.0
+    """
+    path = Path(path).absolute()
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder; expected a zarr store or a .npy file")
+    if path.is_file():
+        if name is not None:
+            raise DataError(f"{path}: a file holds one array without a name; remove the name {name!r}")
+        return _open_npy(path)
+    if not is_zarr(path):
+        raise FormatError(
+            f"{path}: not a zarr store (none of {', '.join(_MARKERS)} in it); expected a zarr array, "
+            "a zarr group or a .npy file"
+        )
+    return _open_zarr(path, name)
+
+
+def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
+    """Return the attributes of an array in a zarr group; empty if there is no such array.
+
+    Raises
+    ------
+    FormatError
+        If the metadata cannot be read.
+    """
+    with _reading(Path(path)):
+        node = zarr.open_group(Path(path), mode="r", use_consolidated=False).get(name)
+        return dict(node.attrs) if isinstance(node, zarr.Array) else {}
+
+
+def write_array(
+    x: da.Array,
+    path: str | Path,
+    *,
+    name: str,
+    dims: Sequence[str],
+    attrs: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a Dask array as a zarr group with one array, which ``xarray.open_zarr`` reads.
+
+    The group is written under a temporary name beside ``path`` and then renamed: it is there whole
+    or not at all. Workers must see the same files as the caller.
+
+    Parameters
+    ----------
+    x : dask.array.Array
+        Chunks that differ in size along an axis are rechunked to the largest of them.
+    path : path
+        Folder of the new group.
+    name, dims, attrs
+        Name of the array, names of its dimensions, attributes that JSON can hold.
+    overwrite : bool
+        Replace a zarr store that is there already; anything else is never replaced.
+
+    Raises
+    ------
+    DataError
+        If ``x`` has unknown chunk sizes, or ``dims`` has another length than its shape.
+    FormatError
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+
+    Examples
+    --------
+    >>> import tempfile, dask.array as da, xarray as xr
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_array(da.arange(4, chunks=2), folder + "/a.zarr", name="a", dims=["row"])
+    ...     print(int(xr.open_zarr(folder + "/a.zarr")["a"].sum()))
+    6
+    """
+    if len(dims) != x.ndim:
+        raise DataError(f"{name}: {x.ndim} dimensions and {len(dims)} names for them: {', '.join(dims)}")
+    if any(np.isnan(size) for size in x.shape):
+        raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
+    with replacing_folder(path, overwrite=overwrite) as temporary:
+        _store(x, temporary, name, dims, attrs or {})
+
+
+@contextmanager
+def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
+
+    Raises
+    ------
+    FormatError
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+    """
+    path = Path(path).resolve()
+    refuse_existing(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        refuse_existing(path, overwrite=overwrite)
+        _swap(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place for a zarr store that must not be written to.
+
+    Raises
+    ------
+    FormatError
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+    """
+    if not (path.exists() or path.is_symlink()):
+        return
+    if not is_zarr(path):
+        raise FormatError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
+    if not overwrite:
+        raise FormatError(f"{path}: exists already; choose another path or ask for overwrite")
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f"{new.name}.old")
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that a task which was not told to stop may still be writing to."""
+    for pause in (0.0, 0.05, 0.2, 0.5):
+        time.sleep(pause)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() and pause:
+            return
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What a task writes its block to; opened in the task, so only a path travels."""
+
+    folder: str
+    name: str
+
+    def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
+        if not Path(self.folder, "zarr.json").is_file():
+            # The write was given up: the folder must not come back to life.
+            raise FileNotFoundError(f"{self.folder}: removed while it was written")
+        array = zarr.open_array(Path(self.folder, self.name), mode="r+")
+        array[region] = block
+
+
+def _store(x: da.Array, folder: Path, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
+    chunks = tuple(max(1, *sizes) for sizes in x.chunks)
+    # Two tasks that share a chunk of the store would overwrite each other's part.
+    x = x.rechunk(chunks)
+    group = zarr.open_group(folder, mode="w-", zarr_format=3)
+    group.create_array(
+        name,
+        shape=x.shape,
+        chunks=chunks,
+        dtype=x.dtype,
+        dimension_names=tuple(dims),
+        attributes=dict(attrs),
+    )
+    if x.size:
+        da.store(x, _Target(str(folder), name), lock=False)
+    consolidate(folder)
+
+
+def consolidate(folder: Path) -> None:
+    """Consolidate the metadata of a group, so that a plain ``xarray.open_zarr`` has no complaint."""
+    with warnings.catch_warnings():
+        # zarr warns that format 3 does not standardise this yet; readers without it ignore the key.
+        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        zarr.consolidate_metadata(folder, zarr_format=3)
+
+
+@dataclass(frozen=True)
+class _NpyFile:
+    """A ``.npy`` file as something that Dask can slice; opened in the task."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> Array:
+        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[key])
+
+
+def _open_npy(path: Path) -> da.Array:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_NPY)) != _NPY:
+                raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{path}: not a .npy file of numbers that can be read: {error}") from error
+    source = _NpyFile(str(path), found.shape, found.dtype)
+    chunks = ("auto", *found.shape[1:]) if found.ndim else ()
+    return da.from_array(
+        source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DataError, FormatError):
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _open_zarr(path: Path, name: str | None) -> da.Array:
+    node = open_node(path)
+    with _reading(path):
+        if isinstance(node, zarr.Group):
+            name = choose_array(path, dict(node.arrays()), name)
+            return as_dask(node[name], path, name)
+        if name is not None:
+            raise DataError(f"{path}: this is an array itself, without names in it; remove the name {name!r}")
+        return as_dask(node, path.parent, path.name)
+
+
+def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
+    """Open a zarr array or group for reading.
+
+    Raises
+    ------
+    FormatError
+        If its metadata cannot be read.
+    """
+    with _reading(path):
+        if _is_group(path):
+            return zarr.open_group(path, mode="r", use_consolidated=False)
+        return zarr.open_array(path, mode="r")
+
+
+def _is_group(path: Path) -> bool:
+    if Path(path, "zarr.json").is_file():
+        return bool(json.loads(Path(path, "zarr.json").read_text()).get("node_type") == "group")
+    return Path(path, ".zgroup").is_file()
+
+
+def choose_array(path: Path, arrays: Mapping[str, zarr.Array[Any]], name: str | None) -> str:
+    """Return the name of the array that is meant: ``name``, or the only one that is no coordinate."""
+    names = ", ".join(sorted(arrays)) or "none"
+    if name is not None:
+        if name not in arrays:
+            raise DataError(f"{path}: no array {name!r} in this group; the arrays in it: {names}")
+        return name
+    candidates = [key for key, array in arrays.items() if dimension_names(array) != (key,)]
+    if len(candidates) != 1:
+        raise DataError(
+            f"{path}: this group holds {len(candidates)} arrays that could be meant; give the name of one; "
+            f"the arrays in it: {names}"
+        )
+    return candidates[0]
+
+
+def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
+    """Return the names of an array's dimensions; empty if it has none."""
+    if array.metadata.zarr_format == 3:
+        return tuple(array.metadata.dimension_names or ())
+    names: Any = array.attrs.get("_ARRAY_DIMENSIONS", ())
+    return tuple(names)
+
+
+def as_dask(array: Any, folder: Path, name: str) -> da.Array:
+    """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
+    chunks = array.shards or array.chunks
+    if _is_packed(array) and _is_group(folder):
+        others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
+        dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
+        variable = dataset[name]
+        return variable.chunk(dict(zip(variable.dims, chunks, strict=True))).data
+    return da.from_zarr(array, chunks=chunks)
+
+
+def _is_packed(array: zarr.Array[Any]) -> bool:
+    dims = dimension_names(array)
+    if len(dims) != array.ndim or None in dims:
+        return False
+    # In format 2, xarray keeps a missing-value mark in the fill value.
+    marked = array.metadata.zarr_format == 2 and array.metadata.fill_value is not None
+    return marked or bool(_PACKING & set(array.attrs))

@@ -1,0 +1,66 @@
+"""What is stored at a path: the arrays of a zarr store or a ``.npy`` file, without reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+
+from dgmm.storage.arrays import as_dask, dimension_names, is_zarr, open_array, open_node
+
+if TYPE_CHECKING:
+    import numpy as np
+
+from dgmm.storage.model import FORMAT
+
+
+@dataclass(frozen=True)
+class ArrayListing:
+    """The metadata of one stored array."""
+
+    name: str
+    """Empty for an array that is not in a group."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+    """Of the file; of the reading for ``.npy``."""
+    shards: tuple[int, ...] | None
+    dims: tuple[str | None, ...] | None
+    """Names of the dimensions, if the file has them."""
+
+
+def is_model(path: str | Path) -> bool:
+    """Return True if a model of dgmm is stored at ``path``.
+
+    Raises
+    ------
+    FormatError
+        If it is a zarr store whose metadata cannot be read.
+    """
+    return is_zarr(path) and open_node(Path(path)).attrs.get("format") == FORMAT
+
+
+def list_arrays(path: str | Path) -> list[ArrayListing]:
+    """List the arrays that are stored at a path.
+
+    Raises
+    ------
+    DataError, FormatError
+        As :func:`dgmm.storage.arrays.open_array`.
+    """
+    path = Path(path)
+    if not is_zarr(path):
+        x = open_array(path)
+        return [ArrayListing("", x.shape, x.dtype, x.chunksize, None, None)]
+    node = open_node(path)
+    if isinstance(node, zarr.Array):
+        return [_listing("", node, path)]
+    return [_listing(name, array, path) for name, array in sorted(node.arrays())]
+
+
+def _listing(name: str, array: Any, path: Path) -> ArrayListing:
+    dims = dimension_names(array)
+    x = as_dask(array, path if name else path.parent, name or path.name)
+    return ArrayListing(name, array.shape, x.dtype, array.chunks, array.shards, dims or None)

@@ -1,0 +1,259 @@
+"""The command line: what it prints, and the exit codes that a scheduler of jobs relies on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from dgmm import GaussianMixture, __version__
+from dgmm import errors as dgmm_errors
+from dgmm.cli import EXIT_CODES, main
+from dgmm.storage.arrays import write_array
+
+ROOT = Path(__file__).parents[1]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder with rows of two well separated groups."""
+    rng = np.random.default_rng(3)
+    data = np.concatenate([rng.normal(0, 1, (300, 3)), rng.normal(9, 1, (100, 3))])
+    np.save(tmp_path / "x.npy", data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def job_file(folder: Path, text: str = "", name: str = "job.yaml") -> str:
+    sections = "input: {path: x.npy}\nmodel: {n_components: 2, random_state: 0}\noutput: {model: m.zarr}\n"
+    (folder / name).write_text(sections + text)
+    return name
+
+
+def test_help_names_every_command_and_exit_code(folder, capsys):
+    assert main(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("run", "fit", "predict", "inspect", "A job file says what to read", "75 interrupted, run again"):
+        assert words in text
+
+
+@pytest.mark.parametrize("command", ["run", "fit", "predict", "inspect"])
+def test_each_command_has_help(folder, capsys, command):
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"Usage: dgmm {command}" in out
+    assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dgmm {__version__}\n"
+
+
+def test_every_kind_of_error_has_an_exit_code():
+    kinds = [k for k in vars(dgmm_errors).values() if isinstance(k, type) and issubclass(k, dgmm_errors.DgmmError)]
+    without = [k for k in kinds if not any(issubclass(k, listed) for listed, _ in EXIT_CODES)]
+    assert without == [dgmm_errors.DgmmError]
+
+
+def test_run_fits_and_reports(folder, capsys):
+    assert main(["run", job_file(folder)]) == 0
+    printed = capsys.readouterr()
+    assert re.match(r"2 components \(full\), 400 rows: converged after \d+ iterations, mean log-", printed.out)
+    assert "\nmodel: m.zarr\n" in printed.out
+    lines = [line for line in printed.err.splitlines() if " INFO iteration " in line]
+    assert len(lines) == GaussianMixture.load(folder / "m.zarr").n_iter_
+    assert re.match(r"\d\d:\d\d:\d\d INFO iteration 1 of 100: log-likelihood -", lines[0])
+
+
+def test_fit_predict_inspect(folder, capsys):
+    assert main(["fit", "x.npy", "-k", "2", "-o", "m.zarr", "--random-state", "0", "--features", "0,2"]) == 0
+    model = GaussianMixture.load(folder / "m.zarr")
+    assert model.means_.shape == (2, 2)
+    assert main(["predict", "m.zarr", "x.npy", "l.zarr", "--features", "0,2"]) == 0
+    labels = xr.open_zarr(folder / "l.zarr").labels
+    assert labels.dims == ("row",)
+    np.testing.assert_array_equal(labels.values, model.predict(np.load("x.npy")[:, [0, 2]]))
+    capsys.readouterr()
+
+    assert main(["inspect", "m.zarr"]) == 0
+    out = capsys.readouterr().out
+    assert "2 (full)" in out
+    assert "converged" in out
+    for k in range(2):
+        row = next(line.split() for line in out.splitlines() if line.split()[:1] == [str(k)])
+        np.testing.assert_allclose([float(cell) for cell in row[1:]], [model.weights_[k], *model.means_[k]], rtol=1e-3)
+
+    assert main(["inspect", "l.zarr"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"labels\s+400\s+row\s+int64\s+400", out)
+
+
+def test_inspect_shows_every_array_of_a_store(folder, capsys):
+    write_array(
+        da.zeros((600, 40, 3), chunks=(100, 40, 3), dtype="u1"), "s.zarr", name="scene", dims=("y", "x", "band")
+    )
+    assert main(["inspect", "s.zarr"]) == 0
+    assert re.search(r"scene\s+600 x 40 x 3\s+y, x, band\s+uint8\s+100 x 40 x 3\s+70.3 KiB", capsys.readouterr().out)
+    assert main(["inspect", "x.npy"]) == 0
+    assert re.search(r"x.npy\s+400 x 3\s+float64", capsys.readouterr().out)
+
+
+CASES = {
+    "no such command": (["bogus"], 2, "No such command 'bogus'"),
+    "missing option": (["fit", "x.npy"], 2, "Missing option '--n-components'"),
+    "option is no number": (["fit", "x.npy", "-k", "x", "-o", "n"], 2, "Invalid value"),
+    "columns": (["predict", "m.zarr", "x.npy", "l", "--features", "a"], 2, "column indices with commas"),
+    "no job file": (["run", "no.yaml"], 2, "no.yaml: there is no such file"),
+    "bad parameter": (
+        ["fit", "x.npy", "-k", "0", "-o", "n", "--covariance-type", "ful"],
+        2,
+        "dgmm fit: model.covariance_type: found 'ful'; allowed: full, tied, diag or spherical; did you mean 'full'?",
+    ),
+    "no data": (["fit", "no.npy", "-k", "2", "-o", "n"], 2, "dgmm fit: input.path: there is no such file or folder"),
+    "output there": (["fit", "x.npy", "-k", "2", "-o", "m.zarr"], 2, "m.zarr exists already"),
+    "no model": (["predict", "no.zarr", "x.npy", "l"], 2, "no.zarr: there is no such file or folder"),
+    "labels there": (["predict", "m.zarr", "x.npy", "s.zarr"], 2, "s.zarr: exists already"),
+    "labels over a model": (["predict", "m.zarr", "x.npy", "m.zarr", "--overwrite"], 2, "this is a model"),
+    "no such column": (["predict", "m.zarr", "x.npy", "l", "--features", "0,3"], 2, "allowed: 0 to 2"),
+    "inspect nothing": (["inspect", "no"], 2, "no: there is no such file or folder"),
+    "nan": (["fit", "nan.npy", "-k", "2", "-o", "n"], 65, "row 7, feature 1"),
+    "one dimension": (["fit", "w.npy", "-k", "2", "-o", "n"], 65, "expected rows by features"),
+    "text file": (["fit", "text.npy", "-k", "2", "-o", "n"], 65, "neither a zarr store nor a .npy file"),
+    "too few rows": (["fit", "x.npy", "-k", "401", "-o", "n"], 65, "401"),
+    "no model, but a store": (["predict", "s.zarr", "x.npy", "l"], 65, "s.zarr"),
+    "other features": (["predict", "m.zarr", "x.npy", "l", "--features", "0"], 65, "features"),
+    "no cluster": (["fit", "x.npy", "-k", "2", "-o", "n", "--cluster", "gone.yaml"], 69, "no Dask scheduler answered"),
+    "bad cluster file": (["fit", "x.npy", "-k", "2", "-o", "n", "--cluster", "bad.yaml"], 2, "bad.yaml:1: kind: found"),
+}
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shelf")
+    data = np.random.default_rng(0).normal(size=(400, 3))
+    np.save(folder / "x.npy", data)
+    np.save(folder / "w.npy", np.ones(400))
+    GaussianMixture(2, random_state=0, tol=1.0).fit(data).save(folder / "m.zarr")
+    data[7, 1] = np.nan
+    np.save(folder / "nan.npy", data)
+    (folder / "text.npy").write_text("hello")
+    (folder / "gone.yaml").write_text("kind: scheduler\naddress: tcp://127.0.0.1:9\ntimeout: 0.5\n")
+    (folder / "bad.yaml").write_text("kind: locl\n")
+    write_array(da.zeros(3), folder / "s.zarr", name="a", dims=["row"])
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), CASES.values(), ids=CASES)
+def test_failures_have_their_exit_code_and_one_clear_message(shelf, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(shelf)
+    monkeypatch.setenv("COLUMNS", "200")
+    before = names(shelf)
+    assert main(arguments) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Traceback" not in err
+    assert names(shelf) == before
+
+
+def test_all_problems_of_a_job_are_printed_with_their_lines(folder, capsys):
+    name = job_file(folder, "cluster: {kind: x}\ncheckpoint: here\n")
+    assert main(["run", name]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("job.yaml:4: cluster.kind: found 'x'")
+    assert "\njob.yaml:5: checkpoint: found 'here'; allowed: nothing: checkpoints are not part of this" in err
+
+
+def test_a_bug_is_logged_with_its_trace(folder, monkeypatch, capsys):
+    def bug(*_, **__):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("dgmm.cli.run_job", bug)
+    assert main(["run", job_file(folder)]) == 1
+    err = capsys.readouterr().err
+    assert "ERROR a bug in dgmm" in err
+    assert "RuntimeError: boom" in err
+
+
+def test_warnings_are_logged_not_raised_on_the_screen(folder, monkeypatch, capsys):
+    name = job_file(folder)
+    (folder / name).write_text((folder / name).read_text().replace("random_state: 0", "max_iter: 1, tol: 0"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["run", name]) == 0
+    printed = capsys.readouterr()
+    assert "WARNING ConvergenceWarning: " in printed.err
+    assert "not converged after 1 iteration," in printed.out
+
+
+def test_the_process_is_left_as_it_was(folder):
+    logger = logging.getLogger("dgmm")
+    before = [logger.level, logger.propagate, list(logger.handlers), warnings.showwarning]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    main(["run", job_file(folder)])
+    assert [logger.level, logger.propagate, list(logger.handlers), warnings.showwarning] == before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (signal.SIGINT, "threads"),
+        (signal.SIGTERM, "threads"),
+        pytest.param(signal.SIGTERM, "local", marks=pytest.mark.cluster),
+    ],
+)
+def test_a_signal_ends_a_run_with_75_and_no_half_output(folder, number, kind):
+    np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(200_000, 6)))
+    options = ", n_workers: 1, threads_per_worker: 1" if kind == "local" else ""
+    job = job_file(folder, f"cluster: {{kind: {kind}{options}}}\n")
+    text = (folder / job).read_text().replace("n_components: 2", "n_components: 12, tol: 0, max_iter: 100000")
+    (folder / job).write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dgmm", "run", job],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "iteration 2 of" in line:
+            break
+    began = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert time.monotonic() - began < 15
+    assert f"interrupted ({number.name}); no output was left half-written: run again" in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert names(folder) == ["job.yaml", "x.npy"]
+
+
+def test_the_module_is_a_command(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "dgmm", "inspect", "nothing"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nothing: there is no such file or folder\n"
