@@ -29,6 +29,14 @@ class FormatError(DgmmError, ValueError):
     """A stored model or array is not in a format that this version reads."""
 
 
+class NotFoundError(FormatError, FileNotFoundError):
+    """There is nothing at a path that should be read."""
+
+
+class ExistsError(FormatError, FileExistsError):
+    """There is something at a path that should be written."""
+
+
 class JobError(DgmmError, ValueError):
     """A job file or a cluster file is wrong; nothing has been started."""
 

@@ -18,7 +18,7 @@ import xarray as xr
 import zarr
 from zarr.errors import ZarrUserWarning
 
-from dgmm.errors import DataError, FormatError
+from dgmm.errors import DataError, ExistsError, FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +127,7 @@ def write_array(
     ------
     DataError
         If ``x`` has unknown chunk sizes, or ``dims`` has another length than its shape.
-    FormatError
+    ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
 
     Examples
@@ -152,7 +152,7 @@ def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[P
 
     Raises
     ------
-    FormatError
+    ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
     """
     path = Path(path).resolve()
@@ -173,15 +173,15 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 
     Raises
     ------
-    FormatError
+    ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
     """
     if not (path.exists() or path.is_symlink()):
         return
     if not is_zarr(path):
-        raise FormatError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
+        raise ExistsError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
     if not overwrite:
-        raise FormatError(f"{path}: exists already; choose another path or ask for overwrite")
+        raise ExistsError(f"{path}: exists already; choose another path or ask for overwrite (overwrite=True)")
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +19,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from dgmm.errors import FormatError
+from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
+from dgmm.storage.arrays import consolidate, replacing_folder
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -74,16 +72,13 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
     version : str
         Version of dgmm.
     overwrite : bool
-        Whether something that is there may be replaced.
+        Whether a zarr store that is there may be replaced.
 
     Raises
     ------
-    FileExistsError
-        If there is something at ``path`` and ``overwrite`` is False.
+    ExistsError
+        If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
     """
-    target = Path(path)
-    if target.exists() and not overwrite:
-        raise FileExistsError(f"{target} exists; choose another path, or pass overwrite=True to replace it")
     family = get_family(record.details["params"]["covariance_type"])
     dataset = xr.Dataset(
         {name: (_dimensions(name, family), array) for name, array in record.arrays.items()},
@@ -96,24 +91,9 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
             "details": json.dumps(record.details, allow_nan=False),
         },
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        with warnings.catch_warnings():
-            # zarr's remark that consolidated metadata is not in the specification yet: with it,
-            # a plain xarray.open_zarr opens the model without a warning.
-            warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
-            dataset.to_zarr(folder / "new", mode="w", zarr_format=3, consolidated=True)
-        if target.exists():
-            target.rename(folder / "old")
-        try:
-            (folder / "new").rename(target)
-        except OSError:
-            if (folder / "old").exists():
-                (folder / "old").rename(target)
-            raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with replacing_folder(path, overwrite=overwrite) as folder:
+        dataset.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False)
+        consolidate(folder)
 
 
 def load_model(path: str | os.PathLike[str]) -> ModelRecord:
@@ -121,14 +101,14 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
 
     Raises
     ------
-    FileNotFoundError
+    NotFoundError
         If there is nothing at ``path``.
     FormatError
         If it is not a dgmm model, is damaged, or has a version that this dgmm does not know.
     """
     source = Path(path)
     if not source.exists():
-        raise FileNotFoundError(f"there is no model at {source}")
+        raise NotFoundError(f"there is no model at {source}")
     try:
         attributes = dict(zarr.open_group(source, mode="r").attrs)
     except Exception as error:
