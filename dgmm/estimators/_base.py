@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import check_is_fitted
 
-from dgmm.errors import ParameterError
+from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._inputs import check_features, to_array, to_rows
 from dgmm.estimators._parameters import to_random_state
 from dgmm.mixture import criteria
@@ -161,7 +161,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
         compiled, plan = self._compiled(dtype)
-        return PassRunner(rows, plan)(ScoreMap(compiled, entropy))
+        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy))
+        if score.total_weight == 0.0:
+            found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
+            raise DataError(f"X has no likelihood: {found}")
+        return score
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean log-likelihood of the rows, in nats per row (per unit of weight).
@@ -219,7 +223,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Component of each row.
         """
         parameters = self._parameters()
-        if n_samples < 1:
-            raise ParameterError(f"n_samples is {n_samples}; it must be an int of at least 1")
+        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
+            raise ParameterError(f"n_samples is {n_samples!r}; it must be an int of at least 1")
         X, y = draw(self._family, parameters, int(n_samples), to_random_state(self.random_state))
         return X.astype(np.asarray(self.means_).dtype, copy=False), y

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.passes.rows import Rows, check_table
+from dgmm.passes.rows import Rows, check_table, check_unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,11 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
             f"X is a {type(X).__module__}.{type(X).__name__}; give its dask array instead "
             "(`.data` of an xarray object, `.to_dask_array(lengths=True)` of a dataframe)"
         )
-    own = X if hasattr(X, "dtype") or hasattr(X, "dtypes") or hasattr(X, "toarray") else np.asarray(X)
+    try:
+        own = X if hasattr(X, "dtype") or hasattr(X, "dtypes") or hasattr(X, "toarray") else np.asarray(X)
+    except ValueError as error:
+        raise DataError(f"X cannot be made an array; expected rows of one length: {error}") from error
+    check_unmasked(own, "X")
     kind = getattr(getattr(own, "dtype", None), "kind", None) or np.asarray(own).dtype.kind
     if kind in "OUSmMV" and not hasattr(own, "toarray"):
         raise DataTypeError(
@@ -73,10 +77,11 @@ def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     """Make weights for rows in memory, (n,); a number is the weight of each row."""
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, numbers.Number):
+    if isinstance(sample_weight, numbers.Real):
         return np.full(n_rows, sample_weight, dtype=np.float64)
     if isinstance(sample_weight, da.Array):
         raise ParameterError("sample_weight is a dask array and X is not; give both as dask arrays, or neither")
+    check_unmasked(sample_weight, "sample_weight")
     weights = np.asarray(sample_weight)
     if weights.dtype.kind not in "biuf":
         raise DataTypeError(f"sample_weight has dtype {weights.dtype}, which holds no real numbers")
@@ -108,7 +113,7 @@ def to_rows(
     if isinstance(X, da.Array):
         check_table(X.ndim, X.shape, X.dtype)
         check_features(estimator, int(X.shape[1]), reset=reset)
-        if isinstance(sample_weight, numbers.Number):
+        if isinstance(sample_weight, numbers.Real):
             sample_weight = da.full_like(X[:, 0], sample_weight, dtype=np.float64)
         rows = Rows.from_dask(X, sample_weight)
         dtype = np.float32 if X.dtype == np.float32 else np.float64

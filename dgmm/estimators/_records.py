@@ -81,6 +81,11 @@ def _restore(estimator: MixtureEstimator, record: ModelRecord) -> None:
     k, d = arrays["means"].shape
     if arrays["weights"].shape != (k,):
         raise ValueError(f"weights have shape {arrays['weights'].shape}, means {arrays['means'].shape}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+    if record.details["fit"].get("n_features_in_", d) != d:
+        raise ValueError(f"means have {d} features, n_features_in_ is {record.details['fit']['n_features_in_']}")
     parameters = MixtureParameters(
         arrays["weights"],
         arrays["means"],

@@ -316,14 +316,14 @@ class GaussianMixture(MixtureEstimator):
         path : path
             A new folder, ``*.zarr`` by custom.
         overwrite : bool
-            Whether something that is there may be replaced.
+            Whether a zarr store that is there may be replaced.
 
         Raises
         ------
         NotFittedError
             If there is no fit.
-        FileExistsError
-            If there is something at ``path`` and ``overwrite`` is False.
+        ExistsError
+            If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
 
         Examples
         --------
@@ -345,7 +345,7 @@ class GaussianMixture(MixtureEstimator):
 
         Raises
         ------
-        FileNotFoundError
+        NotFoundError
             If there is nothing at ``path``.
         FormatError
             If it is not a model of this class, or is damaged.

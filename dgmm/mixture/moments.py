@@ -148,12 +148,14 @@ class Moments:
         a, b = self._in_units_of(exponent), other._in_units_of(exponent)
         weight = a.weight + b.weight
         delta = b.mean - a.mean
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
+            between = np.outer(delta, delta) * (a.weight * (b.weight / weight))
         return Moments(
             exponent=exponent,
             n_positive=a.n_positive + b.n_positive,
             weight=weight,
             mean=a.mean + delta * (b.weight / weight),
-            scatter=a.scatter + b.scatter + np.outer(delta, delta) * (a.weight * (b.weight / weight)),
+            scatter=a.scatter + b.scatter + between,
             minimum=np.minimum(a.minimum, b.minimum),
             maximum=np.maximum(a.maximum, b.maximum),
             sample=a.sample.merge(b.sample),

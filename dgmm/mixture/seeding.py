@@ -123,7 +123,7 @@ class NearestStatisticsMap:
         every = np.arange(self.nearest.n_components)[:, None]
 
         def give(rows: slice) -> FloatArray:
-            return (labels[rows] == every).astype(np.float64)
+            return np.asarray(labels[rows] == every, dtype=np.float64)
 
         return BlockKernel(self.target).given_statistics(X, give, scaled(weights, self.exponent))
 

@@ -14,7 +14,7 @@ from dgmm.mixture.checks import check_finite
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_table
+from dgmm.passes.rows import check_table, check_unmasked
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
@@ -48,6 +48,7 @@ SCORES = Quantity(BlockKernel.score_samples, None, per_component=False)
 def _predict_block(
     block: Array, compiled: CompiledMixture, quantity: Quantity, out: np.dtype[Any], block_id: tuple[int, ...]
 ) -> Array:
+    check_unmasked(block, "X", f" in chunk {block_id[0]}")
     X = np.asarray(block)
     X = X.astype(kernel_dtype(X.dtype), copy=False)
     check_finite(X, Chunk(block_id[0], None, len(X)))

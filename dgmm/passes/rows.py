@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
 
 from dgmm.errors import DataError, DataTypeError
 
@@ -100,9 +100,24 @@ class Rows:
             X = X.rechunk({1: -1})
         lengths = _lengths(X)
         w = None if weights is None else _matching_weights(weights, X, lengths)
-        # Fused and culled once; every pass then adds its own tasks to the same graph.
-        X, w = dask.optimize(X, w) if w is not None else (*dask.optimize(X), None)
+        X, w = _optimize_together(X, w)
         return cls(X, w, lengths, local=False)
+
+
+def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array, da.Array | None]:
+    """Fuse and cull once; every pass then adds its own tasks to the same graph.
+
+    Together (``dask.optimize`` takes one after the other), so that weights which are made from
+    the rows, such as a column of the same table, do not read them a second time.
+    """
+    arrays = [X] if weights is None else [X, weights]
+    graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
+    optimized = X.__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
+    rebuilt = []
+    for array in arrays:
+        rebuild, arguments = array.__dask_postpersist__()
+        rebuilt.append(rebuild(optimized, *arguments))
+    return rebuilt[0], rebuilt[1] if weights is not None else None
 
 
 def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
@@ -114,8 +129,17 @@ def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None
         raise DataTypeError(
             f"X has dtype {dtype}, which holds no real numbers; convert it first, for example with X.astype(float)"
         )
+    if np.isnan(shape[1]):
+        raise DataError("the number of features of X is unknown; call X.compute_chunk_sizes() first")
     if shape[1] == 0:
-        raise DataError(f"0 feature(s) (shape={shape}) while a minimum of 1 is required.")
+        raise DataError(f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required.")
+
+
+def check_unmasked(block: Any, name: str, place: str = "") -> None:
+    """Refuse masked values, which a conversion to a plain array would silently uncover."""
+    if np.ma.is_masked(block):
+        count = np.count_nonzero(np.ma.getmaskarray(block))
+        raise DataError(f"{name} is a masked array with {count} masked values{place}; drop or impute them")
 
 
 def _lengths(X: da.Array) -> IntArray | None:

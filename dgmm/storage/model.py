@@ -91,7 +91,7 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
             "details": json.dumps(record.details, allow_nan=False),
         },
     )
-    with replacing_folder(path, overwrite=overwrite) as folder:
+    with replacing_folder(Path(path), overwrite=overwrite) as folder:
         dataset.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False)
         consolidate(folder)
 
