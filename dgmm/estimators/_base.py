@@ -18,6 +18,7 @@ from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
+from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.predict import LABELS, RESPONSIBILITIES, SCORES, Quantity, predict_array, predict_lazily
 from dgmm.passes.tree import PassRunner
@@ -83,9 +84,10 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _compiled(self, dtype: np.dtype[Any]) -> tuple[CompiledMixture, ExecutionPlan]:
         parameters, family = self._parameters(), self._family
         plan = self._plan(parameters.n_features, parameters.n_components)
-        coordinates = family.own_coordinates(parameters)
-        inner = family.to_inner(parameters, coordinates)
-        return compile_mixture(family, inner, coordinates, dtype, plan.options), plan
+        with single_threaded_blas():
+            coordinates = family.own_coordinates(parameters)
+            inner = family.to_inner(parameters, coordinates)
+            return compile_mixture(family, inner, coordinates, dtype, plan.options), plan
 
     # -- rows -----------------------------------------------------------------------------------
 

@@ -221,17 +221,17 @@ class GaussianMixture(MixtureEstimator):
         plan = self._plan(d, k)
         rng = to_random_state(self.random_state)
         run_pass = PassRunner(rows, plan, emit)
-        moments = run_pass(self._moments_map(rows, start, rng))
-        run_pass.rows = rows.with_lengths(moments.lengths)
-        check_moments(moments, self._family, k, float(self.reg_covar))
-        problem = FitProblem.of(self._family, k, moments, float(self.reg_covar), dtype, plan.options)
 
         def run_on_sample(sample: RowSample) -> RunPass:
             return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
 
-        control = Control(self.tol, int(self.max_iter))
         # The driver's own products are small, and their bits must not depend on the number of threads.
         with single_threaded_blas():
+            moments = run_pass(self._moments_map(rows, start, rng))
+            run_pass.rows = rows.with_lengths(moments.lengths)
+            check_moments(moments, self._family, k, float(self.reg_covar))
+            problem = FitProblem.of(self._family, k, moments, float(self.reg_covar), dtype, plan.options)
+            control = Control(self.tol, int(self.max_iter))
             result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
         self.plan_ = plan
         self._publish(result, dtype)
@@ -295,16 +295,16 @@ class GaussianMixture(MixtureEstimator):
                 stacklevel=3,
             )
         if result.reason is StopReason.MAX_ITER:
+            bounds, rise = result.lower_bounds, ""
+            if len(bounds) > 1:
+                rise = f": the mean log-likelihood still rises by {bounds[-1] - bounds[-2]:.2g} nats per row"
             warnings.warn(
-                f"the fit did not converge in {result.n_iter} iterations: the mean log-likelihood still rises by "
-                f"{self._last_change():.2g} nats per row (tol={self.tol}); increase max_iter or tol, "
+                f"the fit did not converge in {result.n_iter} iteration{'s' if len(bounds) > 1 else ''}{rise} "
+                f"(tol={self.tol}); increase max_iter or tol, "
                 "or check for degenerate data",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    def _last_change(self) -> float:
-        return self.lower_bounds_[-1] - self.lower_bounds_[-2] if self.n_iter_ > 1 else np.inf
 
     # -- files ----------------------------------------------------------------------------------
 

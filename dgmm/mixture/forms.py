@@ -12,6 +12,7 @@ are shared, and the arithmetic broadcasts over it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +22,18 @@ from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.parameters import Coordinates
 
 if TYPE_CHECKING:
-    from dgmm.typing import Array, FloatArray
+    from dgmm.typing import Array, FloatArray, IntArray
 
 _ADVICE = (
     "its rows are too few, or they coincide or are linearly dependent; "
     "increase reg_covar, decrease n_components, or scale the input data"
 )
+
+
+@cache
+def _upper(d: int) -> tuple[IntArray, IntArray]:
+    """Rows and columns of the packed entries of a (d, d) matrix."""
+    return np.triu_indices(d)  # type: ignore[return-value]
 
 
 def _ill_defined(component: int) -> IllDefinedCovarianceError:
@@ -165,12 +172,12 @@ class Full(CovarianceForm):
             start += d - i
 
     def packed_outer(self, a: FloatArray) -> FloatArray:
-        rows, columns = np.triu_indices(a.shape[1])
+        rows, columns = _upper(a.shape[1])
         return a[:, rows] * a[:, columns]
 
     def _unpack(self, packed: FloatArray) -> FloatArray:
         d = int((np.sqrt(8 * packed.shape[-1] + 1) - 1) / 2 + 0.5)
-        rows, columns = np.triu_indices(d)
+        rows, columns = _upper(d)
         matrices = np.empty((*packed.shape[:-1], d, d))
         matrices[..., rows, columns] = packed
         matrices[..., columns, rows] = packed
@@ -206,7 +213,7 @@ class Full(CovarianceForm):
         return np.asarray(np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1))
 
     def quadratic(self, factors: FloatArray, d: int) -> FloatArray:
-        rows, columns = np.triu_indices(d)
+        rows, columns = _upper(d)
         coefficients = -self.precision(factors)[..., rows, columns]
         coefficients[..., rows == columns] *= 0.5
         return coefficients
@@ -220,10 +227,10 @@ class Full(CovarianceForm):
 
     def packed_scatter(self, centred: FloatArray, weighted: FloatArray) -> FloatArray:
         scatter = weighted @ centred.T
-        return np.asarray(scatter[np.triu_indices(centred.shape[0])])
+        return np.asarray(scatter[_upper(centred.shape[0])])
 
     def packed_matrix(self, matrix: FloatArray) -> FloatArray:
-        return np.asarray(matrix[np.triu_indices(len(matrix))])
+        return np.asarray(matrix[_upper(len(matrix))])
 
     def largest_precision(self, factors: FloatArray) -> FloatArray:
         precisions = np.abs(self.precision(factors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,13 +90,13 @@ class Coordinates:
         diagonal = np.diagonal(self.scale) if self.is_triangular else self.scale
         return float(np.log(diagonal).sum())
 
-    @property
+    @cached_property
     def inverse_scale(self) -> FloatArray:
         """Inverse of ``scale``, of the same shape."""
         if self.is_triangular:
             inverse: FloatArray = solve_triangular(self.scale, np.eye(len(self.shift)), lower=True)
             return np.ascontiguousarray(inverse)
-        return 1.0 / self.scale
+        return np.asarray(1.0 / self.scale)
 
     def standardize(self, points: Array) -> FloatArray:
         """Bring points (n, d) from the user's units into inner coordinates, (n, d)."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_about, compile_mixture
 from dgmm.mixture.families import FAMILIES
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 _LLOYD_ITERATIONS = 10
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _kmeans_plusplus(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomState) -> FloatArray:
@@ -54,7 +60,7 @@ def kmeans(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomS
     """
     model = KMeans(k, init="k-means++", n_init=n_init, max_iter=_LLOYD_ITERATIONS, random_state=rng, algorithm="lloyd")
     # The order in which OpenMP's threads add depends on their number: one thread, one result.
-    with warnings.catch_warnings(), threadpool_limits(1):
+    with warnings.catch_warnings(), _controller().limit(limits=1, user_api="openmp"):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, sample_weight=weights)
     return np.asarray(model.cluster_centers_)

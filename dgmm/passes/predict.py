@@ -85,8 +85,10 @@ def predict_lazily(X: da.Array, compiled: CompiledMixture, quantity: Quantity) -
 
 def predict_array(X: Array, compiled: CompiledMixture, quantity: Quantity, chunk_rows: int) -> Array:
     """The same for an array in memory, (n, d), with this process's threads."""
-    chunks = (min(chunk_rows, max(len(X), 1)), X.shape[1])
-    lazy = predict_lazily(da.from_array(X, chunks=chunks, name=False), compiled, quantity)
+    dtype = quantity.dtype or kernel_dtype(X.dtype)
+    if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
+        return _predict_block(X, compiled, quantity, dtype, (0, 0))
+    lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity)
     with single_threaded_blas():
         result: Array = lazy.compute(scheduler="threads")
     return result
