@@ -33,7 +33,7 @@ _ADVICE = (
 @cache
 def _upper(d: int) -> tuple[IntArray, IntArray]:
     """Rows and columns of the packed entries of a (d, d) matrix."""
-    return np.triu_indices(d)  # type: ignore[return-value]
+    return np.triu_indices(d)
 
 
 def _ill_defined(component: int) -> IllDefinedCovarianceError:
