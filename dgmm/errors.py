@@ -4,6 +4,8 @@ Each says what was expected, what was found, where, and what to do; each is also
 caller who knows nothing of dgmm would catch.
 """
 
+from __future__ import annotations
+
 
 class DgmmError(Exception):
     """Base of every error that dgmm raises on purpose."""
@@ -53,6 +55,11 @@ class MissingExtraError(DgmmError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: python -m pip install 'dgmm[{extra}]'"
         )
+        self._parts = (package, extra, purpose)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        # What a worker raises is sent to the driver.
+        return type(self), self._parts
 
 
 class StarvedComponentWarning(UserWarning):

@@ -15,6 +15,7 @@ from dgmm.fitting.events import StartChosen
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.compiled import compile_about
+from dgmm.mixture.forms import DIAGONAL
 from dgmm.mixture.kernel import complete
 from dgmm.mixture.sampling import RowSample
 from dgmm.mixture.seeding import (
@@ -28,12 +29,14 @@ from dgmm.mixture.seeding import (
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R, RunPass
-    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import FloatArray
 
 KMEANS_STARTS = 4
 SHORT_ITERATIONS = 10
+# Random responsibilities start at a saddle, which EM takes long to leave.
+SHORT_ITERATIONS_FROM_RANDOM = 100
 SHORT_ROWS = 20_000
 SAMPLE_ITERATIONS = 200
 PARALLEL_ROUNDS = 5
@@ -125,7 +128,8 @@ def choose_start(
         sample_rows = 0
     elif start.means is not None:
         centres = problem.coordinates.standardize(start.means)
-        parameters = _override(problem, start, _from_centres(local, centres, run_on_sample(problem.sample)))
+        found = _from_centres(local, centres, run_on_sample(problem.sample), _scaled_features(problem))
+        parameters = _override(problem, start, found)
     else:
         if start.init_params == "k-means||":
             candidates = [_parallel_start(problem, run_pass, rng) for _ in range(start.n_init)]
@@ -133,7 +137,8 @@ def choose_start(
             count = start.n_init * (KMEANS_STARTS if start.init_params == "kmeans" else 1)
             candidates = _sample_starts(local, start.init_params, count, rng)
         n_starts = len(candidates)
-        parameters = _best(local, candidates)
+        short = SHORT_ITERATIONS_FROM_RANDOM if start.init_params == "random" else SHORT_ITERATIONS
+        parameters = _best(local, candidates, short)
         if sample_rows < n_rows:
             runner = run_on_sample(problem.sample)
             state = run_em(_on_sample(local), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters), runner)
@@ -165,7 +170,7 @@ def _short_sample(problem: FitProblem) -> RowSample:
     return RowSample(sample.size, sample.keys[:count], sample.rows[:count], sample.weights[:count])
 
 
-def _best(problem: FitProblem, candidates: list[MixtureParameters]) -> MixtureParameters:
+def _best(problem: FitProblem, candidates: list[MixtureParameters], iterations: int) -> MixtureParameters:
     """Improve each candidate by a few iterations on a part of the sample; return the best."""
     if len(candidates) == 1:
         return candidates[0]
@@ -176,7 +181,7 @@ def _best(problem: FitProblem, candidates: list[MixtureParameters]) -> MixturePa
     failure: IllDefinedCovarianceError | None = None
     for candidate in candidates:
         try:
-            states.append(run_em(short, Control(0.0, SHORT_ITERATIONS), FitState.start(candidate), runner))
+            states.append(run_em(short, Control(0.0, iterations), FitState.start(candidate), runner))
         except IllDefinedCovarianceError as error:
             failure = error
     if not states:
@@ -204,10 +209,20 @@ def _sample_starts(
     return [_from_centres(problem, c, runner) for c in centres]
 
 
-def _from_centres(problem: FitProblem, centres: FloatArray, run_pass: RunPass) -> MixtureParameters:
+def _scaled_features(problem: FitProblem) -> Coordinates:
+    """Coordinates that scale each feature alone, as someone who names means sees the data."""
+    coordinates = problem.coordinates
+    if not coordinates.is_triangular:
+        return coordinates
+    return DIAGONAL.coordinates(coordinates.shift, coordinates.scale @ coordinates.scale.T)
+
+
+def _from_centres(
+    problem: FitProblem, centres: FloatArray, run_pass: RunPass, metric: Coordinates | None = None
+) -> MixtureParameters:
     """Parameters after every row was given to its nearest centre, (K, d) in inner coordinates."""
     nearest = NearestStatisticsMap.about(
-        problem.family, centres, problem.coordinates, problem.options, problem.exponent
+        problem.family, centres, problem.coordinates, problem.options, problem.exponent, metric
     )
     statistics = complete(nearest.target, run_pass(nearest), problem.total_scatter)
     return _estimate(problem, statistics)
@@ -215,8 +230,7 @@ def _from_centres(problem: FitProblem, centres: FloatArray, run_pass: RunPass) -
 
 def _estimate(problem: FitProblem, statistics: SufficientStatistics) -> MixtureParameters:
     """First parameters; clusters too small for a covariance share the pooled one."""
-    rows = statistics.weight * (statistics.n_rows / statistics.total_weight)
-    weak = rows < problem.family.min_rows(problem.n_features)
+    weak = statistics.weight * problem.rows_per_weight < problem.family.min_rows(problem.n_features)
     parameters = problem.family.estimate(statistics, problem.coordinates, problem.reg_covar, pooled=weak)
     floor = 0.5 / statistics.n_rows
     weights = np.maximum(parameters.weights, floor)

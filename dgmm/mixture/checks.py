@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.errors import DataError, RegularizationWarning
+from dgmm.errors import DataError, IllDefinedCovarianceError, RegularizationWarning
 from dgmm.mixture.moments import Defects
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
     DataError
         For NaN or infinite values, bad weights, fewer rows than components, and features that
         are constant where nothing is added to their variance.
+    IllDefinedCovarianceError
+        For features that depend on each other where nothing is added to their variance.
 
     Warns
     -----
@@ -102,14 +104,7 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
         feature = int(np.flatnonzero(~np.isfinite(moments.scatter).all(axis=0))[0])
         raise DataError(f"the variance of feature {feature} overflows float64; scale the input data")
     if reg_covar == 0.0:
-        # One variance for all features exists unless all are constant.
-        common = family.form.packed_size(2) == 1
-        if constant.all() if common else constant.any():
-            feature = int(np.flatnonzero(constant)[0])
-            raise DataError(
-                f"feature {feature} is constant ({moments.minimum[feature]:g} in every row), so its variance is 0 "
-                "and reg_covar=0 adds nothing to it; drop the feature, or set reg_covar above 0"
-            )
+        _check_unregularized(moments, family, constant)
         return
     swamped = ~constant & (reg_covar > _SWAMPED * variances)
     if swamped.any():
@@ -120,5 +115,23 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
             f"({variances[feature]:.3g}){f' and large for {others} more' if others else ''}: it widens every "
             "component along it; decrease reg_covar, or scale the input data",
             RegularizationWarning,
-            stacklevel=2,
+            stacklevel=4,  # the caller of fit
+        )
+
+
+def _check_unregularized(moments: Moments, family: CovarianceFamily, constant: Array) -> None:
+    # One variance for all features exists unless all are constant.
+    common = family.form.packed_size(2) == 1
+    if constant.all() if common else constant.any():
+        feature = int(np.flatnonzero(constant)[0])
+        raise DataError(
+            f"feature {feature} is constant ({moments.minimum[feature]:g} in every row), so its variance is 0 "
+            "and reg_covar=0 adds nothing to it; drop the feature, or set reg_covar above 0"
+        )
+    dependent = family.form.dependent_feature(moments.covariance)
+    if dependent is not None:
+        raise IllDefinedCovarianceError(
+            f"feature {dependent} is a linear combination of the features before it, in every row, so their "
+            f"covariance has no inverse and reg_covar=0 adds nothing to it (covariance_type={family.name!r}); "
+            "drop the feature, set reg_covar above 0, or use another covariance_type"
         )

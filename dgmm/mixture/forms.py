@@ -24,6 +24,9 @@ from dgmm.mixture.parameters import Coordinates
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
+# Share of a feature's variance that rounding alone can leave unexplained by the others.
+_DEPENDENT = 1e-13
+
 _ADVICE = (
     "its rows are too few, or they coincide or are linearly dependent; "
     "increase reg_covar, decrease n_components, or scale the input data"
@@ -133,6 +136,10 @@ class CovarianceForm(ABC):
     @abstractmethod
     def coordinates(self, mean: FloatArray, covariance: FloatArray) -> Coordinates:
         """Coordinates in which data of this mean (d,) and covariance (d, d) have unit scale."""
+
+    def dependent_feature(self, covariance: FloatArray) -> int | None:
+        """First feature without variance of its own given those before it; None if all have some."""
+        return None
 
     @abstractmethod
     def rescale(self, covariances: FloatArray, scale: FloatArray) -> FloatArray:
@@ -255,6 +262,14 @@ class Full(CovarianceForm):
             if info == 0 and np.diagonal(lower).min() > 1e-8:
                 return Coordinates(mean, np.ascontiguousarray(lower * spread[:, None]))
         return Coordinates(mean, np.diag(spread))
+
+    def dependent_feature(self, covariance: FloatArray) -> int | None:
+        spread = np.sqrt(np.diagonal(covariance))
+        lower, info = lapack.dpotrf(covariance / spread / spread[:, None], lower=1, clean=1)
+        if info > 0:
+            return int(info) - 1
+        small = np.square(np.diagonal(lower)) < _DEPENDENT
+        return int(small.argmax()) if small.any() else None
 
     def rescale(self, covariances: FloatArray, scale: FloatArray) -> FloatArray:
         scaled = scale @ covariances @ scale.T

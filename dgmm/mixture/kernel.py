@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.mixture.compiled import CentredGroup, CompiledMixture, DotGroup
-from dgmm.mixture.statistics import SufficientStatistics, scaled
+from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -334,4 +334,4 @@ class StatisticsMap:
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        return BlockKernel(self.compiled).statistics(X, scaled(weights, self.exponent))
+        return BlockKernel(self.compiled).statistics(*weighty_rows(X, weights, self.exponent))

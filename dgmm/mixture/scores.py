@@ -11,6 +11,7 @@ from dgmm.errors import DataError
 from dgmm.mixture.checks import check_finite, describe_defects
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.moments import Defects
+from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -66,14 +67,19 @@ class ScoreMap:
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Score:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         check_finite(X, chunk)
-        w = np.ones(len(X)) if weights is None else weights
-        defects = Defects.find(~((w >= 0.0) & (w < np.inf)), w, chunk.index, 0)
-        if defects.count:
-            raise DataError(
-                f"sample_weight contains {describe_defects(defects, None, chunk.first_row)}; "
-                "weights are counts, 0 or more"
-            )
+        if weights is not None:
+            _check_weights(weights, chunk)
+        X, kept = weighty_rows(X, weights)
+        w = np.ones(len(X)) if kept is None else kept
         kernel = BlockKernel(self.compiled)
         log_likelihood = float(np.dot(kernel.score_samples(X), w))
         entropy = kernel.entropy(X, w) if self.entropy else 0.0
-        return Score(log_likelihood, entropy, float(w.sum()), len(X))
+        return Score(log_likelihood, entropy, float(w.sum()), chunk.n_rows)
+
+
+def _check_weights(weights: FloatArray, chunk: Chunk) -> None:
+    defects = Defects.find(~((weights >= 0.0) & (weights < np.inf)), weights, chunk.index, 0)
+    if defects.count:
+        raise DataError(
+            f"sample_weight contains {describe_defects(defects, None, chunk.first_row)}; weights are counts, 0 or more"
+        )

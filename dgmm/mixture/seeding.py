@@ -21,7 +21,7 @@ from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_about,
 from dgmm.mixture.families import FAMILIES
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.sampling import RowSample, row_keys, uniforms
-from dgmm.mixture.statistics import scaled
+from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -115,23 +115,29 @@ class NearestStatisticsMap:
         coordinates: Coordinates,
         options: KernelOptions,
         exponent: int = 0,
+        metric: Coordinates | None = None,
     ) -> NearestStatisticsMap:
-        """Make the map for centres, (K, d), in inner coordinates."""
+        """Make the map for centres, (K, d), in inner coordinates.
+
+        Distances are taken in the coordinates ``metric``, the inner ones if left out.
+        """
+        there = centres if metric is None else metric.standardize(coordinates.restore(centres))
         return cls(
-            nearest_mixture(centres, coordinates, options),
+            nearest_mixture(there, metric or coordinates, options),
             compile_about(family, centres, coordinates, options),
             exponent,
         )
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
+        X, w = weighty_rows(X, weights, self.exponent)
         labels = BlockKernel(self.nearest).labels(X)
         every = np.arange(self.nearest.n_components)[:, None]
 
         def give(rows: slice) -> FloatArray:
             return np.asarray(labels[rows] == every, dtype=np.float64)
 
-        return BlockKernel(self.target).given_statistics(X, give, scaled(weights, self.exponent))
+        return BlockKernel(self.target).given_statistics(X, give, w)
 
 
 @dataclass(frozen=True)
@@ -225,12 +231,15 @@ class DistancesMap:
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Distances:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        labels, squared = BlockKernel(self.nearest).nearest(X, self.centres)
-        w = np.ones(len(X)) if weights is None else np.asarray(scaled(weights, self.exponent))
-        mass = w * squared
-        counts = np.bincount(labels, weights=w, minlength=self.nearest.n_components).astype(np.float64)
         first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
         u = uniforms(row_keys(self.seed + self.round, first, len(X), stream))
+        if weights is not None:
+            u = u[weights > 0.0]
+        X, kept = weighty_rows(X, weights, self.exponent)
+        w = np.ones(len(X)) if kept is None else kept
+        labels, squared = BlockKernel(self.nearest).nearest(X, self.centres)
+        mass = w * squared
+        counts = np.bincount(labels, weights=w, minlength=self.nearest.n_components).astype(np.float64)
         candidates = np.flatnonzero(mass > 0.0)
         keys = -np.log(u[candidates]) / mass[candidates]
         drawn = RowSample.smallest(self.n_drawn, keys, X[candidates], w[candidates])

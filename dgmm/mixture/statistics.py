@@ -10,7 +10,7 @@ import numpy as np
 from dgmm.errors import ParameterError
 
 if TYPE_CHECKING:
-    from dgmm.typing import FloatArray
+    from dgmm.typing import Array, FloatArray
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SufficientStatistics:
     total_weight : float
         Sum of the rows' weights.
     n_rows : int
-        Number of rows, those of weight 0 included.
+        Number of rows of positive weight.
     """
 
     reference: FloatArray
@@ -78,6 +78,24 @@ class SufficientStatistics:
     def mean_log_likelihood(self) -> float:
         """Mean log-likelihood per unit of weight, in nats."""
         return self.log_likelihood / self.total_weight
+
+
+def weighty_rows(X: Array, weights: FloatArray | None, exponent: int = 0) -> tuple[Array, FloatArray | None]:
+    """Leave out rows of weight 0, whose values may be anything, and scale the weights.
+
+    Parameters
+    ----------
+    X : (n, d)
+    weights : (n,) float64 or None
+    exponent : int
+        Weights are returned in units of ``2**exponent``.
+    """
+    if weights is None:
+        return X, None
+    kept = weights > 0.0
+    if not kept.all():
+        X, weights = X[kept], weights[kept]
+    return X, scaled(weights, exponent)
 
 
 def scaled(weights: FloatArray | None, exponent: int) -> FloatArray | None:

@@ -147,7 +147,6 @@ def test_normalised_weights_fit_like_counts():
     assert_same(fit(X, start, "full", sample_weight=np.full(N, 1.0 / N)), fit(X, start, "full"))
 
 
-@pytest.mark.xfail(reason="the kernel takes rows of weight 0 through its products, where they overflow")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("dtype", "fill"), [(np.float32, 9.96921e36), (np.float64, 1e200)])
 def test_fill_values_of_weight_zero(family, dtype, fill):
