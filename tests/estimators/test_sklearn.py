@@ -37,7 +37,7 @@ def checks_that_apply():
                 yield pytest.param(own, check, id=f"{own}-{name}")
 
 
-@pytest.mark.parametrize(("estimator", "check"), checks_that_apply())
+@pytest.mark.parametrize(("estimator", "check"), list(checks_that_apply()))
 def test_scikit_learns_own_checks(estimator, check):
     with warnings.catch_warnings():
         # Some checks feed a handful of rows or stop after an iteration.
