@@ -16,7 +16,6 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.errors import ZarrUserWarning
 
 from dgmm.errors import DataError, ExistsError, FormatError
 
@@ -244,7 +243,7 @@ def consolidate(folder: Path) -> None:
     """Consolidate the metadata of a group, so that a plain ``xarray.open_zarr`` has no complaint."""
     with warnings.catch_warnings():
         # zarr warns that format 3 does not standardise this yet; readers without it ignore the key.
-        warnings.filterwarnings("ignore", "Consolidated metadata", ZarrUserWarning)
+        warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
         zarr.consolidate_metadata(folder, zarr_format=3)
 
 
