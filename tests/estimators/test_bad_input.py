@@ -1,6 +1,7 @@
 """Each kind of bad data: what class of error, and a message that says what, where and what to do."""
 
 import dask.array as da
+import dask.dataframe as frames
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,7 +158,6 @@ def test_other_containers_are_refused_with_advice(model):
 
 
 def test_dataframes_of_dask_are_refused_with_advice():
-    frames = pytest.importorskip("dask.dataframe", reason="dask.dataframe needs pyarrow")
     frame = frames.from_pandas(pd.DataFrame(blobs()), npartitions=2)
     with pytest.raises(DataTypeError, match=r"DataFrame; give its dask array instead .*to_dask_array\(lengths=True\)"):
         GaussianMixture().fit(frame)
