@@ -203,10 +203,16 @@ def _sample_starts(
         )
         seeds = [int(rng.randint(2**31 - 1)) for _ in range(count)]
         return [_estimate(problem, runner(RandomResponsibilities(target, seed))) for seed in seeds]
-    z = problem.coordinates.standardize(part.rows)
-    place = CENTRES[init_params]
-    centres = [place(z, part.weights, problem.n_components, rng) for _ in range(count)]
-    return [_from_centres(problem, c, runner) for c in centres]
+    # Whitening hides clusters that make up most of the spread; scaling alone, those that lie across
+    # correlated features. Which is better depends on the data, so the starts take turns.
+    inner, scaled = problem.coordinates, _scaled_features(problem)
+    starts = []
+    for number in range(count):
+        metric = (inner, scaled)[number % 2]
+        rows = metric.standardize(part.rows)
+        centres = CENTRES[init_params](rows, part.weights, problem.n_components, rng)
+        starts.append(_from_centres(problem, inner.standardize(metric.restore(centres)), runner, metric))
+    return starts
 
 
 def _scaled_features(problem: FitProblem) -> Coordinates:

@@ -240,10 +240,9 @@ class Full(CovarianceForm):
         return np.asarray(matrix[_upper(len(matrix))])
 
     def largest_precision(self, factors: FloatArray) -> FloatArray:
-        precisions = np.abs(self.precision(factors))
-        by_rows = precisions.sum(axis=-1).max(axis=-1)
-        by_trace = np.trace(precisions, axis1=-2, axis2=-1)
-        return np.asarray(np.minimum(by_rows, by_trace))
+        # (sum of the fourth powers of the eigenvalues) ** 1/4.
+        precisions = self.precision(factors)
+        return np.asarray(np.sqrt(np.linalg.norm(precisions @ precisions, axis=(-2, -1))))
 
     def trace(self, covariances: FloatArray, d: int) -> FloatArray:
         return np.asarray(np.trace(covariances, axis1=-2, axis2=-1))

@@ -128,11 +128,12 @@ class BlockKernel:
         for start in range(0, len(X), self.compiled.block_rows):
             rows = slice(start, min(start + self.compiled.block_rows, len(X)))
             # In float64 also for float32 rows: a large offset or correlation must not cost digits.
-            centred = np.subtract(X[rows], shift, dtype=np.float64)
+            z = np.subtract(X[rows].T, shift[:, None], order="C", dtype=np.float64)
             if self.compiled.coordinates.is_triangular:
-                yield rows, self._inverse_scale @ centred.T
+                yield rows, self._inverse_scale @ z
             else:
-                yield rows, centred.T * self._inverse_scale[:, None]
+                z *= self._inverse_scale[:, None]
+                yield rows, z
 
     def _log_densities(self, z: FloatArray) -> Array:
         """Weighted log-densities of all components, (K, B)."""

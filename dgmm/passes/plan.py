@@ -10,15 +10,20 @@ from dgmm.mixture.compiled import KernelOptions
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
 
-# Largest length of the feature map, and the rows of a block, by which one iteration was fastest
-# (benchmarks/kernel.py --blocks).
-_BLOCK_ROWS = ((15, 8192), (64, 2048), (256, 1024), (1024, 512))
-_BLOCK_ROWS_LARGE = 256
+# By benchmarks/kernel.py --blocks. Products of up to a million multiplications go to faster code in
+# OpenBLAS; where that would leave blocks too short, it is the cache that decides, by the length of
+# the feature map: (largest length, rows).
+_SMALL_PRODUCT = 1_000_000
+_SHORTEST, _LONGEST = 512, 16_384
+_BLOCK_ROWS = ((1000, 1024), (4000, 256))
+_BLOCK_ROWS_LARGE = 128
 
 # Losses of the dot product, in nats a row, up to which the mean log-likelihood of real data kept
 # 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py).
-_TOLERANCE = {"float32": 1e-3, "float64": 1e-9}
+_TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 
+# A chunk of an array in memory: so much work, but not less than a few blocks.
+_CHUNK_BLOCKS = 4
 _CHUNK_WORK = 1e8
 
 
@@ -59,10 +64,10 @@ class ExecutionPlan:
         >>> ExecutionPlan.choose(get_family("full"), 8, 3).block_rows
         8192
         """
-        p = family.n_mapped(n_features)
-        block_rows = next((rows for most, rows in _BLOCK_ROWS if p <= most), _BLOCK_ROWS_LARGE)
+        p = 1 + n_features if family.tied else family.n_mapped(n_features)
+        block_rows = _block_rows(n_components, p)
         work = 4 * n_components * p + 200
-        blocks = max(1, round(_CHUNK_WORK / work / block_rows))
+        blocks = max(_CHUNK_BLOCKS, round(_CHUNK_WORK / work / block_rows))
         return cls("numpy", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
 
     @property
@@ -78,3 +83,10 @@ class ExecutionPlan:
     def from_dict(cls, values: dict[str, Any]) -> ExecutionPlan:
         """The plan of :meth:`to_dict`'s values."""
         return cls(**values)
+
+
+def _block_rows(n_components: int, p: int) -> int:
+    rows = _SMALL_PRODUCT // (n_components * p)
+    if rows >= _SHORTEST:
+        return int(min(2 ** (rows.bit_length() - 1), _LONGEST))
+    return next((rows for most, rows in _BLOCK_ROWS if p <= most), _BLOCK_ROWS_LARGE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 
 from dgmm.errors import DataError, DataTypeError
@@ -113,6 +114,9 @@ def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array,
     arrays = [X] if weights is None else [X, weights]
     graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
     optimized = X.__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
+    # What a cluster holds already (persisted chunks) stays as it is.
+    keys = [key for array in arrays for key in flatten(array.__dask_keys__())]
+    optimized = {**optimized, **{key: graph[key] for key in keys if key not in optimized}}
     rebuilt = []
     for array in arrays:
         rebuild, arguments = array.__dask_postpersist__()

@@ -1,0 +1,1 @@
+"""One runnable module per question; each prints its command, the machine's limits and a table."""
