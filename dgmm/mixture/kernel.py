@@ -51,15 +51,9 @@ class _DotServer:
         """A buffer for a block of another length; BLAS wants the rows contiguous."""
         return buffer if buffer.shape[1] == columns else np.ones((len(buffer), columns), dtype=buffer.dtype)
 
-    def write(self, weight: FloatArray, first: FloatArray, second: FloatArray) -> None:
-        own = self.group.components
-        weight[own] = self.sums[:, 0]
-        first[own] = self.sums[:, 1 : 1 + self.d]
-        if self.sums.shape[1] > 1 + self.d:
-            if len(second) == len(weight):
-                second[own] = self.sums[:, 1 + self.d :]
-            else:
-                second[0] += self.sums[:, 1 + self.d :].sum(axis=0)
+    def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weight (k,), first (k, d) and second moments (k, q); q is 0 where they are not summed."""
+        return self.sums[:, 0], self.sums[:, 1 : 1 + self.d], self.sums[:, 1 + self.d :]
 
 
 class _CentredServer:
@@ -89,14 +83,9 @@ class _CentredServer:
             self.first[k] += weighted.sum(axis=1)
             self.second[k] += self.form.packed_scatter(centred, weighted)
 
-    def write(self, weight: FloatArray, first: FloatArray, second: FloatArray) -> None:
-        own = self.group.components
-        weight[own] = self.weight
-        first[own] = self.first
-        if len(second) == len(weight):
-            second[own] = self.second
-        else:
-            second[0] += self.second.sum(axis=0)
+    def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weight (k,), first (k, d) and second moments (k, q)."""
+        return self.weight, self.first, self.second
 
 
 class BlockKernel:
@@ -216,7 +205,12 @@ class BlockKernel:
         weight, first = np.zeros(k), np.zeros((k, d))
         second = np.zeros((family.n_covariances(k), family.form.packed_size(d)))
         for server in self._servers:
-            server.write(weight, first, second)
+            own = server.group.components
+            weight[own], first[own], products = server.moments()
+            if family.tied:
+                second[0, : products.shape[1]] += products.sum(axis=0)
+            else:
+                second[own] = products
         total = float(len(X)) if weights is None else float(np.sum(weights, dtype=np.float64))
         return SufficientStatistics(self.compiled.reference, weight, first, second, log_likelihood, total, len(X))
 
