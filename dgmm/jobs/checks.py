@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
-from dgmm.storage.arrays import is_zarr
+from dgmm.storage.replacing import is_zarr
 from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:

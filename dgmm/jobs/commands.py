@@ -12,8 +12,9 @@ from dgmm.jobs.loading import load_cluster, make_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.rows import layout_of
 from dgmm.jobs.running import JobResult, leading_dims, run_job, write_labels
-from dgmm.storage.arrays import is_zarr, open_array
+from dgmm.storage.arrays import open_array
 from dgmm.storage.listing import is_model
+from dgmm.storage.replacing import is_zarr
 
 
 def fit_array(

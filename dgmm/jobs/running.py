@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from dgmm.jobs.report import make_report
 from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput
-from dgmm.storage.arrays import choose_array, dimension_names, is_zarr, open_array, open_node, write_array
+from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node, write_array
+from dgmm.storage.replacing import is_zarr, replacing_file
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
@@ -181,10 +181,5 @@ def write_labels(labels: da.Array, path: Path, dims: tuple[str, ...], *, overwri
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

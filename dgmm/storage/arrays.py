@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
-import uuid
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,21 +14,16 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from dgmm.errors import DataError, ExistsError, FormatError
+from dgmm.errors import DataError, FormatError
+from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dgmm.typing import Array
 
-_MARKERS = ("zarr.json", ".zgroup", ".zarray")
 _NPY = b"\x93NUMPY"
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
-
-
-def is_zarr(path: str | Path) -> bool:
-    """Return True if ``path`` is a folder that holds a zarr array or group."""
-    return any(Path(path, marker).is_file() for marker in _MARKERS)
 
 
 def open_array(path: str | Path, name: str | None = None) -> da.Array:
@@ -78,7 +70,7 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
         return _open_npy(path)
     if not is_zarr(path):
         raise FormatError(
-            f"{path}: not a zarr store (none of {', '.join(_MARKERS)} in it); expected a zarr array, "
+            f"{path}: not a zarr store (none of {', '.join(MARKERS)} in it); expected a zarr array, "
             "a zarr group or a .npy file"
         )
     return _open_zarr(path, name)
@@ -143,67 +135,6 @@ def write_array(
         raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
     with replacing_folder(path, overwrite=overwrite) as temporary:
         _store(x, temporary, name, dims, attrs or {})
-
-
-@contextmanager
-def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
-
-    Raises
-    ------
-    ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
-    """
-    path = Path(path).resolve()
-    refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield temporary
-        refuse_existing(path, overwrite=overwrite)
-        _swap(temporary, path)
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a zarr store that must not be written to.
-
-    Raises
-    ------
-    ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
-    """
-    if not (path.exists() or path.is_symlink()):
-        return
-    if not is_zarr(path):
-        raise ExistsError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
-    if not overwrite:
-        raise ExistsError(f"{path}: exists already; choose another path or ask for overwrite (overwrite=True)")
-
-
-def _swap(new: Path, path: Path) -> None:
-    if not path.exists():
-        new.rename(path)
-        return
-    old = path.with_name(f"{new.name}.old")
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder that a task which was not told to stop may still be writing to."""
-    for pause in (0.0, 0.05, 0.2, 0.5):
-        time.sleep(pause)
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists() and pause:
-            return
 
 
 @dataclass(frozen=True)

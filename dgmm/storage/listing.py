@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from dgmm.storage.arrays import as_dask, dimension_names, is_zarr, open_array, open_node
+from dgmm.storage.arrays import as_dask, dimension_names, open_array, open_node
+from dgmm.storage.replacing import is_zarr
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,8 @@ import zarr
 
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
-from dgmm.storage.arrays import consolidate, replacing_folder
+from dgmm.storage.arrays import consolidate
+from dgmm.storage.replacing import replacing_folder
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily

@@ -1,0 +1,101 @@
+"""Files and folders that appear under their name whole, or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dgmm.errors import ExistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARKERS = ("zarr.json", ".zgroup", ".zarray")
+"""Files of which every zarr array or group holds one."""
+
+
+def is_zarr(path: str | Path) -> bool:
+    """Return True if ``path`` is a folder that holds a zarr array or group."""
+    return any(Path(path, marker).is_file() for marker in MARKERS)
+
+
+@contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file name beside ``path``, renamed to it if the body ends without an error."""
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+@contextmanager
+def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
+
+    Raises
+    ------
+    ExistsError
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+    """
+    path = Path(path).resolve()
+    refuse_existing(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        refuse_existing(path, overwrite=overwrite)
+        _swap(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def refuse_existing(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place for a zarr store that must not be written to.
+
+    Raises
+    ------
+    ExistsError
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+    """
+    if not (path.exists() or path.is_symlink()):
+        return
+    if not is_zarr(path):
+        raise ExistsError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
+    if not overwrite:
+        raise ExistsError(f"{path}: exists already; choose another path or ask for overwrite (overwrite=True)")
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    old = path.with_name(f"{new.name}.old")
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that a task which was not told to stop may still be writing to."""
+    for pause in (0.0, 0.05, 0.2, 0.5):
+        time.sleep(pause)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() and pause:
+            return
