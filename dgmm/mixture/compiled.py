@@ -10,7 +10,7 @@ dot product in float32, the dot product in float64, and the centred form in floa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +120,14 @@ class CompiledMixture:
     def dtype(self) -> np.dtype[Any]:
         """Precision of the responsibilities."""
         return np.result_type(*(group.dtype for group in self.groups))
+
+    def widened(self) -> CompiledMixture:
+        """The same with all products in float64."""
+        groups = tuple(
+            replace(group, natural=group.natural.astype(np.float64)) if isinstance(group, DotGroup) else group
+            for group in self.groups
+        )
+        return replace(self, groups=groups)
 
 
 def dot_product_loss(family: CovarianceFamily, parameters: MixtureParameters) -> FloatArray:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
+# Distance from the origin of inner coordinates up to which products of two are far from overflow.
+_REACH = {"float32": 1e12, "float64": 1e140}
+
+
 class _DotServer:
     """Serves a :class:`DotGroup`: two GEMMs a block."""
 
@@ -214,18 +218,29 @@ class BlockKernel:
         total = float(len(X)) if weights is None else float(np.sum(weights, dtype=np.float64))
         return SufficientStatistics(self.compiled.reference, weight, first, second, log_likelihood, total, len(X))
 
+    def _any_log_densities(self, z: FloatArray) -> Array:
+        """The same for rows that may lie anywhere: products must not overflow.
+
+        Rows of a fit lie within sqrt(n) of the origin, since they made the coordinates.
+        """
+        reach = _REACH[self.compiled.dtype.name]
+        if max(z.max(), -z.min()) <= reach:
+            return self._log_densities(z)
+        wide = BlockKernel(self.compiled.widened())
+        return wide._log_densities(np.clip(z, -_REACH["float64"], _REACH["float64"]))
+
     def score_samples(self, X: Array) -> FloatArray:
         """Log-density of each row in nats, (n,)."""
         scores = np.empty(len(X))
         for rows, z in self._blocks(X):
-            scores[rows] = _exponentiate(self._log_densities(z))[0]
+            scores[rows] = _exponentiate(self._any_log_densities(z))[0]
         return scores
 
     def responsibilities(self, X: Array) -> Array:
         """Posterior probability of each component for each row, (n, K)."""
         result = np.empty((len(X), self.compiled.n_components), dtype=self.compiled.dtype)
         for rows, z in self._blocks(X):
-            logits = self._log_densities(z)
+            logits = self._any_log_densities(z)
             _, total = _exponentiate(logits)
             logits /= total
             result[rows] = logits.T
@@ -235,14 +250,14 @@ class BlockKernel:
         """Most probable component of each row, (n,) int64."""
         labels = np.empty(len(X), dtype=np.int64)
         for rows, z in self._blocks(X):
-            labels[rows] = self._log_densities(z).argmax(axis=0)
+            labels[rows] = self._any_log_densities(z).argmax(axis=0)
         return labels
 
     def entropy(self, X: Array, weights: Array | None = None) -> float:
         """Weighted sum over rows of the entropy of their responsibilities, in nats."""
         entropy = 0.0
         for rows, z in self._blocks(X):
-            logits = self._log_densities(z).astype(np.float64)
+            logits = self._any_log_densities(z).astype(np.float64)
             shifted = logits - logits.max(axis=0)
             exponentials = np.exp(shifted)
             total = exponentials.sum(axis=0)

@@ -52,7 +52,8 @@ def _predict_block(
     X = np.asarray(block)
     X = X.astype(kernel_dtype(X.dtype), copy=False)
     check_finite(X, Chunk(block_id[0], None, len(X)))
-    with single_threaded_blas():
+    # A log-density below the range of float32 is -inf.
+    with single_threaded_blas(), np.errstate(over="ignore"):
         return quantity.compute(BlockKernel(compiled), X).astype(out, copy=False)
 
 

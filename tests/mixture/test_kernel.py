@@ -196,3 +196,18 @@ def test_a_kernel_can_be_used_again() -> None:
     again = kernel.statistics(X)
     np.testing.assert_array_equal(first.second, again.second)
     assert first.log_likelihood == again.log_likelihood
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@families
+def test_rows_at_any_distance_have_probabilities(family, dtype) -> None:
+    parameters, _, coordinates = case(family, k=3, d=2)
+    far = np.array([[1e10, 0.0], [1e15, -1e15], [9.96921e36, 9.96921e36], [3e38, -1e38], [0.0, 0.0]], dtype=dtype)
+    if dtype == np.float64:
+        far = np.concatenate([far, [[1e160, 1e-160], [1e300, -1e300]]])
+    kernel = BlockKernel(make(family, parameters, coordinates, ALL_DOT, dtype))
+    probabilities = kernel.responsibilities(far)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), kernel.labels(far))
+    assert np.isfinite(kernel.score_samples(far)).all()
+    assert np.isfinite(kernel.entropy(far))
