@@ -171,22 +171,30 @@ def _short_sample(problem: FitProblem) -> RowSample:
 
 
 def _best(problem: FitProblem, candidates: list[MixtureParameters], iterations: int) -> MixtureParameters:
-    """Improve each candidate by a few iterations on a part of the sample; return the best."""
+    """The best candidate by likelihood, by successive halving on a part of the sample.
+
+    All get some EM iterations; the better half gets twice as many more, and so on: early on, the
+    likelihood tells bad starts from good ones, but not the good ones from each other.
+    """
     if len(candidates) == 1:
         return candidates[0]
     part = _short_sample(problem)
-    short = _on_sample(problem, part)
-    runner = ArrayPass(part.rows, part.weights)
-    states: list[FitState] = []
-    failure: IllDefinedCovarianceError | None = None
-    for candidate in candidates:
-        try:
-            states.append(run_em(short, Control(0.0, iterations), FitState.start(candidate), runner))
-        except IllDefinedCovarianceError as error:
-            failure = error
-    if not states:
-        raise failure if failure is not None else AssertionError("no starts")
-    return max(states, key=lambda state: state.lower_bounds[-1]).parameters
+    short, runner = _on_sample(problem, part), ArrayPass(part.rows, part.weights)
+    states = [FitState.start(candidate) for candidate in candidates]
+    while len(states) > 1:
+        improved: list[FitState] = []
+        failure: IllDefinedCovarianceError | None = None
+        for state in states:
+            try:
+                improved.append(run_em(short, Control(0.0, state.n_iter + iterations), state, runner))
+            except IllDefinedCovarianceError as error:
+                failure = error
+        if failure is not None and not improved:
+            raise failure
+        improved.sort(key=lambda state: -state.lower_bounds[-1])
+        states = [replace(state, reason=None) for state in improved[: (len(improved) + 1) // 2]]
+        iterations *= 2
+    return states[0].parameters
 
 
 def _sample_starts(
