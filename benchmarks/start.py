@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import Table, arguments, geometric_mean, introduce, one_thread
 from dgmm import GaussianMixture
+from dgmm.fitting import start as starts
 
 TOL = 1e-4
 MAX_ITER = 500
@@ -81,6 +83,24 @@ def cases(*, quick: bool) -> list[Case]:
     ]
 
 
+def correlated(n: int) -> np.ndarray:
+    """Rows from four clusters that lie across the direction in which all four features spread most."""
+    rng = np.random.default_rng(4)
+    centres = np.zeros((4, 4))
+    centres[:, 1:3] = 8.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    rotation = np.linalg.qr(np.column_stack([np.ones(4), rng.normal(size=(4, 3))]))[0]
+    return (centres[rng.integers(0, 4, n)] + rng.normal(size=(n, 4)) * [50.0, 1.0, 1.0, 1.0]) @ rotation.T
+
+
+def metric_cases(*, quick: bool) -> list[Case]:
+    """The data sets on which metrics of the starts are compared; only full covariances have two."""
+    small = [Case("iris", load_iris().data, 3), Case("wine", load_wine().data, 3)]
+    if quick:
+        return [*small, Case("correlated", correlated(2_000), 4)]
+    full = [case for case in cases(quick=False) if case.family == "full" and case.name != "iris"]
+    return [*small, Case("correlated", correlated(200_000), 4), *full]
+
+
 def fit(model: Any, case: Case) -> tuple[float, int, float]:
     """Mean log-likelihood, iterations and seconds of a fit."""
     began = time.process_time()
@@ -90,12 +110,48 @@ def fit(model: Any, case: Case) -> tuple[float, int, float]:
     return float(model.score(case.X)), int(model.n_iter_), seconds
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    options = arguments(__doc__, argv)
-    introduce(options)
-    warnings.simplefilter("ignore")
-    seeds = range(2 if options.quick else 3)
+METRICS = {"whitened": 0, "scaled": 1, "alternating": None}
+"""Which of the starts on a sample are kept: those of even or odd number, or all."""
+
+
+@contextmanager
+def metric(parity: int | None) -> Iterator[None]:
+    """Let all starts of a fit take one metric: as many as otherwise, drawn as dgmm draws them."""
+    own = starts._sample_starts
+    if parity is not None:
+        starts._sample_starts = lambda problem, name, count, rng: own(problem, name, 2 * count, rng)[parity::2]
+    try:
+        yield
+    finally:
+        starts._sample_starts = own
+
+
+def compare_metrics(seeds: Sequence[int], *, quick: bool) -> None:
+    """Print the likelihoods by the metric in which k-means makes its starts."""
+    table = Table(
+        f"mean log-likelihood by the metric of the starts, tol={TOL:g}, mean of {len(seeds)} seeds",
+        {"data": "<12s", "rows": "6d", "d": "2d", "K": "2d", **dict.fromkeys(METRICS, "8.3f")},
+    )
+    for case in metric_cases(quick=quick):
+        means = []
+        for parity in METRICS.values():
+            with metric(parity):
+                means.append(np.mean([fit(ours(case, seed), case)[0] for seed in seeds]))
+        table.row(case.name, *case.X.shape, case.k, *means)
+
+
+def ours(case: Case, seed: int) -> GaussianMixture:
+    """An estimator with dgmm's default start."""
+    return GaussianMixture(case.k, random_state=seed, **common(case))
+
+
+def common(case: Case) -> dict[str, Any]:
+    """What both estimators are told."""
+    return {"covariance_type": case.family, "tol": TOL, "max_iter": MAX_ITER, "reg_covar": case.reg_covar}
+
+
+def compare(seeds: Sequence[int], *, quick: bool) -> None:
+    """Print the comparison with scikit-learn."""
     table = Table(
         f"mean log-likelihood from the default start, tol={TOL:g}, {len(seeds)} seeds; sk: scikit-learn",
         {
@@ -105,19 +161,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
     )  # fmt: skip
     ratios = []
-    for case in cases(quick=options.quick):
-        common = {"covariance_type": case.family, "tol": TOL, "max_iter": MAX_ITER, "reg_covar": case.reg_covar}
-        ours, theirs = [], []
-        for seed in seeds:
-            ours.append(fit(GaussianMixture(case.k, random_state=seed, **common), case))
-            theirs.append(fit(Peer(case.k, random_state=seed, **common), case))
-        (a, iterations, seconds), (b, peer_iterations, peer_seconds) = np.mean(ours, axis=0), np.mean(theirs, axis=0)
+    for case in cases(quick=quick):
+        fits = [fit(ours(case, seed), case) for seed in seeds]
+        peers = [fit(Peer(case.k, random_state=seed, **common(case)), case) for seed in seeds]
+        (a, iterations, seconds), (b, peer_iterations, peer_seconds) = np.mean(fits, axis=0), np.mean(peers, axis=0)
         ratios.append(peer_seconds / seconds)
         table.row(
-            case.name, *case.X.shape, case.k, case.family, a, b, min(ours)[0], min(theirs)[0],
+            case.name, *case.X.shape, case.k, case.family, a, b, min(fits)[0], min(peers)[0],
             iterations, peer_iterations, seconds, peer_seconds,
         )  # fmt: skip
     print(f"geometric mean of scikit-learn's seconds over dgmm's: {geometric_mean(ratios):.2f}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the comparison with scikit-learn, or that of the metrics."""
+    options = arguments(__doc__, argv, ("--metrics", "compare the metrics of the starts instead"))
+    introduce(options)
+    warnings.simplefilter("ignore")
+    seeds = range(2 if options.quick else 3)
+    run = compare_metrics if options.metrics else compare
+    run(seeds, quick=options.quick)
 
 
 if __name__ == "__main__":

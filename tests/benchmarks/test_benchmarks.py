@@ -72,6 +72,7 @@ def test_precision_errors_stay_below_the_plans_promise() -> None:
     assert all(float(row["plan logL"]) < 1e-5 for row in rows)
     assert all(float(row["f64 max"]) < 1e-9 for row in rows)
     assert all(float(row["cen max"]) < 1e-11 for row in rows)
+    assert all(float(row["rounded"]) < float(row["in float32"]) for row in table(lines, "largest error of z'z / 2"))
     assert len(table(lines, "one iteration of float32 rows")) == 3
 
 
@@ -80,6 +81,15 @@ def test_start_reaches_what_scikit_learn_reaches_on_separated_data() -> None:
     apart = next(row for row in rows if row["data"] == "d 2, apart")
     assert float(apart["mean"]) == pytest.approx(float(apart["sk mean"]), abs=0.01)
     assert {row["data"] for row in rows} == {"iris", "wine", "d 2, apart"}
+
+
+def test_start_compares_its_metrics() -> None:
+    rows = table(run("benchmarks/start.py", "--metrics"), "mean log-likelihood by the metric of the starts")
+    assert {row["data"] for row in rows} == {"iris", "wine", "correlated"}
+    correlated = next(row for row in rows if row["data"] == "correlated")
+    assert float(correlated["whitened"]) > float(correlated["scaled"]) + 0.1
+    # Starts that take turns choose among both kinds.
+    assert float(correlated["alternating"]) > float(correlated["scaled"]) + 0.1
 
 
 @pytest.mark.cluster
