@@ -47,10 +47,14 @@ class DotGroup:
     components : (k,) int64
     natural : (k, p) float32 or float64
         Rows of A; p is 1 + d where the quadratic part is common to all components.
+    residual : (k, p) float64
+        What rounding to ``natural`` took away. It errs the same way for every row, so its effect
+        on the log-likelihood does not average out; but it is known, see the kernel.
     """
 
     components: IntArray
     natural: Array
+    residual: FloatArray
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -124,7 +128,9 @@ class CompiledMixture:
     def widened(self) -> CompiledMixture:
         """The same with all products in float64."""
         groups = tuple(
-            replace(group, natural=group.natural.astype(np.float64)) if isinstance(group, DotGroup) else group
+            DotGroup(group.components, group.natural + group.residual, np.zeros_like(group.residual))
+            if isinstance(group, DotGroup)
+            else group
             for group in self.groups
         )
         return replace(self, groups=groups)
@@ -211,7 +217,8 @@ def compile_mixture(
         if natural is None:
             natural = family.natural(parameters, quadratic=not drop)
             natural[:, 0] -= coordinates.log_det
-        groups.append(DotGroup(components, natural[components].astype(way)))
+        own = natural[components]
+        groups.append(DotGroup(components, own.astype(way), own - own.astype(way)))
         if drop:
             common = family.form.quadratic(parameters.precisions_cholesky, d)
     return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common)

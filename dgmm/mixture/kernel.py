@@ -59,6 +59,10 @@ class _DotServer:
         """Weight (k,), first (k, d) and second moments (k, q); q is 0 where they are not summed."""
         return self.sums[:, 0], self.sums[:, 1 : 1 + self.d], self.sums[:, 1 + self.d :]
 
+    def rounding(self) -> float:
+        """What rounding A took from the log-likelihood, to first order: d logL / dA is T."""
+        return float(np.sum(self.group.residual * self.sums))
+
 
 class _CentredServer:
     """Serves a :class:`CentredGroup`: component by component."""
@@ -90,6 +94,10 @@ class _CentredServer:
     def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weight (k,), first (k, d) and second moments (k, q)."""
         return self.weight, self.first, self.second
+
+    def rounding(self) -> float:
+        """Nothing is rounded here."""
+        return 0.0
 
 
 class BlockKernel:
@@ -168,6 +176,7 @@ class BlockKernel:
                 logits *= w / total
                 log_likelihood += float(np.dot(log_sum.astype(np.float64), w))
             self._add(logits)
+        log_likelihood += sum(server.rounding() for server in self._servers)
         return self._collect(X, weights, log_likelihood)
 
     def given_statistics(
