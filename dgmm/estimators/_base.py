@@ -15,6 +15,7 @@ from dgmm.estimators._parameters import to_random_state
 from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import CovarianceFamily, get_family
+from dgmm.mixture.kernel import kernel_dtype
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
@@ -44,17 +45,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _family(self) -> CovarianceFamily:
-        return get_family(self.covariance_type)
+        """The family of the parameters: that of the fit, whatever ``covariance_type`` was set to since."""
+        return get_family(getattr(self, "_fitted_type", self.covariance_type))
 
     def _set_parameters(self, parameters: MixtureParameters, dtype: np.dtype[Any]) -> None:
         """Publish parameters in the user's units, with the dtype of the data."""
+        self._fitted_type = self.covariance_type
         family, d = self._family, parameters.n_features
         self._exact = parameters
-        self.weights_ = parameters.weights.astype(dtype)
-        self.means_ = parameters.means.astype(dtype)
-        self.covariances_ = family.public(parameters.covariances, d).astype(dtype)
-        self.precisions_cholesky_ = family.public(parameters.precisions_cholesky, d).astype(dtype)
-        self.precisions_ = family.public(family.form.precision(parameters.precisions_cholesky), d).astype(dtype)
+        self.weights_ = _narrowed(parameters.weights, dtype)
+        self.means_ = _narrowed(parameters.means, dtype)
+        self.covariances_ = _narrowed(family.public(parameters.covariances, d), dtype)
+        self.precisions_cholesky_ = _narrowed(family.public(parameters.precisions_cholesky, d), dtype)
+        self.precisions_ = _narrowed(family.public(family.form.precision(parameters.precisions_cholesky), d), dtype)
 
     def _parameters(self) -> MixtureParameters:
         """The fitted parameters in float64, in the user's units.
@@ -81,13 +84,14 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def _plan(self, n_features: int, n_components: int) -> ExecutionPlan:
         return ExecutionPlan.choose(self._family, n_components, n_features)
 
-    def _compiled(self, dtype: np.dtype[Any]) -> tuple[CompiledMixture, ExecutionPlan]:
+    def _compiled(self, dtype: np.dtype[Any], *, whole_density: bool = True) -> tuple[CompiledMixture, ExecutionPlan]:
         parameters, family = self._parameters(), self._family
         plan = self._plan(parameters.n_features, parameters.n_components)
         with single_threaded_blas():
             coordinates = family.own_coordinates(parameters)
             inner = family.to_inner(parameters, coordinates)
-            return compile_mixture(family, inner, coordinates, dtype, plan.options), plan
+            compiled = compile_mixture(family, inner, coordinates, dtype, plan.options, whole_density=whole_density)
+            return compiled, plan
 
     # -- rows -----------------------------------------------------------------------------------
 
@@ -96,12 +100,13 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, da.Array):
             if X.ndim == 2:
                 self._expect_features(int(X.shape[1]))
-            compiled, _ = self._compiled(np.dtype(np.float32 if X.dtype == np.float32 else np.float64))
-            return predict_lazily(X, compiled, quantity)
+            dtype = kernel_dtype(X.dtype)
+            compiled, _ = self._compiled(dtype, whole_density=quantity.whole_density)
+            return predict_lazily(X, compiled, quantity, np.result_type(dtype, self.means_))
         self._expect_features(None)
         array = to_array(self, X, reset=False)
-        compiled, plan = self._compiled(array.dtype)
-        return predict_array(array, compiled, quantity, plan.chunk_rows)
+        compiled, plan = self._compiled(array.dtype, whole_density=quantity.whole_density)
+        return predict_array(array, compiled, quantity, np.result_type(array, self.means_), plan.chunk_rows)
 
     def _expect_features(self, n_features: int | None) -> None:
         """Parameters set by hand say how many features there are, as those of a fit do."""
@@ -227,5 +232,17 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         parameters = self._parameters()
         if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
             raise ParameterError(f"n_samples is {n_samples!r}; it must be an int of at least 1")
-        X, y = draw(self._family, parameters, int(n_samples), to_random_state(self.random_state))
+        family, (k, d) = self._family, parameters.means.shape
+        own = family.public(parameters.covariances, d).astype(np.asarray(self.covariances_).dtype)
+        if not np.array_equal(own, self.covariances_):  # set by the user: scikit-learn draws by these
+            parameters = family.parameters(parameters.weights, parameters.means, family.inner(self.covariances_, k, d))
+        X, y = draw(family, parameters, int(n_samples), to_random_state(self.random_state))
         return X.astype(np.asarray(self.means_).dtype, copy=False), y
+
+
+def _narrowed(values: FloatArray, dtype: np.dtype[Any]) -> Array:
+    """Values in the dtype of the data, or in float64 where they are out of its range."""
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = values.astype(dtype)
+    lost = ~np.isfinite(narrow) | ((narrow == 0.0) & (values != 0.0))
+    return values.copy() if lost.any() else narrow

@@ -51,12 +51,7 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
     except ValueError as error:
         raise DataError(f"X cannot be made an array; expected rows of one length: {error}") from error
     check_unmasked(own, "X")
-    kind = getattr(getattr(own, "dtype", None), "kind", None) or np.asarray(own).dtype.kind
-    if kind in "OUSmMV" and not hasattr(own, "toarray"):
-        raise DataTypeError(
-            f"X has dtype {np.asarray(own).dtype}, which holds no real numbers; "
-            "convert it first, for example with X.astype(float)"
-        )
+    _check_kind(own)
     try:
         array: Array = validate_data(
             estimator,
@@ -71,6 +66,22 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
     except TypeError as error:
         raise DataTypeError(str(error)) from error
     return array
+
+
+def _check_kind(table: Any) -> None:
+    """Refuse what scikit-learn would try to convert number by number."""
+    if hasattr(table, "dtypes") and hasattr(table, "columns"):
+        kinds = {f"column {name!r}": dtype for name, dtype in zip(table.columns, table.dtypes, strict=True)}
+    elif hasattr(table, "toarray"):
+        return
+    else:
+        kinds = {"X": np.asarray(table).dtype}
+    for what, dtype in kinds.items():
+        if getattr(dtype, "kind", "O") in "OUSmMV":
+            raise DataTypeError(
+                f"{what if what == 'X' else what + ' of X'} has dtype {dtype}, which holds no real numbers; "
+                "convert it first, for example with .astype(float)"
+            )
 
 
 def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:

@@ -98,7 +98,7 @@ def _covariances(value: Any, family: CovarianceFamily, k: int, d: int) -> FloatA
         return family.form.invert(precisions)
     except ValueError as error:
         words = "positive definite" if precisions.ndim == 3 else "positive"
-        raise ParameterError(f"{name} must be {words} for covariance_type={family.name!r}: {error}") from error
+        raise ParameterError(f"{name} must be {words} for covariance_type={family.name!r}") from error
 
 
 def make_start(parameters: dict[str, Any], family: CovarianceFamily, d: int) -> Start:

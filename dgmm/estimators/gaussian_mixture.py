@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,21 +24,29 @@ from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.start import Start
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.checks import check_moments
+from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sampling import RowSample
 from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
 from dgmm.storage.model import load_model, save_model
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import RunPass
-    from dgmm.passes.plan import ExecutionPlan
     from dgmm.typing import RandomState
 
 _SAMPLE_BYTES = 32 * 2**20
 _SAMPLE_ROWS = 50_000
 _SAMPLE_ROWS_FOR_RESEEDING = 10_000
+
+
+Callbacks: TypeAlias = Iterable[Callback] | Callback
+
+
+def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) -> int:
+    return ExecutionPlan.choose(family, n_components, n_features).chunk_rows
 
 
 class GaussianMixture(MixtureEstimator):
@@ -177,7 +186,7 @@ class GaussianMixture(MixtureEstimator):
         self.verbose_interval = verbose_interval
         self.sample_rows = sample_rows
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Iterable[Callback] = ()) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -188,7 +197,7 @@ class GaussianMixture(MixtureEstimator):
         y : ignored
         sample_weight : array-like or dask array, (n,), or a number, optional
             How many rows each row stands for; 0 leaves it out.
-        callbacks : iterable of callables
+        callbacks : callable, or iterable of callables
             Told each event (:mod:`dgmm.fitting.events`); returning True stops the fit.
 
         Returns
@@ -211,14 +220,25 @@ class GaussianMixture(MixtureEstimator):
             If ``max_iter`` was reached.
         StarvedComponentWarning, RegularizationWarning
         """
+        check_parameters(self.get_params(deep=False))
+        before = dict(self.__dict__)
+        try:
+            result = self._fit(X, sample_weight, self._emitter(callbacks))
+        except BaseException:
+            # A fit that fails leaves the model as it was.
+            self.__dict__ = before
+            raise
+        self._warn(result)
+        return self
+
+    def _fit(self, X: Any, sample_weight: Any, emit: Callable[[Event], bool]) -> FitResult:
         params = self.get_params(deep=False)
-        check_parameters(params)
-        emit = self._emitter(callbacks)
+        family = get_family(self.covariance_type)
         k = int(self.n_components)
-        rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=True)
+        rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True)
         d = rows.n_features
-        start = self._warm_start(d) or make_start(params, self._family, d)
-        plan = self._plan(d, k)
+        start = self._warm_start(d) or make_start(params, family, d)
+        plan = ExecutionPlan.choose(family, k, d)
         rng = to_random_state(self.random_state)
         run_pass = PassRunner(rows, plan, emit)
 
@@ -229,14 +249,13 @@ class GaussianMixture(MixtureEstimator):
         with single_threaded_blas():
             moments = run_pass(self._moments_map(rows, start, rng))
             run_pass.rows = rows.with_lengths(moments.lengths)
-            check_moments(moments, self._family, k, float(self.reg_covar))
-            problem = FitProblem.of(self._family, k, moments, float(self.reg_covar), dtype, plan.options)
+            check_moments(moments, family, k, float(self.reg_covar))
+            problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
             control = Control(self.tol, int(self.max_iter))
             result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
         self.plan_ = plan
         self._publish(result, dtype)
-        self._warn(result)
-        return self
+        return result
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, then give the most probable component of each row.
@@ -245,8 +264,8 @@ class GaussianMixture(MixtureEstimator):
         """
         return self.fit(X, y, sample_weight).predict(X)
 
-    def _emitter(self, callbacks: Iterable[Callback]) -> Callable[[Event], bool]:
-        told = list(callbacks)
+    def _emitter(self, callbacks: Callbacks) -> Callable[[Event], bool]:
+        told = [callbacks] if callable(callbacks) else list(callbacks)
         if self.verbose:
             told.append(VerbosePrinter(int(self.verbose), int(self.verbose_interval)))
 
@@ -261,7 +280,7 @@ class GaussianMixture(MixtureEstimator):
         if not (self.warm_start and hasattr(self, "converged_")):
             return None
         last = self._parameters()
-        if last.means.shape != (self.n_components, d):
+        if last.means.shape != (self.n_components, d) or self._family is not get_family(self.covariance_type):
             return None
         return Start(self.init_params, 1, last.weights, last.means, last.covariances)
 
@@ -286,9 +305,9 @@ class GaussianMixture(MixtureEstimator):
         dead = np.flatnonzero(result.parameters.weights == 0.0)
         if result.starved.any():
             moved = np.flatnonzero(result.starved)
-            message = f"components {moved.tolist()} had fewer effective rows than their covariance needs and were moved"
+            message = f"components {moved.tolist()} had too few rows and were moved to rows of low density"
             if len(dead):
-                message += f"; {dead.tolist()} starved again and have weight 0"
+                message += f"; {dead.tolist()} had too few there too: they have weight 0, the others took their rows"
             warnings.warn(
                 f"{message}; decrease n_components, or try another start",
                 StarvedComponentWarning,

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgmm.errors import IllDefinedCovarianceError
 from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
 from dgmm.fitting.stopping import StopReason, aitken_gap
+from dgmm.mixture.compiled import CentredGroup
 from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class FitState:
     dead : (K,) bool
         Components that starved again: their weight stays 0.
     settled_since : int
-        Iteration of the last reseeding; steps across it say nothing about convergence.
+        Iteration in which a component last starved; steps across it say nothing about convergence.
     reason : StopReason or None
         None while the fit goes on.
     """
@@ -101,31 +103,31 @@ def em_step(
 
     Notes
     -----
-    A component with fewer effective rows than its covariance needs is moved, once, to the sample
+    A component with fewer effective rows than ``problem.min_rows`` is moved, once, to the sample
     row of lowest density, with the pooled covariance and the weight 1 / K. If it starves again it
-    keeps its mean and covariance and gets weight 0. K never changes.
+    keeps its mean and covariance and gets weight 0. K never changes. In the last iteration nothing
+    is moved.
     """
     effective = statistics.weight * problem.rows_per_weight
     starved = (effective < problem.min_rows) & ~state.dead
+    if state.n_iter + 1 >= control.max_iter:  # no E-step would see where a component was moved to
+        starved[:] = False
     moved = starved & ~state.reseeded
     dead = state.dead | (starved & state.reseeded)
     parameters = problem.family.estimate(
         statistics,
         problem.coordinates,
         problem.reg_covar,
-        pooled=moved,
+        pooled=moved | (effective <= 0.0),
         kept=dead,
         previous=state.parameters,
     )
     bounds = (*state.lower_bounds, statistics.mean_log_likelihood)
     new = replace(state, parameters=parameters, lower_bounds=bounds, dead=dead)
+    if starved.any():
+        new = replace(new, reseeded=state.reseeded | moved, settled_since=new.n_iter)
     if moved.any():
-        new = replace(
-            new,
-            parameters=_reseed(problem, parameters, moved),
-            reseeded=state.reseeded | moved,
-            settled_since=new.n_iter,
-        )
+        new = replace(new, parameters=_reseed(problem, parameters, moved))
     events: list[Event] = [
         ComponentStarved(int(k), new.n_iter, float(effective[k]), bool(moved[k])) for k in np.flatnonzero(starved)
     ]
@@ -158,6 +160,30 @@ def _reseed(problem: FitProblem, parameters: MixtureParameters, moved: Array) ->
     return replace(parameters, means=means, weights=weights)
 
 
+def _iterate(
+    problem: FitProblem, control: Control, state: FitState, run_pass: RunPass
+) -> tuple[FitState, list[Event], int]:
+    """One iteration; the rows are read again if their sums were too coarse for what came of them.
+
+    How a component is served follows from its old parameters. One that shrinks by orders of
+    magnitude in a single step outgrows the precision of its sums, and is summed again about its
+    mean.
+    """
+    compiled = problem.compile(state.parameters)
+    statistics = complete(compiled, run_pass(StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
+    try:
+        new, events = em_step(problem, control, state, statistics)
+        if not problem.outgrown(compiled, new.parameters):
+            return new, events, statistics.n_rows
+    except IllDefinedCovarianceError:
+        if all(isinstance(group, CentredGroup) for group in compiled.groups):
+            raise
+    compiled = problem.compile(state.parameters, centred=True)
+    statistics = run_pass(StatisticsMap(compiled, problem.exponent))
+    new, events = em_step(problem, control, state, statistics)
+    return new, events, statistics.n_rows
+
+
 def run_em(
     problem: FitProblem,
     control: Control,
@@ -182,12 +208,10 @@ def run_em(
     FitState
         With a reason.
     """
+    stopping = False
     while state.reason is None:
         began = time.perf_counter()
-        compiled = problem.compile(state.parameters)
-        merged = run_pass(StatisticsMap(compiled, problem.exponent))
-        statistics = complete(compiled, merged, problem.total_scatter)
-        state, events = em_step(problem, control, state, statistics)
+        state, events, n_rows = _iterate(problem, control, state, run_pass)
         events.append(
             IterationFinished(
                 iteration=state.n_iter,
@@ -195,11 +219,13 @@ def run_em(
                 lower_bound=state.lower_bounds[-1],
                 change=state.change,
                 remaining_gap=aitken_gap(state.settled_bounds),
-                n_rows=statistics.n_rows,
+                n_rows=n_rows,
                 seconds=time.perf_counter() - began,
             )
         )
         answers = [emit(event) for event in events]
-        if any(answers) and state.reason is None:
+        stopping = stopping or any(answers)
+        # Parameters that no E-step has seen are not an end.
+        if stopping and state.reason is None and state.settled_since < state.n_iter:
             state = replace(state, reason=StopReason.CALLBACK)
     return state

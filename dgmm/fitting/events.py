@@ -23,7 +23,7 @@ class PassStarted(Event):
     """A read of all the rows begins."""
 
     name: str
-    """``moments``, ``distances``, ``hard statistics`` or ``statistics``."""
+    """``moments``, ``statistics``; for k-means|| also ``distances`` and ``nearest centres``."""
     index: int
     """Number of this pass in the fit, from 1."""
     n_chunks: int

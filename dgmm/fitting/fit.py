@@ -87,7 +87,7 @@ def fit_mixture(
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
     starved = state.reseeded | state.dead
-    if start.means is None:
+    if not start.is_given:
         order = canonical_order(result)
         result, starved = result.take(order), starved[order]
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_mixture
+from dgmm.mixture.compiled import CompiledMixture, DotGroup, KernelOptions, compile_mixture, dot_product_loss
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.sampling import RowSample
     from dgmm.typing import FloatArray
+
+
+_NONE_ACCEPTED = {"float32": -1.0, "float64": -1.0}
+
+# Relative error of a variance that its sums may leave, as the loss of the dot product bounds it.
+_COARSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,12 @@ class FitProblem:
     def min_rows(self) -> float:
         """Effective rows below which a component is starved.
 
-        What its covariance needs, or half a component's fair share of the rows if that is less:
-        as many components as rows is legal.
+        Without ``reg_covar`` what its covariance needs; with it any covariance exists, and a
+        component may sit on a single row. Never more than half a component's fair share of the
+        rows: as many components as rows is legal.
         """
-        return min(self.family.min_rows(self.n_features), 0.5 * self.n_effective / self.n_components)
+        needed = self.family.min_rows(self.n_features) if self.reg_covar == 0.0 else 0.5
+        return min(needed, 0.5 * self.n_effective / self.n_components)
 
     @property
     def sampling_error(self) -> float:
@@ -131,8 +139,19 @@ class FitProblem:
         n_parameters = self.family.n_parameters(self.n_components, self.n_features)
         return n_parameters / (2.0 * self.n_effective)
 
-    def compile(self, parameters: MixtureParameters, *, whole_density: bool = False) -> CompiledMixture:
-        """Make parameters in inner coordinates ready for the kernel."""
+    def compile(
+        self, parameters: MixtureParameters, *, whole_density: bool = False, centred: bool = False
+    ) -> CompiledMixture:
+        """Make parameters in inner coordinates ready for the kernel; ``centred`` serves all components so."""
+        options = KernelOptions(self.options.block_rows, _NONE_ACCEPTED) if centred else self.options
         return compile_mixture(
-            self.family, parameters, self.coordinates, self.dtype, self.options, whole_density=whole_density
+            self.family, parameters, self.coordinates, self.dtype, options, whole_density=whole_density
+        )
+
+    def outgrown(self, compiled: CompiledMixture, parameters: MixtureParameters) -> bool:
+        """Whether new parameters are too narrow for the precision of the sums that they came from."""
+        loss = np.where(parameters.weights > 0.0, dot_product_loss(self.family, parameters), 0.0)
+        return any(
+            isinstance(group, DotGroup) and bool((loss[group.components] * np.finfo(group.dtype).eps > _COARSE).any())
+            for group in compiled.groups
         )

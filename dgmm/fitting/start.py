@@ -66,6 +66,11 @@ class Start:
     means: FloatArray | None = None
     covariances: FloatArray | None = None
 
+    @property
+    def is_given(self) -> bool:
+        """True if any part of the start is the user's, and so is the order of the components."""
+        return any(part is not None for part in (self.weights, self.means, self.covariances))
+
 
 @dataclass(frozen=True)
 class ArrayPass:
@@ -291,7 +296,7 @@ def _override(problem: FitProblem, start: Start, found: MixtureParameters | None
             raise AssertionError("neither given nor found")
         return chosen
 
-    if found is not None and start.weights is None and start.means is None and start.covariances is None:
+    if found is not None and not start.is_given:
         return found
     parameters = family.parameters(
         pick(start.weights, base.weights if base else None),

@@ -24,9 +24,6 @@ from dgmm.mixture.parameters import Coordinates
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
-# Share of a feature's variance that rounding alone can leave unexplained by the others.
-_DEPENDENT = 1e-13
-
 _ADVICE = (
     "its rows are too few, or they coincide or are linearly dependent; "
     "increase reg_covar, decrease n_components, or scale the input data"
@@ -267,7 +264,7 @@ class Full(CovarianceForm):
         lower, info = lapack.dpotrf(covariance / spread / spread[:, None], lower=1, clean=1)
         if info > 0:
             return int(info) - 1
-        small = np.square(np.diagonal(lower)) < _DEPENDENT
+        small = np.square(np.diagonal(lower)) < 4.0 * len(spread) * np.finfo(float).eps  # rounding
         return int(small.argmax()) if small.any() else None
 
     def rescale(self, covariances: FloatArray, scale: FloatArray) -> FloatArray:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
-# Distance from the origin of inner coordinates up to which products of two are far from overflow.
-_REACH = {"float32": 1e12, "float64": 1e140}
+# Distance from the origin of inner coordinates up to which products are exact enough (float32 loses
+# eps z^2 nats there), or far from overflow (float64).
+_REACH = {"float32": 32.0, "float64": 1e140}
 
 
 class _DotServer:

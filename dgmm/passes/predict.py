@@ -14,7 +14,7 @@ from dgmm.mixture.checks import check_finite
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_table, check_unmasked
+from dgmm.passes.rows import check_table, to_block
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
@@ -30,34 +30,37 @@ class Quantity:
     compute : callable
         From a kernel and rows (n, d) to (n,) or (n, K).
     dtype : dtype or None
-        Of the result; None for that of the rows.
+        Of the result; None for that of the rows and the model.
     per_component : bool
         True if the result is (n, K).
+    whole_density : bool
+        False if what is common to all components does not matter.
     """
 
     compute: Callable[[BlockKernel, Array], Array]
     dtype: np.dtype[Any] | None
     per_component: bool
+    whole_density: bool
 
 
-LABELS = Quantity(BlockKernel.labels, np.dtype(np.int64), per_component=False)
-RESPONSIBILITIES = Quantity(BlockKernel.responsibilities, None, per_component=True)
-SCORES = Quantity(BlockKernel.score_samples, None, per_component=False)
+LABELS = Quantity(BlockKernel.labels, np.dtype(np.int64), per_component=False, whole_density=False)
+RESPONSIBILITIES = Quantity(BlockKernel.responsibilities, None, per_component=True, whole_density=False)
+SCORES = Quantity(BlockKernel.score_samples, None, per_component=False, whole_density=True)
 
 
 def _predict_block(
     block: Array, compiled: CompiledMixture, quantity: Quantity, out: np.dtype[Any], block_id: tuple[int, ...]
 ) -> Array:
-    check_unmasked(block, "X", f" in chunk {block_id[0]}")
-    X = np.asarray(block)
-    X = X.astype(kernel_dtype(X.dtype), copy=False)
+    X = to_block(block, block_id[0], compiled.n_features)
     check_finite(X, Chunk(block_id[0], None, len(X)))
     # A log-density below the range of float32 is -inf.
     with single_threaded_blas(), np.errstate(over="ignore"):
         return quantity.compute(BlockKernel(compiled), X).astype(out, copy=False)
 
 
-def predict_lazily(X: da.Array, compiled: CompiledMixture, quantity: Quantity) -> da.Array:
+def predict_lazily(
+    X: da.Array, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any] | None = None
+) -> da.Array:
     """Build the map over a dask array, (n, d); nothing is computed.
 
     Returns
@@ -68,7 +71,7 @@ def predict_lazily(X: da.Array, compiled: CompiledMixture, quantity: Quantity) -
     check_table(X.ndim, X.shape, X.dtype)
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
-    dtype = quantity.dtype or kernel_dtype(X.dtype)
+    dtype = quantity.dtype or dtype or kernel_dtype(X.dtype)
     shape: dict[str, Any] = (
         {"chunks": (X.chunks[0], (compiled.n_components,))} if quantity.per_component else {"drop_axis": 1}
     )
@@ -84,12 +87,14 @@ def predict_lazily(X: da.Array, compiled: CompiledMixture, quantity: Quantity) -
     )
 
 
-def predict_array(X: Array, compiled: CompiledMixture, quantity: Quantity, chunk_rows: int) -> Array:
+def predict_array(
+    X: Array, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int
+) -> Array:
     """The same for an array in memory, (n, d), with this process's threads."""
-    dtype = quantity.dtype or kernel_dtype(X.dtype)
+    dtype = quantity.dtype or dtype
     if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
         return _predict_block(X, compiled, quantity, dtype, (0, 0))
-    lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity)
+    lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity, dtype)
     with single_threaded_blas():
         result: Array = lazy.compute(scheduler="threads")
     return result

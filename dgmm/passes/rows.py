@@ -11,6 +11,7 @@ from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 
 from dgmm.errors import DataError, DataTypeError
+from dgmm.mixture.kernel import kernel_dtype
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
@@ -144,6 +145,28 @@ def check_unmasked(block: Any, name: str, place: str = "") -> None:
     if np.ma.is_masked(block):
         count = np.count_nonzero(np.ma.getmaskarray(block))
         raise DataError(f"{name} is a masked array with {count} masked values{place}; drop or impute them")
+
+
+def to_block(block: Any, index: int, n_features: int) -> Array:
+    """Make what a task was handed for a chunk rows of float32 or float64, (n, d).
+
+    Raises
+    ------
+    DataError
+        If it is not what the array declared: dimensions, features, real numbers, nothing masked.
+    """
+    check_unmasked(block, "X", f" in chunk {index}")
+    X = np.asarray(block)
+    if X.dtype.kind not in "biuf":
+        raise DataTypeError(
+            f"chunk {index} of X holds {type(block).__name__} of dtype {X.dtype}; expected an array of real numbers"
+        )
+    if X.ndim != 2 or X.shape[1] != n_features:
+        raise DataError(
+            f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
+            "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
+        )
+    return X.astype(kernel_dtype(X.dtype), copy=False)
 
 
 def _lengths(X: da.Array) -> IntArray | None:

@@ -21,9 +21,8 @@ from dask.utils import parse_bytes
 from dgmm.errors import DataError
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.chunks import Chunk
-from dgmm.mixture.kernel import kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_unmasked
+from dgmm.passes.rows import to_block
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R
@@ -35,11 +34,11 @@ _SECONDS_BETWEEN_REPORTS = 0.2
 _numbers = itertools.count()
 
 
-def map_chunk(chunk_map: ChunkMap[R], block: Array, weights: Array | None, index: int, first_row: int | None) -> R:
+def map_chunk(
+    chunk_map: ChunkMap[R], block: Array, weights: Array | None, index: int, first_row: int | None, n_features: int
+) -> R:
     """The task of one chunk: one read of its rows, one record."""
-    check_unmasked(block, "X", f" in chunk {index}")
-    X = np.asarray(block)
-    X = X.astype(kernel_dtype(X.dtype), copy=False)
+    X = to_block(block, index, n_features)
     if weights is not None and len(weights) != len(X):
         raise DataError(f"chunk {index} has {len(X)} rows and {len(weights)} weights; chunk both alike")
     with single_threaded_blas():
@@ -64,7 +63,7 @@ def pass_graph(rows: Rows, chunk_map: ChunkMap[Any], fan_in: int) -> Delayed:
     for index, first_row in enumerate(rows.first_rows):
         key = (f"dgmm-{chunk_map.name.replace(' ', '-')}-{token}", index)
         weights = None if rows.weights is None else (rows.weights.name, index)
-        graph[key] = (map_chunk, parameters, (rows.X.name, index, 0), weights, index, first_row)
+        graph[key] = (map_chunk, parameters, (rows.X.name, index, 0), weights, index, first_row, rows.n_features)
         level.append(key)
     depth = 0
     while len(level) > 1 or depth == 0:

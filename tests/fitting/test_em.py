@@ -116,7 +116,7 @@ def test_a_callback_stops_the_run_after_the_iteration() -> None:
 def test_a_starved_component_is_moved_once_and_then_dies(family) -> None:
     X = blobs(150, 2, 2, seed=3)
     X[0] = [500.0, 500.0]
-    problem, run_pass = make_problem(family, 3, X, reg_covar=1e-6)
+    problem, run_pass = make_problem(family, 3, X, reg_covar=0.0)
     inner = at_rows(problem, X, [1, 2, 0], variance=0.05)
     far = inner.means.copy()
     far[2] = -50.0  # no row is near
@@ -184,3 +184,31 @@ def test_the_plan_of_the_kernel_does_not_matter() -> None:
         state = run_em(problem, Control(0.0, 15), FitState.start(at_rows(problem, X, [0, 1, 2])), run_pass)
         bounds.append(state.lower_bounds)
     np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-10)
+
+
+def test_nothing_is_moved_in_the_last_iteration() -> None:
+    """No E-step would see it, and the result would be worse than what entered."""
+    family = get_family("full")
+    X = blobs(150, 2, 2, seed=3)
+    problem, run_pass = make_problem(family, 3, X, reg_covar=1e-6)
+    inner = at_rows(problem, X, [0, 1, 2], variance=0.2)
+    means = inner.means.copy()
+    means[2] = -50.0
+    start = FitState.start(family.parameters(inner.weights, means, inner.covariances))
+    state = run_em(problem, Control(0.0, 1), start, run_pass)
+    assert not state.reseeded.any()
+    next_bound = run_em(problem, Control(0.0, 1), FitState.start(state.parameters), run_pass).lower_bounds[0]
+    assert next_bound >= state.lower_bounds[0] - 1e-9
+
+
+def test_a_callback_cannot_stop_right_after_a_move() -> None:
+    family = get_family("full")
+    X = blobs(150, 2, 2, seed=3)
+    problem, run_pass = make_problem(family, 3, X, reg_covar=1e-6)
+    inner = at_rows(problem, X, [0, 1, 2], variance=0.2)
+    means = inner.means.copy()
+    means[2] = -50.0
+    start = FitState.start(family.parameters(inner.weights, means, inner.covariances))
+    state = run_em(problem, FOREVER, start, run_pass, lambda event: True)
+    assert state.reason is StopReason.CALLBACK
+    assert (state.settled_since, state.n_iter) == (1, 2)
