@@ -129,7 +129,8 @@ def print_errors(*, quick: bool) -> None:
                 truth = fitted.true_scores()
                 errors = {way: fitted.scores(WAYS[way]) - truth for way in WAYS}
                 worst = {way: float(np.abs(error).max()) for way, error in errors.items()}
-                planned = abs(float((fitted.scores(fitted.plan.tolerance) - truth).mean()))
+                statistics = BlockKernel(fitted.compiled(fitted.plan.tolerance)).statistics(fitted.X)
+                planned = abs(statistics.mean_log_likelihood - float(truth.mean()))
                 served = dict(assign(fitted.family, fitted.inner, np.dtype(np.float32), fitted.plan.options))
                 shares = "/".join(str(len(served.get(way, ()))) for way in WAYS)
                 estimate = float(dot_product_loss(fitted.family, fitted.inner).max() * np.finfo(np.float32).eps)

@@ -125,8 +125,8 @@ class GaussianMixture(MixtureEstimator):
 
     Notes
     -----
-    Components are ordered by weight, falling, unless ``means_init`` or ``warm_start`` gave an
-    order. A component whose effective rows are too few for its covariance is moved once, then
+    Components are ordered by weight, falling, unless a part of the start was given. A component
+    without rows (with ``reg_covar=0``: with fewer than its covariance needs) is moved once, then
     gets weight 0, each with a StarvedComponentWarning.
 
     Dempster, Laird and Rubin (1977), "Maximum likelihood from incomplete data via the EM

@@ -18,8 +18,8 @@ _SHORTEST, _LONGEST = 512, 16_384
 _BLOCK_ROWS = ((1000, 1024), (4000, 256))
 _BLOCK_ROWS_LARGE = 128
 
-# Losses of the dot product, in nats a row, up to which the mean log-likelihood of real data kept
-# 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py).
+# Losses of the dot product, in nats a row, up to which the mean log-likelihood of real data keeps
+# 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py, column "plan logL").
 _TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 
 # A chunk of an array in memory: so much work, but not less than a few blocks.
