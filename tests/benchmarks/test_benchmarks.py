@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,10 @@ def test_precision_errors_stay_below_the_plans_promise() -> None:
     rows = table(lines, "errors of one E-step")
     assert {row["family"] for row in rows} == {"full", "tied", "diag", "spherical"}
     assert all(float(row["plan logL"]) < 1e-5 for row in rows)
-    assert all(float(row["f64 max"]) < 1e-9 for row in rows)
+    # In float64 the same estimate is smaller by the ratio of the roundings, and bounds the error.
+    ratio = np.finfo(np.float64).eps / np.finfo(np.float32).eps
+    assert all(float(row["f64 max"]) < 1e-11 + 10.0 * ratio * float(row["estimate"]) for row in rows)
+    assert all(float(row["cen max"]) < 1e-11 for row in rows)
     assert all(float(row["cen max"]) < 1e-11 for row in rows)
     assert all(float(row["rounded"]) < float(row["in float32"]) for row in table(lines, "largest error of z'z / 2"))
     assert len(table(lines, "one iteration of float32 rows")) == 3
