@@ -186,15 +186,20 @@ def test_the_plan_of_the_kernel_does_not_matter() -> None:
     np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-10)
 
 
-def test_nothing_is_moved_in_the_last_iteration() -> None:
-    """No E-step would see it, and the result would be worse than what entered."""
+def starving():
+    """A problem, and a start whose third component is near no row."""
     family = get_family("full")
     X = blobs(150, 2, 2, seed=3)
     problem, run_pass = make_problem(family, 3, X, reg_covar=1e-6)
     inner = at_rows(problem, X, [0, 1, 2], variance=0.2)
     means = inner.means.copy()
     means[2] = -50.0
-    start = FitState.start(family.parameters(inner.weights, means, inner.covariances))
+    return problem, run_pass, FitState.start(family.parameters(inner.weights, means, inner.covariances))
+
+
+def test_nothing_is_moved_in_the_last_iteration() -> None:
+    """No E-step would see it, and the result would be worse than what entered."""
+    problem, run_pass, start = starving()
     state = run_em(problem, Control(0.0, 1), start, run_pass)
     assert not state.reseeded.any()
     next_bound = run_em(problem, Control(0.0, 1), FitState.start(state.parameters), run_pass).lower_bounds[0]
@@ -202,13 +207,7 @@ def test_nothing_is_moved_in_the_last_iteration() -> None:
 
 
 def test_a_callback_cannot_stop_right_after_a_move() -> None:
-    family = get_family("full")
-    X = blobs(150, 2, 2, seed=3)
-    problem, run_pass = make_problem(family, 3, X, reg_covar=1e-6)
-    inner = at_rows(problem, X, [0, 1, 2], variance=0.2)
-    means = inner.means.copy()
-    means[2] = -50.0
-    start = FitState.start(family.parameters(inner.weights, means, inner.covariances))
+    problem, run_pass, start = starving()
     state = run_em(problem, FOREVER, start, run_pass, lambda event: True)
     assert state.reason is StopReason.CALLBACK
     assert (state.settled_since, state.n_iter) == (1, 2)
