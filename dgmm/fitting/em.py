@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 
-# Aitken's estimate is too small while EM still slows down. Stopped at a tenth of the sampling error,
-# twice in a row, nine fits in ten ended within twice that error of their optimum.
+# Aitken's estimate is too small while EM still slows down: a tenth of the sampling error, twice in a
+# row, keeps what remains within a small multiple of that error (held by a test).
 GAP_SHARE = 0.1
 
 
