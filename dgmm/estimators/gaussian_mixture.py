@@ -75,10 +75,10 @@ class GaussianMixture(MixtureEstimator):
         Starts that are compared on the sample; they cost no read of the data. ``"kmeans"``
         compares four times as many.
     init_params : {"kmeans", "k-means++", "k-means||", "random", "random_from_data"}, default "kmeans"
-        How starts are made, on whitened rows: k-means from k-means++ centres; those centres alone;
-        k-means|| (over all the data: seven reads); random responsibilities; random rows as
-        centres. Starts are improved by short EM runs on a part of the sample; the best one goes
-        on to EM on the whole sample.
+        How starts are made: k-means from k-means++ centres; those centres alone; k-means|| (over
+        all the data: seven reads); random responsibilities; random rows as centres. Rows are
+        whitened or, every other start, scaled feature by feature. Starts are improved on a part of
+        the sample by successive halving; the one that is left goes on to EM on the whole sample.
     weights_init : (K,) array-like, optional
         Weights to start from.
     means_init : (K, d) array-like, optional

@@ -101,8 +101,8 @@ def choose_start(
 ) -> tuple[MixtureParameters, StartChosen]:
     """Find the parameters that EM starts from.
 
-    Starts are made and improved by a few EM iterations on a part of the sample; the best one by
-    likelihood goes on to EM on the whole sample, if that is less than all the rows.
+    Starts are made on a part of the sample and improved there by successive halving; the one that is
+    left goes on to EM on the whole sample, if that is less than all the rows.
 
     Parameters
     ----------
