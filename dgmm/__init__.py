@@ -3,5 +3,6 @@
 from dgmm._version import __version__
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.fitting.stopping import StopReason
+from dgmm.passes.execution import Execution
 
-__all__ = ["GaussianMixture", "StopReason", "__version__"]
+__all__ = ["Execution", "GaussianMixture", "StopReason", "__version__"]

@@ -27,6 +27,10 @@ class IllDefinedCovarianceError(DataError):
     """A covariance is not positive definite, so its density does not exist."""
 
 
+class InsufficientMemoryError(DgmmError, MemoryError):
+    """A fit would need more memory than there is; nothing has been read."""
+
+
 class FormatError(DgmmError, ValueError):
     """A stored model or array is not in a format that this version reads."""
 

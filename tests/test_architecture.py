@@ -31,7 +31,7 @@ OUTSIDE = {
     "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl"},
     "fitting": {"numpy"},
     "storage": {"numpy", "xarray", "zarr", "dask"},
-    "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed"},
+    "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},
     "viz": {"numpy", "matplotlib", "PIL"},
     "estimators": {"numpy", "dask", "sklearn"},
 }

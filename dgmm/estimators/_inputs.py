@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.passes.rows import Rows, check_table, check_unmasked
+from dgmm.passes.rows import Rows, check_table
+from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
 from dgmm.estimators._records import from_record, to_record
 from dgmm.estimators._verbose import VerbosePrinter
-from dgmm.fitting.events import Callback, Event
+from dgmm.fitting.events import Callback, Event, ExecutionChosen
 from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.start import Start
@@ -28,6 +28,7 @@ from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sampling import RowSample
 from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.execution import Execution, Resources, decide
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
@@ -186,7 +187,15 @@ class GaussianMixture(MixtureEstimator):
         self.verbose_interval = verbose_interval
         self.sample_rows = sample_rows
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        callbacks: Callbacks = (),
+        execution: Execution | None = None,
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -199,6 +208,8 @@ class GaussianMixture(MixtureEstimator):
             How many rows each row stands for; 0 leaves it out.
         callbacks : callable, or iterable of callables
             Told each event (:mod:`dgmm.fitting.events`); returning True stops the fit.
+        execution : Execution, optional
+            Where the rows are held while the fit runs; by default in memory if they fit well.
 
         Returns
         -------
@@ -213,6 +224,8 @@ class GaussianMixture(MixtureEstimator):
             bad weights, constant features with ``reg_covar=0``.
         IllDefinedCovarianceError
             If a component collapses with ``reg_covar=0``.
+        InsufficientMemoryError
+            If the fit would need more memory than there is.
 
         Warns
         -----
@@ -223,7 +236,7 @@ class GaussianMixture(MixtureEstimator):
         check_parameters(self.get_params(deep=False))
         before = dict(self.__dict__)
         try:
-            result = self._fit(X, sample_weight, self._emitter(callbacks))
+            result = self._fit(X, sample_weight, self._emitter(callbacks), execution or Execution())
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -231,7 +244,7 @@ class GaussianMixture(MixtureEstimator):
         self._warn(result)
         return self
 
-    def _fit(self, X: Any, sample_weight: Any, emit: Callable[[Event], bool]) -> FitResult:
+    def _fit(self, X: Any, sample_weight: Any, emit: Callable[[Event], bool], execution: Execution) -> FitResult:
         params = self.get_params(deep=False)
         family = get_family(self.covariance_type)
         k = int(self.n_components)
@@ -240,14 +253,20 @@ class GaussianMixture(MixtureEstimator):
         start = self._warm_start(d) or make_start(params, family, d)
         plan = ExecutionPlan.choose(family, k, d)
         rng = to_random_state(self.random_state)
-        run_pass = PassRunner(rows, plan, emit)
+        first = self._moments_map(rows, start, rng)
+        resources = Resources.measure(rows, execution.memory_limit)
+        persist, needs = decide(execution, rows, family, k, plan, resources, 8 * d * first.sample_rows)
+        emit(
+            ExecutionChosen(persist, rows.nbytes, needs.total, resources.free, resources.n_workers, resources.n_threads)
+        )
+        run_pass = PassRunner(rows, plan, emit, persist, resources)
 
         def run_on_sample(sample: RowSample) -> RunPass:
             return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
 
         # The driver's own products are small, and their bits must not depend on the number of threads.
         with single_threaded_blas():
-            moments = run_pass(self._moments_map(rows, start, rng))
+            moments = run_pass(first)
             run_pass.rows = rows.with_lengths(moments.lengths)
             check_moments(moments, family, k, float(self.reg_covar))
             problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)

@@ -19,6 +19,23 @@ class Event:
 
 
 @dataclass(frozen=True)
+class ExecutionChosen(Event):
+    """It is settled where the rows are held, and what the fit will take; nothing has been read."""
+
+    persist: bool
+    """True if the first read loads the rows into memory, False if each pass reads them anew."""
+    data_bytes: int | None
+    """Bytes of all the rows and weights; None while their number is unknown."""
+    projected_bytes: int
+    """Peak memory that the fit is expected to add to each process."""
+    free_bytes: int
+    """Memory that the process with least has free."""
+    n_workers: int
+    n_threads: int
+    """Threads of all workers."""
+
+
+@dataclass(frozen=True)
 class PassStarted(Event):
     """A read of all the rows begins."""
 

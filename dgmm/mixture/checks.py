@@ -8,30 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import DataError, IllDefinedCovarianceError, RegularizationWarning
+from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.moments import Defects
 
 if TYPE_CHECKING:
-    from dgmm.mixture.chunks import Chunk
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.moments import Moments
-    from dgmm.typing import Array, IntArray
+    from dgmm.typing import Array
 
 _SWAMPED = 0.01
 
 
-def describe_defects(defects: Defects, lengths: IntArray | None, first_row: int | None = None) -> str:
-    """Say what the first bad value is and where, in words.
-
-    Parameters
-    ----------
-    defects : Defects
-    lengths : (c,) int64, optional
-        Rows of each chunk.
-    first_row : int, optional
-        Index of the first row of the chunk, where that is known without the lengths.
-    """
-    if lengths is not None:
-        first_row = int(lengths[: defects.chunk].sum())
+def describe_defects(defects: Defects, chunk: Chunk) -> str:
+    """Say what the first bad value is and where, in words; ``chunk`` is the block that has it."""
+    first_row = chunk.first_row
+    if first_row is not None:
+        first_row += sum(chunk.lengths[: defects.chunk - chunk.index])
     name = "NaN" if np.isnan(defects.value) else "infinity" if np.isinf(defects.value) else f"{defects.value:g}"
     place = f"chunk {defects.chunk}, row {defects.row}"
     if first_row is not None and first_row > 0:
@@ -48,11 +40,10 @@ def check_finite(X: Array, chunk: Chunk) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum()):
             return
-    defects = Defects.find(~np.isfinite(X), X, chunk.index, 0)
+    defects = Defects.find(~np.isfinite(X), X, chunk)
     if defects.count:
         raise DataError(
-            f"X contains {describe_defects(defects, None, chunk.first_row)}; "
-            "densities of such rows do not exist: drop or impute them"
+            f"X contains {describe_defects(defects, chunk)}; densities of such rows do not exist: drop or impute them"
         )
 
 
@@ -72,16 +63,17 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
     RegularizationWarning
         If ``reg_covar`` exceeds 1% of a feature's variance.
     """
+    whole = Chunk(0, 0, moments.n_rows, tuple(moments.lengths.tolist()))
     defects = moments.defects
     if defects.count:
         raise DataError(
-            f"X contains {describe_defects(defects, moments.lengths)}; {defects.count} of its "
+            f"X contains {describe_defects(defects, whole)}; {defects.count} of its "
             f"{moments.n_rows * len(moments.mean)} values are NaN or infinity: drop or impute them"
         )
     defects = moments.weight_defects
     if defects.count:
         raise DataError(
-            f"sample_weight contains {describe_defects(defects, moments.lengths)}; "
+            f"sample_weight contains {describe_defects(defects, whole)}; "
             f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
         )
     if moments.n_positive == 0 and moments.n_rows > 0:

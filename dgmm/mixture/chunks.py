@@ -11,21 +11,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Which chunk of the data a block of rows is.
+    """Which chunk of the data a block of rows is; small neighbours are joined to one block.
 
     Attributes
     ----------
     index : int
-        Number of the chunk, from 0.
+        Number of the (first) chunk, from 0.
     first_row : int or None
-        Index in the whole of the chunk's first row; None while chunk lengths are unknown.
+        Index in the whole of the block's first row; None while chunk lengths are unknown.
     n_rows : int
-        Rows in the chunk.
+        Rows in the block.
+    joined : tuple of int
+        Rows of each chunk of the block; empty if it is one chunk.
     """
 
     index: int
     first_row: int | None
     n_rows: int
+    joined: tuple[int, ...] = ()
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Rows of each chunk of the block."""
+        return self.joined or (self.n_rows,)
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Number of the chunk that a row of the block is in, and its row there.
+
+        Examples
+        --------
+        >>> Chunk(4, None, 6, joined=(1, 0, 5)).place(3)
+        (6, 2)
+        """
+        index = self.index
+        for length in self.lengths[:-1]:
+            if row < length:
+                break
+            row, index = row - length, index + 1
+        return index, row
 
 
 class Record(Protocol):

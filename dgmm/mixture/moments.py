@@ -48,14 +48,14 @@ class Defects:
         return replace(first, count=self.count + other.count)
 
     @classmethod
-    def find(cls, bad: Array, values: Array, chunk: int, row: int) -> Defects:
-        """Record where ``bad``, (n,) or (n, d) bool, is True; ``row`` is the first row's number."""
+    def find(cls, bad: Array, values: Array, chunk: Chunk, row: int = 0) -> Defects:
+        """Record where ``bad``, (n,) or (n, d) bool, is True; its rows are the chunk's from ``row`` on."""
         count = int(np.count_nonzero(bad))
         if not count:
             return NO_DEFECTS
         at = np.unravel_index(int(bad.argmax()), bad.shape)
         feature = int(at[1]) if bad.ndim == 2 else -1
-        return cls(count, chunk, row + int(at[0]), feature, float(values[at]))
+        return cls(count, *chunk.place(row + int(at[0])), feature, float(values[at]))
 
 
 NO_DEFECTS = Defects()
@@ -197,11 +197,11 @@ class MomentsMap:
         n, d = X.shape
         w = np.ones(n) if weights is None else weights
         bad_weight = ~((w >= 0.0) & (w < np.inf))
-        weight_defects = Defects.find(bad_weight, w, chunk.index, 0)
+        weight_defects = Defects.find(bad_weight, w, chunk)
         defects = self._defects(X, chunk)
         positive = w > 0.0
         empty = Moments(
-            np.array([n], dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
+            np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
             RowSample(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
         )  # fmt: skip
@@ -238,7 +238,7 @@ class MomentsMap:
                 # One sum tells whether a closer look is needed.
                 suspicious = not np.isfinite(block.sum())
             if suspicious:
-                defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk.index, start))
+                defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk, start))
         return defects
 
     def _sample(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> RowSample:

@@ -78,8 +78,6 @@ class ScoreMap:
 
 
 def _check_weights(weights: FloatArray, chunk: Chunk) -> None:
-    defects = Defects.find(~((weights >= 0.0) & (weights < np.inf)), weights, chunk.index, 0)
+    defects = Defects.find(~((weights >= 0.0) & (weights < np.inf)), weights, chunk)
     if defects.count:
-        raise DataError(
-            f"sample_weight contains {describe_defects(defects, None, chunk.first_row)}; weights are counts, 0 or more"
-        )
+        raise DataError(f"sample_weight contains {describe_defects(defects, chunk)}; weights are counts, 0 or more")

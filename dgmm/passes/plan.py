@@ -40,17 +40,15 @@ class ExecutionPlan:
         Implementation of the block kernel.
     block_rows : int
         Rows that go through the kernel at a time.
-    fan_in : int
-        Records that one task of the merge tree adds up, in the order of the chunks.
     chunk_rows : int
-        Rows of the chunks that an array in memory is cut into.
+        Rows of the pieces that an array in memory is cut into, and that smaller chunks are joined
+        to.
     tolerance : dict of str to float
         See :class:`~dgmm.mixture.compiled.KernelOptions`.
     """
 
     backend: str
     block_rows: int
-    fan_in: int
     chunk_rows: int
     tolerance: dict[str, float]
 
@@ -68,7 +66,7 @@ class ExecutionPlan:
         block_rows = _block_rows(n_components, p)
         work = 4 * n_components * p + 200
         blocks = max(_CHUNK_BLOCKS, round(_CHUNK_WORK / work / block_rows))
-        return cls("numpy", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
+        return cls("numpy", block_rows, blocks * block_rows, dict(_TOLERANCE))
 
     @property
     def options(self) -> KernelOptions:

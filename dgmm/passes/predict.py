@@ -14,7 +14,8 @@ from dgmm.mixture.checks import check_finite
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_table, to_block
+from dgmm.passes.rows import check_table
+from dgmm.passes.shards import to_block
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture

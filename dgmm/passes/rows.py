@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import parse_bytes
 
 from dgmm.errors import DataError, DataTypeError
-from dgmm.mixture.kernel import kernel_dtype
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
@@ -54,12 +55,24 @@ class Rows:
         return None if self.lengths is None else int(self.lengths.sum())
 
     @property
-    def first_rows(self) -> list[int | None]:
-        """Index of the first row of each chunk."""
+    def nbytes(self) -> int | None:
+        """Bytes of all rows and weights; None while their number is unknown."""
+        return None if self.lengths is None else self._bytes_of(int(self.lengths.sum()))
+
+    @property
+    def largest_chunk_bytes(self) -> int:
+        """Bytes of the longest chunk, of Dask's usual size while lengths are unknown."""
         if self.lengths is None:
-            return [None] * self.n_chunks
-        ends = np.cumsum(self.lengths)
-        return [int(end - length) for end, length in zip(ends, self.lengths, strict=True)]
+            return int(parse_bytes(dask.config.get("array.chunk-size")))
+        return self._bytes_of(int(self.lengths.max(initial=0)))
+
+    def _bytes_of(self, n_rows: int) -> int:
+        row: int = self.X.dtype.itemsize * self.n_features + (0 if self.weights is None else 8)
+        return n_rows * row
+
+    def first_row(self, chunk: int) -> int | None:
+        """Index of the first row of a chunk; None while it is unknown."""
+        return None if self.lengths is None else int(self.lengths[:chunk].sum())
 
     def with_lengths(self, lengths: IntArray) -> Rows:
         """The same rows after a pass has counted them."""
@@ -115,9 +128,11 @@ def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array,
     arrays = [X] if weights is None else [X, weights]
     graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
     optimized = X.__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
-    # What a cluster holds already (persisted chunks) stays as it is.
-    keys = [key for array in arrays for key in flatten(array.__dask_keys__())]
-    optimized = {**optimized, **{key: graph[key] for key in keys if key not in optimized}}
+    # What a cluster holds already (persisted chunks) stays as it is, and is left out by Dask.
+    needed = {key for array in arrays for key in flatten(array.__dask_keys__())}
+    for node in optimized.values():
+        needed |= getattr(node, "dependencies", frozenset())
+    optimized = {**optimized, **{key: graph[key] for key in needed - optimized.keys()}}
     rebuilt = []
     for array in arrays:
         rebuild, arguments = array.__dask_postpersist__()
@@ -138,35 +153,6 @@ def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None
         raise DataError("the number of features of X is unknown; call X.compute_chunk_sizes() first")
     if shape[1] == 0:
         raise DataError(f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required.")
-
-
-def check_unmasked(block: Any, name: str, place: str = "") -> None:
-    """Refuse masked values, which a conversion to a plain array would silently uncover."""
-    if np.ma.is_masked(block):
-        count = np.count_nonzero(np.ma.getmaskarray(block))
-        raise DataError(f"{name} is a masked array with {count} masked values{place}; drop or impute them")
-
-
-def to_block(block: Any, index: int, n_features: int) -> Array:
-    """Make what a task was handed for a chunk rows of float32 or float64, (n, d).
-
-    Raises
-    ------
-    DataError
-        If it is not what the array declared: dimensions, features, real numbers, nothing masked.
-    """
-    check_unmasked(block, "X", f" in chunk {index}")
-    X = np.asarray(block)
-    if X.dtype.kind not in "biuf":
-        raise DataTypeError(
-            f"chunk {index} of X holds {type(block).__name__} of dtype {X.dtype}; expected an array of real numbers"
-        )
-    if X.ndim != 2 or X.shape[1] != n_features:
-        raise DataError(
-            f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
-            "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
-        )
-    return X.astype(kernel_dtype(X.dtype), copy=False)
 
 
 def _lengths(X: da.Array) -> IntArray | None:

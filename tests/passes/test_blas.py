@@ -14,7 +14,7 @@ from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
 
-PLAN = ExecutionPlan("numpy", 64, 4, 100, {"float32": 1e-3, "float64": 1e-9})
+PLAN = ExecutionPlan("numpy", 64, 100, {"float32": 1e-3, "float64": 1e-9})
 
 
 @pytest.fixture(autouse=True)

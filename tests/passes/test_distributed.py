@@ -17,7 +17,7 @@ from dgmm.passes.tree import PassRunner
 
 pytestmark = pytest.mark.cluster
 
-PLAN = ExecutionPlan("numpy", 64, 4, 100, {"float32": 1e-3, "float64": 1e-9})
+PLAN = ExecutionPlan("numpy", 64, 2, {"float32": 1e-3, "float64": 1e-9})
 N_CHUNKS = 60
 
 

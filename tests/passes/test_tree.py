@@ -1,5 +1,8 @@
 """One map, one fixed tree of merges, one compute."""
 
+import itertools
+from dataclasses import replace
+
 import dask
 import dask.array as da
 import numpy as np
@@ -13,9 +16,12 @@ from dgmm.fitting.events import PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.families import get_family
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
-from dgmm.passes.tree import PassRunner, pass_graph
+from dgmm.passes.sharding import piece_starts, pieces_per_shard
+from dgmm.passes.shards import merge_in_order
+from dgmm.passes.tree import PassRunner
 
-PLAN = ExecutionPlan("numpy", 64, 4, 100, {"float32": 1e-3, "float64": 1e-9})
+# Pieces of one row: no chunks are joined, unless they are empty.
+PLAN = ExecutionPlan("numpy", 64, 1, {"float32": 1e-3, "float64": 1e-9})
 
 
 def rows_of(lengths, weights=None):
@@ -24,32 +30,87 @@ def rows_of(lengths, weights=None):
     return Rows.from_dask(X, weights)
 
 
-def spelt(lengths, first_rows=True):
+def spelt(lengths, first_rows=True, chunk_rows=1):
+    """What the pieces say in the order of the chunks."""
     starts = np.cumsum([0, *lengths])
+    pieces = piece_starts(np.array(lengths) if first_rows else None, len(lengths), chunk_rows)
     return "".join(
-        f"[{i}:{starts[i] if first_rows else None}+{length}={2 * length}]" for i, length in enumerate(lengths)
+        f"[{a}:{starts[a] if first_rows else None}+{starts[b] - starts[a]}={2 * (starts[b] - starts[a])}]"
+        for a, b in itertools.pairwise(pieces)
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
-    lengths=st.lists(st.integers(0, 5), min_size=1, max_size=40),
-    fan_in=st.integers(2, 17),
+    lengths=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    chunk_rows=st.integers(1, 12),
+    persist=st.booleans(),
     scheduler=st.sampled_from(["synchronous", "threads"]),
+    whole=st.booleans(),
 )
-def test_records_are_merged_in_the_order_of_the_chunks(lengths, fan_in, scheduler):
-    root = pass_graph(rows_of(lengths), SpellingMap(), fan_in)
-    assert root.compute(scheduler=scheduler).text == spelt(lengths)
+def test_records_are_merged_in_the_order_of_the_chunks(lengths, chunk_rows, persist, scheduler, whole):
+    rows = rows_of(lengths)
+    if whole:  # a graph whose chunks are not independent of each other
+        rows = Rows.from_dask(rows.X + rows.X.sum() * 0.0, None)
+    run_pass = PassRunner(rows, replace(PLAN, chunk_rows=chunk_rows), persist=persist)
+    with dask.config.set(scheduler=scheduler):
+        assert run_pass(SpellingMap()).text == spelt(lengths, chunk_rows=chunk_rows)
+        assert run_pass(SpellingMap()).text == spelt(lengths, chunk_rows=chunk_rows)
 
 
-@pytest.mark.parametrize("n_chunks", [1, 2, 15, 16, 17, 256, 257])
-def test_no_task_merges_more_than_the_fan_in(n_chunks):
-    graph = dict(pass_graph(rows_of([1] * n_chunks), SpellingMap(), 16).dask)
-    merges = [key for key in graph if str(key).startswith("('dgmm-merge")]
-    depth = {1: 1, 2: 1, 15: 1, 16: 1, 17: 2, 256: 2, 257: 3}[n_chunks]
-    assert len({key[0] for key in merges}) == depth
-    for key in merges:
-        assert 1 <= len(graph[key].dependencies if hasattr(graph[key], "dependencies") else graph[key][1]) <= 16
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=300), chunk_rows=st.integers(1, 30))
+def test_pieces_are_neighbours_of_few_rows(lengths, chunk_rows):
+    starts = piece_starts(np.array(lengths), len(lengths), chunk_rows).tolist()
+    assert starts[0] == 0
+    assert starts[-1] == len(lengths)
+    for a, b in itertools.pairwise(starts):
+        assert b - a == 1 or (b - a <= 64 and sum(lengths[a:b]) <= chunk_rows)
+    for a, b, c in zip(starts, starts[1:], starts[2:], strict=False):  # none could have taken one more
+        assert b - a == 64 or sum(lengths[a : b + 1]) > chunk_rows, (a, b, c)
+
+
+class Sum:
+    """A record of float addition, which is not associative, and of how it was merged."""
+
+    def __init__(self, value, shape):
+        self.value, self.shape = value, shape
+
+    def merge(self, other):
+        return Sum(self.value + other.value, (self.shape, other.shape))
+
+
+@given(n=st.integers(1, 70), exponent=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
+def test_shards_change_no_bit(n, exponent, seed):
+    values = np.random.default_rng(seed).normal(size=n) * 10.0 ** np.random.default_rng(seed + 1).integers(-9, 9, n)
+    records = [Sum(value, i) for i, value in enumerate(values)]
+    size = 2**exponent
+    shards = [merge_in_order(iter(records[i : i + size])) for i in range(0, n, size)]
+    alone, sharded = merge_in_order(iter(records)), merge_in_order(iter(shards))
+    assert sharded.shape == alone.shape
+    assert sharded.value == alone.value
+
+
+def depth_of(shape):
+    return 0 if isinstance(shape, int) else 1 + max(map(depth_of, shape))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 64, 100, 1000])
+def test_the_tree_is_as_flat_as_can_be(n):
+    assert depth_of(merge_in_order(Sum(1.0, i) for i in range(n)).shape) == int(np.ceil(np.log2(n)))
+
+
+@pytest.mark.parametrize(
+    ("n_pieces", "n_threads", "shards"), [(1, 2, 1), (7, 2, 7), (16, 2, 8), (1000, 2, 8), (100_000, 40, 196)]
+)
+def test_shards_suffice_for_the_threads(n_pieces, n_threads, shards):
+    size = pieces_per_shard(n_pieces, n_threads, 1.0)
+    assert size & (size - 1) == 0
+    assert -(-n_pieces // size) >= min(n_pieces, 4 * n_threads)
+    assert abs(-(-n_pieces // size) - shards) <= shards
+
+
+def test_a_shard_that_is_read_in_each_pass_is_not_too_long():
+    assert pieces_per_shard(100_000, 2, 2.0**24) == 64
 
 
 def test_unknown_lengths_reach_the_chunks_as_none():
@@ -61,8 +122,12 @@ def test_unknown_lengths_reach_the_chunks_as_none():
 
 def test_weights_go_with_their_rows():
     w = np.arange(6.0)
-    record = PassRunner(rows_of([1, 3, 2], da.from_array(w, chunks=5)), PLAN)(SpellingMap())
-    assert record.text == "[0:0+1=2*0][1:1+3=6*6][2:4+2=4*9]"
+    rows = rows_of([1, 3, 2], da.from_array(w, chunks=5))
+    for persist in (False, True):
+        record = PassRunner(rows, PLAN, persist=persist)(SpellingMap())
+        assert record.text == "[0:0+1=2*0][1:1+3=6*6][2:4+2=4*9]"
+        joined = PassRunner(rows, replace(PLAN, chunk_rows=4), persist=persist)(SpellingMap())
+        assert joined.text == "[0:0+4=8*6][2:4+2=4*9]"
 
 
 def test_weights_of_other_unknown_lengths_are_refused_with_the_chunk():
@@ -73,20 +138,22 @@ def test_weights_of_other_unknown_lengths_are_refused_with_the_chunk():
         PassRunner(Rows.from_dask(X, w), PLAN)(SpellingMap())
 
 
-def test_a_pass_is_one_compute_and_builds_lazily(computes):
+@pytest.mark.parametrize("persist", [False, True])
+def test_a_pass_is_one_compute(computes, persist):
     rows = rows_of([2] * 20, da.ones(40))
-    run_pass = PassRunner(rows, PLAN)
-    root = pass_graph(rows, SpellingMap(), 4)
+    run_pass = PassRunner(rows, PLAN, persist=persist)
     assert len(computes) == 0
-    root.compute()
+    run_pass(SpellingMap())
     assert len(computes) == 1
     run_pass(SpellingMap())
     run_pass(SpellingMap())
     assert len(computes) == 3
-    assert run_pass.n_passes == 2
+    assert run_pass.n_passes == 3
 
 
-def test_each_chunk_is_read_once_in_a_pass():
+@pytest.mark.parametrize(("persist", "expected"), [(False, 3), (True, 1)])
+@pytest.mark.parametrize("chunk_rows", [1, 11])
+def test_each_chunk_is_read_once_in_a_pass_or_once_at_all(persist, expected, chunk_rows):
     reads = []
 
     def read(block, block_id):
@@ -95,9 +162,11 @@ def test_each_chunk_is_read_once_in_a_pass():
 
     X = da.ones((30, 3), chunks=(5, 3)).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
     rows = Rows.from_dask(X, X[:, 0])
+    run_pass = PassRunner(rows, replace(PLAN, chunk_rows=chunk_rows), persist=persist)
     assert reads == []
-    PassRunner(rows, PLAN)(SpellingMap())
-    assert sorted(reads) == list(range(6))
+    for _ in range(3):
+        run_pass(SpellingMap())
+    assert sorted(reads) == sorted(list(range(6)) * expected)
 
 
 def test_rows_in_memory_stay_in_this_process(computes):

@@ -1,0 +1,255 @@
+"""Where the rows of a fit are held, and whether it fits into memory: decided before the first read."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import dask
+import dask.multiprocessing
+import psutil
+from dask.base import get_scheduler
+from dask.system import CPU_COUNT
+from dask.utils import format_bytes
+from distributed import Client
+from distributed.system import MEMORY_LIMIT
+
+from dgmm.errors import InsufficientMemoryError, ParameterError
+from dgmm.passes.sharding import JOINED
+
+if TYPE_CHECKING:
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.passes.plan import ExecutionPlan
+    from dgmm.passes.rows import Rows
+
+# Of the memory that is free when the fit begins, the share that held rows may take.
+_SHARE = 0.5
+# Copies of a chunk that reading makes: what a codec decodes, and where it is put.
+_COPIES_IN_READING = 2
+# Arrays as large as A that a model needs on the driver: covariances, factors, A and their successors.
+_COPIES_OF_MODEL = 8
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a fit is run; changes no bit of its result.
+
+    Parameters
+    ----------
+    persist : bool or "auto", default "auto"
+        True loads the rows once, into the memory of the workers (or of this process); False reads
+        them anew in each pass, one chunk and the next one at a time for each thread. ``"auto"``
+        loads them if they take at most half of the memory that is free.
+    memory_limit : int, optional
+        Bytes that this process, or each worker, may use in all; what is free is measured if left
+        out.
+
+    Raises
+    ------
+    ParameterError
+        If a value is impossible.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dgmm import Execution, GaussianMixture
+    >>> X = da.random.default_rng(0).normal(size=(1000, 2), chunks=(100, 2))
+    >>> GaussianMixture(2, random_state=0).fit(X, execution=Execution(persist=False)).n_features_in_
+    2
+    """
+
+    persist: bool | Literal["auto"] = "auto"
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.persist not in (True, False, "auto"):
+            raise ParameterError(f"persist is {self.persist!r}; expected True, False or 'auto'")
+        if self.memory_limit is not None and self.memory_limit <= 0:
+            raise ParameterError(f"memory_limit is {self.memory_limit!r}; expected a number of bytes above 0")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What computes.
+
+    Attributes
+    ----------
+    kind : {"threads", "processes", "distributed", "other"}
+        "other" is a scheduler of the user's own.
+    n_workers : int
+        Processes.
+    n_threads : int
+        In all of them.
+    free : int
+        Bytes that are free in the process that has least.
+    """
+
+    kind: str
+    n_workers: int
+    n_threads: int
+    free: int
+
+    @classmethod
+    def measure(cls, rows: Rows, memory_limit: int | None = None) -> Resources:
+        """Ask the scheduler that Dask would use for the rows."""
+        scheduler = None if rows.local else get_scheduler(collections=[rows.X])
+        owner = getattr(scheduler, "__self__", None)
+        if isinstance(owner, Client):
+            return cls._of_cluster(owner, memory_limit)
+        free = _free_here() if memory_limit is None else memory_limit - psutil.Process().memory_info().rss
+        n = dask.config.get("num_workers", None) or CPU_COUNT
+        if isinstance(scheduler, functools.partial):
+            scheduler = scheduler.func
+        if scheduler is dask.multiprocessing.get:
+            return cls("processes", n, n, free // n)
+        if scheduler is dask.get or (rows.local and _configured_synchronous()):
+            return cls("threads", 1, 1, free)
+        known = rows.local or getattr(scheduler, "__module__", "") == "dask.threaded"
+        return cls("threads" if known else "other", 1, n, free)
+
+    @classmethod
+    def _of_cluster(cls, client: Client, memory_limit: int | None) -> Resources:
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if not workers:
+            client.wait_for_workers(1)
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        free = [
+            (memory_limit or worker["memory_limit"] or _free_here()) - worker["metrics"].get("memory", 0)
+            for worker in workers
+        ]
+        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers), min(free))
+
+
+def _configured_synchronous() -> bool:
+    return dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded")
+
+
+def _free_here() -> int:
+    """Bytes that this process may still take: of the machine, and of its container."""
+    free = psutil.virtual_memory().available
+    return int(min(free, MEMORY_LIMIT - psutil.Process().memory_info().rss))
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """Bytes that a fit will take in each process, by what for.
+
+    Attributes
+    ----------
+    chunks : int
+        The pieces that threads work on and read meanwhile.
+    model : int
+        Parameters, feature maps and records.
+    sample : int
+        The sample of rows, and what is computed from it; 0 in worker processes.
+    rows : int
+        A worker's part of the rows, if they are held.
+    """
+
+    chunks: int
+    model: int
+    sample: int
+    rows: int
+
+    @property
+    def total(self) -> int:
+        """Their sum."""
+        return self.chunks + self.model + self.sample + self.rows
+
+
+def project(
+    rows: Rows, family: CovarianceFamily, n_components: int, plan: ExecutionPlan, resources: Resources, sample: int
+) -> MemoryNeeds:
+    """Estimate the peak memory of a process in which threads read and work on chunks.
+
+    Parameters
+    ----------
+    rows, family, n_components, plan, resources
+    sample : int
+        Bytes of the sample.
+    """
+    k, d = n_components, rows.n_features
+    p = 1 + d if family.tied else family.n_mapped(d)
+    threads = -(-resources.n_threads // resources.n_workers)
+    largest = rows.largest_chunk_bytes
+    piece = max(largest, min(JOINED * largest, plan.chunk_rows * d * rows.X.dtype.itemsize))
+    here = resources.kind != "distributed"
+    held = 0 if rows.local else piece * (1 + _COPIES_IN_READING)
+    record = 8 * k * p
+    block = 8 * (p + 3 * k) * plan.block_rows
+    return MemoryNeeds(
+        chunks=threads * held,
+        model=threads * (block + 6 * record) + (_COPIES_OF_MODEL * record if here else 2 * record),
+        sample=3 * sample if here else 0,
+        rows=0 if rows.nbytes is None else -(-rows.nbytes // resources.n_workers),
+    )
+
+
+def decide(
+    execution: Execution,
+    rows: Rows,
+    family: CovarianceFamily,
+    n_components: int,
+    plan: ExecutionPlan,
+    resources: Resources,
+    sample: int,
+) -> tuple[bool, MemoryNeeds]:
+    """Choose whether the rows are held in memory.
+
+    Returns
+    -------
+    persist : bool
+    needs : MemoryNeeds
+        Of that choice.
+
+    Raises
+    ------
+    InsufficientMemoryError
+        If the fit cannot go on with the memory that there is.
+    """
+    needs = project(rows, family, n_components, plan, resources, sample)
+    lean = MemoryNeeds(needs.chunks, needs.model, needs.sample, 0)
+    if rows.local or resources.kind == "processes":
+        persist = False  # there already; or no process would keep them
+    elif execution.persist == "auto":
+        fits = rows.nbytes is not None and needs.rows <= _SHARE * resources.free and needs.total <= resources.free
+        persist = fits and resources.kind != "other"
+    else:
+        persist = execution.persist
+    chosen = needs if persist else lean
+    if chosen.total > resources.free:
+        _refuse(chosen, rows, n_components, resources)
+    return persist, chosen
+
+
+def _refuse(needs: MemoryNeeds, rows: Rows, n_components: int, resources: Resources) -> None:
+    threads = -(-resources.n_threads // resources.n_workers)
+    parts = ", ".join(
+        f"{format_bytes(size)} for {what}"
+        for what, size in (
+            (f"the chunks that {threads} thread{'s' * (threads != 1)} read and work on", needs.chunks),
+            (f"the model (K={n_components}, d={rows.n_features})", needs.model),
+            ("the sample of rows", needs.sample),
+            ("the rows", needs.rows),
+        )
+        if size
+    )
+    advice = []
+    room = resources.free - needs.total + needs.chunks
+    if needs.rows:
+        advice.append("read the rows in each pass, Execution(persist=False)")
+    elif needs.chunks and room > 0:
+        with contextlib.suppress(ZeroDivisionError):
+            row = rows.X.dtype.itemsize * rows.n_features
+            fitting = int(room / needs.chunks * rows.largest_chunk_bytes / row)
+            if fitting:
+                advice.append(f"use chunks of at most {fitting} rows")
+    if threads > 1:
+        advice.append("use fewer threads")
+    advice.append("take a smaller model (covariance_type='diag', fewer components)" if room <= 0 else "more memory")
+    raise InsufficientMemoryError(
+        f"the fit needs about {format_bytes(needs.total)} in a process that has {format_bytes(max(resources.free, 0))} "
+        f"free: {parts}; {', or '.join(advice)}"
+    )

@@ -1,0 +1,194 @@
+"""How rows are cut into pieces and shards; decided by the driver, once for a fit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dask.sizeof import sizeof
+from distributed import Future
+
+from dgmm.passes.shards import Block, PackedShard, Recipe, Shard, StreamedShard
+
+if TYPE_CHECKING:
+    from dgmm.passes.rows import Rows
+    from dgmm.typing import IntArray
+
+# Chunks that are joined to a piece, at most: what one task reads must not take too long.
+JOINED = 64
+# Shards for each thread (up to twice as many): enough to level out threads of different speed.
+_SHARDS_PER_THREAD = 4
+# Bytes of a shard that is read anew in each pass: a minute's work is lost with a worker, not an hour's.
+_STREAMED_BYTES = 2**30
+# Bytes of what several pieces may share (a zarr array's handle, a constant) without being sent with each.
+_SHARED_BYTES = 2**20
+
+
+def piece_starts(lengths: IntArray | None, n_chunks: int, chunk_rows: int) -> IntArray:
+    """Cut chunks into pieces: neighbours are joined up to ``chunk_rows`` rows.
+
+    Parameters
+    ----------
+    lengths : (c,) int64 or None
+        Rows of each chunk; chunks of unknown length are not joined.
+    n_chunks, chunk_rows : int
+
+    Returns
+    -------
+    (pieces + 1,) int64
+        Number of the first chunk of each piece, and the number of chunks.
+
+    Examples
+    --------
+    >>> piece_starts(np.array([3, 3, 3, 9, 1]), 5, 8)
+    array([0, 2, 3, 4, 5])
+    """
+    if lengths is None:
+        return np.arange(n_chunks + 1)
+    starts, rows = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        if i > starts[-1] and (rows + length > chunk_rows or i - starts[-1] >= JOINED):
+            starts.append(i)
+            rows = 0
+        rows += length
+    return np.array([*starts, n_chunks])
+
+
+def pieces_per_shard(n_pieces: int, n_threads: int, piece_bytes: float) -> int:
+    """How many pieces make a shard: a power of two, so that shards are nodes of the tree of merges.
+
+    Examples
+    --------
+    >>> pieces_per_shard(1000, n_threads=2, piece_bytes=2**20)
+    64
+    """
+    per_shard = 1
+    while (
+        -(-n_pieces // (2 * per_shard)) >= _SHARDS_PER_THREAD * n_threads
+        and 2 * per_shard * piece_bytes <= _STREAMED_BYTES
+    ):
+        per_shard *= 2
+    return per_shard
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the graph of a pass refers to the shards.
+
+    Attributes
+    ----------
+    references : list
+        Of each shard: the shard itself, a key, or a task.
+    first_chunks : list of int
+        Number of the first chunk of each, and the number of chunks.
+    collections : list
+        Dask collections that the references need.
+    streamed : bool
+        True if the shards read their rows themselves.
+    """
+
+    references: list[Any]
+    first_chunks: list[int]
+    collections: list[Any]
+    streamed: bool
+
+    @classmethod
+    def of(cls, rows: Rows, chunk_rows: int, n_threads: int, *, here: bool) -> Sharding:
+        """Cut rows into shards.
+
+        Parameters
+        ----------
+        rows : Rows
+        chunk_rows : int
+            Of the plan.
+        n_threads : int
+            That the shards are for, in all workers.
+        here : bool
+            True if they work in this process.
+
+        Notes
+        -----
+        Where each chunk can be made without the others (it comes straight from a file, a generator
+        or an array), shards make their chunks themselves, one at a time. Else Dask makes the
+        chunks, and each piece is a shard.
+        """
+        starts = piece_starts(rows.lengths, rows.n_chunks, chunk_rows)
+        graph = dict(rows.X.__dask_graph__())
+        collections = [rows.X]
+        if rows.weights is not None:
+            graph.update(rows.weights.__dask_graph__())
+            collections.append(rows.weights)
+        pieces = [_Piece.of(rows, a, b) for a, b in itertools.pairwise(starts.tolist())]
+        recipes = _recipes(graph, pieces, here=here)
+        if recipes is None:
+            references = [(PackedShard, [piece.task(rows.n_features)]) for piece in pieces]
+            return cls(references, starts.tolist(), collections, streamed=False)
+        ahead = any(not _is_data(node) for recipe in recipes[:1] for node in recipe.graph.values())
+        total = rows.largest_chunk_bytes * rows.n_chunks if rows.nbytes is None else rows.nbytes
+        size = pieces_per_shard(len(pieces), n_threads, total / len(pieces))
+        shards: list[Shard] = [
+            StreamedShard(tuple(recipes[i : i + size]), rows.n_features, ahead) for i in range(0, len(recipes), size)
+        ]
+        return cls(shards, [*starts[:-1:size].tolist(), rows.n_chunks], [], streamed=True)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    index: int
+    lengths: tuple[int, ...] | None
+    X: list[Any]
+    weights: list[Any] | None
+
+    @classmethod
+    def of(cls, rows: Rows, first: int, stop: int) -> _Piece:
+        name = rows.X.name
+        weights = None if rows.weights is None else [(rows.weights.name, i) for i in range(first, stop)]
+        lengths = None if rows.lengths is None else tuple(rows.lengths[first:stop].tolist())
+        return cls(first, lengths, [(name, i, 0) for i in range(first, stop)], weights)
+
+    @property
+    def keys(self) -> list[Any]:
+        return self.X + (self.weights or [])
+
+    def task(self, n_features: int) -> tuple[Any, ...]:
+        return (Block.of, self.index, n_features, self.lengths, self.X, self.weights)
+
+
+def _recipes(graph: dict[Any, Any], pieces: list[_Piece], *, here: bool) -> list[Recipe] | None:
+    """The graph of each piece by itself; None if pieces share more than small data."""
+    owners: dict[Any, int] = {}
+    recipes = []
+    for number, piece in enumerate(pieces):
+        part: dict[Any, Any] = {}
+        for key, node in _closure(graph, piece.keys):
+            if node is None or (owners.setdefault(key, number) != number and not _may_be_shared(node, here=here)):
+                return None
+            part[key] = node
+        recipes.append(Recipe(piece.index, piece.lengths, part, piece.X, piece.weights))
+    return recipes
+
+
+def _closure(graph: dict[Any, Any], keys: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """All that some keys need, with their nodes; None for what must not be made anew (a cluster holds it)."""
+    todo, seen = list(keys), set(keys)
+    while todo:
+        key = todo.pop()
+        node = graph[key]
+        if not hasattr(node, "dependencies") or isinstance(getattr(node, "value", None), Future):
+            yield key, None
+            return
+        yield key, node
+        new = [other for other in node.dependencies if other not in seen]
+        seen.update(new)
+        todo += new
+
+
+def _is_data(node: Any) -> bool:
+    return hasattr(node, "value")
+
+
+def _may_be_shared(node: Any, *, here: bool) -> bool:
+    return _is_data(node) and (here or sizeof(node.value) <= _SHARED_BYTES)

@@ -1,0 +1,236 @@
+"""Shards: consecutive chunks of the rows that one task works on, held in memory or read as it goes.
+
+What a map sees at once is a *piece*: one chunk, or several small neighbours joined. Pieces follow
+from the lengths of the chunks and the plan alone, so that neither the number of shards nor where
+the rows are held changes a bit of a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from dask.core import get
+
+from dgmm.errors import DataError, DataTypeError
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.kernel import kernel_dtype
+from dgmm.passes.blas import single_threaded_blas
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import ChunkMap, R, Record
+    from dgmm.typing import Array
+
+    M = TypeVar("M", bound=Record)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of a piece.
+
+    Attributes
+    ----------
+    X : (n, d) float32 or float64
+    weights : (n,) or None
+    index : int
+        Number of its first chunk.
+    joined : tuple of int
+        Rows of its chunks; empty if it is one chunk.
+    """
+
+    X: Array
+    weights: Array | None
+    index: int
+    joined: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, index: int, n_features: int, lengths: tuple[int, ...] | None, X: list[Any], weights: list[Any] | None
+    ) -> Block:
+        """Check what was read for the chunks of a piece, and join it.
+
+        Parameters
+        ----------
+        index : int
+            Number of the first chunk.
+        n_features : int
+        lengths : tuple of int or None
+            Rows that each chunk was declared with, where they are known.
+        X, weights : list
+            One for each chunk.
+
+        Raises
+        ------
+        DataError
+            If it is not what was declared.
+        """
+        rows = [to_block(block, index + i, n_features) for i, block in enumerate(X)]
+        for i, block in enumerate(rows):
+            if lengths is not None and len(block) != lengths[i]:
+                raise DataError(
+                    f"chunk {index + i} of X has {len(block)} rows, but was declared with {lengths[i]}; "
+                    "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
+                )
+            if weights is not None and len(weights[i]) != len(block):
+                raise DataError(
+                    f"chunk {index + i} has {len(block)} rows and {len(weights[i])} weights; chunk both alike"
+                )
+        if len(rows) == 1:
+            return cls(rows[0], None if weights is None else weights[0], index, ())
+        joined = tuple(map(len, rows))
+        return cls(np.concatenate(rows), None if weights is None else np.concatenate(weights), index, joined)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows and weights."""
+        return int(self.X.nbytes + (0 if self.weights is None else self.weights.nbytes))
+
+
+@dataclass(frozen=True)
+class PackedShard:
+    """A shard whose rows are held in memory."""
+
+    blocks: tuple[Block, ...]
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+    def __sizeof__(self) -> int:
+        return 64 + sum(block.nbytes for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to read a piece: a small Dask graph that needs nothing else.
+
+    Attributes
+    ----------
+    index, lengths
+        See :meth:`Block.of`.
+    graph : dict
+    X, weights : list of keys
+    """
+
+    index: int
+    lengths: tuple[int, ...] | None
+    graph: dict[Any, Any]
+    X: list[Any]
+    weights: list[Any] | None
+
+    def read(self, n_features: int) -> Block:
+        """Read the piece in this thread."""
+        X, weights = get(self.graph, [self.X, self.weights or []])
+        return Block.of(self.index, n_features, self.lengths, list(X), list(weights) if self.weights else None)
+
+
+@dataclass(frozen=True)
+class StreamedShard:
+    """A shard whose pieces are read one after the other, the next one while one is worked on.
+
+    Attributes
+    ----------
+    recipes : tuple of Recipe
+    n_features : int
+    ahead : bool
+        False where there is nothing to wait for: the rows are in memory.
+    """
+
+    recipes: tuple[Recipe, ...]
+    n_features: int
+    ahead: bool
+
+    def __iter__(self) -> Iterator[Block]:
+        reads = (self._read(recipe) for recipe in self.recipes)
+        return _read_ahead(reads) if self.ahead and len(self.recipes) > 1 else (read() for read in reads)
+
+    def _read(self, recipe: Recipe) -> Callable[[], Block]:
+        return lambda: recipe.read(self.n_features)
+
+
+def _read_ahead(reads: Iterator[Callable[[], Block]]) -> Iterator[Block]:
+    """Yield the results in order; a thread is one ahead, so that two blocks exist at a time."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dgmm-read") as reader:
+        waiting = reader.submit(next(reads))
+        for read in reads:
+            block = waiting.result()
+            waiting = reader.submit(read)
+            yield block
+        yield waiting.result()
+
+
+Shard = PackedShard | StreamedShard
+
+
+def pack(shard: Shard) -> PackedShard:
+    """The task that loads a shard."""
+    return PackedShard(tuple(shard))
+
+
+def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
+    """The task of a shard: each piece is mapped, and the records merged."""
+
+    def records() -> Iterator[R]:
+        row = first_row
+        for block in shard:
+            n = len(block.X)
+            yield chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined))
+            row = None if row is None else row + n
+
+    with single_threaded_blas():
+        return merge_in_order(records())
+
+
+def merge_in_order(records: Iterator[M]) -> M:
+    """Merge records as a perfect binary tree over their numbers does.
+
+    Whoever merges a run of ``2**j`` records that begins at a multiple of ``2**j``, and then the
+    results, gets the same bits. At most one record a level of the tree is held.
+    """
+    stack: list[tuple[int, M]] = []
+    for record in records:
+        level, merged = 0, record
+        while stack and stack[-1][0] == level:
+            merged = stack.pop()[1].merge(merged)
+            level += 1
+        stack.append((level, merged))
+    result = stack.pop()[1]
+    while stack:
+        result = stack.pop()[1].merge(result)
+    return result
+
+
+def merge_records(records: list[M]) -> M:
+    """The task of a node of the tree above the shards."""
+    return merge_in_order(iter(records))
+
+
+def check_unmasked(block: Any, name: str, place: str = "") -> None:
+    """Refuse masked values, which a conversion to a plain array would silently uncover."""
+    if np.ma.is_masked(block):
+        count = np.count_nonzero(np.ma.getmaskarray(block))
+        raise DataError(f"{name} is a masked array with {count} masked values{place}; drop or impute them")
+
+
+def to_block(block: Any, index: int, n_features: int) -> Array:
+    """Make what a task was handed for a chunk rows of float32 or float64, (n, d).
+
+    Raises
+    ------
+    DataError
+        If it is not what the array declared: dimensions, features, real numbers, nothing masked.
+    """
+    check_unmasked(block, "X", f" in chunk {index}")
+    X = np.asarray(block)
+    if X.dtype.kind not in "biuf":
+        raise DataTypeError(
+            f"chunk {index} of X holds {type(block).__name__} of dtype {X.dtype}; expected an array of real numbers"
+        )
+    if X.ndim != 2 or X.shape[1] != n_features:
+        raise DataError(
+            f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
+            "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
+        )
+    return X.astype(kernel_dtype(X.dtype), copy=False)
