@@ -1,8 +1,11 @@
 import os
+from dataclasses import replace
 
 import dask
 import pytest
 from hypothesis import settings
+
+from dgmm.passes.plan import ExecutionPlan
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -28,6 +31,13 @@ def client(_three_workers):
     _three_workers.wait_for_workers(3, timeout=60)
     with _three_workers.as_current(), dask.config.set(scheduler="distributed"):
         yield _three_workers
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Chunks are joined up to 200 rows only, so that small data is cut as large data is."""
+    choose = ExecutionPlan.choose
+    monkeypatch.setattr(ExecutionPlan, "choose", lambda *shape: replace(choose(*shape), chunk_rows=200))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import signal
 import threading
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 
 import dask
@@ -14,7 +15,7 @@ import pytest
 from reference import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm import GaussianMixture
+from dgmm import Execution, GaussianMixture
 from dgmm.fitting.events import IterationFinished, PassStarted
 
 FAMILIES = ("full", "tied", "diag", "spherical")
@@ -32,13 +33,13 @@ def rows(n_chunks=20, dtype=np.float64):
     return da.from_array(X, chunks=(2000 // n_chunks, 4))
 
 
-def fit(X, family="full", callbacks=(), **parameters):
+def fit(X, family="full", callbacks=(), persist="auto", **parameters):
     parameters = {"max_iter": 3, "tol": 0.0, "random_state": 0, "sample_rows": 500} | parameters
     w = np.arange(len(X)) % 3
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = GaussianMixture(3, covariance_type=family, **parameters)
-        return model.fit(X, sample_weight=w, callbacks=callbacks)
+        return model.fit(X, sample_weight=w, callbacks=callbacks, execution=Execution(persist=persist))
 
 
 def assert_same_bits(model, other):
@@ -46,18 +47,31 @@ def assert_same_bits(model, other):
         assert np.array_equal(getattr(model, name), getattr(other, name)), name
 
 
-@pytest.fixture(scope="module")
-def expected():
+@pytest.fixture
+def expected(small_pieces):
     """The fits of every family on the synchronous scheduler."""
+    return expected_fits()
+
+
+@cache
+def expected_fits():
     with dask.config.set(scheduler="synchronous"):
         return {family: fit(rows(), family) for family in FAMILIES}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("num_workers", [1, 4])
-def test_threads(expected, family, num_workers):
+@pytest.mark.parametrize("persist", [True, False])
+def test_threads(expected, family, num_workers, persist):
     with dask.config.set(scheduler="threads", num_workers=num_workers):
-        assert_same_bits(fit(rows(), family), expected[family])
+        assert_same_bits(fit(rows(), family, persist=persist), expected[family])
+
+
+@pytest.mark.parametrize("persist", [True, False])
+def test_chunks_that_dask_makes(expected, persist):
+    """Chunks that are not independent of each other are handed to the shards by Dask."""
+    X = rows()
+    assert_same_bits(fit(X + 0.0 * X.sum(), persist=persist), expected["full"])
 
 
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "k-means||", "random", "random_from_data"])
@@ -88,9 +102,18 @@ def test_processes(expected):
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("family", FAMILIES)
-def test_three_workers(expected, family, client):
+@pytest.mark.parametrize("persist", [True, False])
+def test_three_workers(expected, family, persist, client):
     assert len(client.scheduler_info()["workers"]) == 3
-    assert_same_bits(fit(rows(), family), expected[family])
+    assert_same_bits(fit(rows(), family, persist=persist), expected[family])
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("persist", [True, False])
+def test_rows_that_workers_hold_already(expected, persist, client):
+    X = rows().persist()
+    assert_same_bits(fit(X, persist=persist), expected["full"])
+    assert_same_bits(fit(X + 0.0 * X[0, 0], persist=persist), expected["full"])
 
 
 @pytest.mark.cluster
@@ -120,26 +143,28 @@ def kill_one(client):
 
 
 @pytest.mark.cluster
-def test_a_worker_that_dies_between_two_passes(expected, client):
+@pytest.mark.parametrize("persist", [True, False])
+def test_a_worker_that_dies_between_two_passes(expected, persist, client):
     def callback(event):
         if isinstance(event, IterationFinished) and event.iteration == 2:
             kill_one(client)
 
-    assert_same_bits(fit(rows(), callbacks=[callback]), expected["full"])
+    assert_same_bits(fit(rows(), callbacks=[callback], persist=persist), expected["full"])
 
 
 @pytest.mark.cluster
-def test_a_worker_that_dies_within_a_pass(expected, client):
+@pytest.mark.parametrize("persist", [True, False])
+def test_a_worker_that_dies_within_a_pass(expected, persist, client):
     client.wait_for_workers(3, timeout=60)
     pids = client.run(os.getpid)
     timers = []
 
     def callback(event):
-        if isinstance(event, PassStarted) and event.index == 3:
+        if isinstance(event, PassStarted) and event.index == (1 if persist else 3):
             timers.append(threading.Timer(0.1, os.kill, [min(pids.values()), signal.SIGKILL]))
             timers[-1].start()
 
-    assert_same_bits(fit(rows().map_blocks(slowly), callbacks=[callback]), expected["full"])
+    assert_same_bits(fit(rows().map_blocks(slowly), callbacks=[callback], persist=persist), expected["full"])
     assert len(timers) == 1
 
 

@@ -7,8 +7,16 @@ import pytest
 from reference import FAMILIES, make_blobs, make_start, start_parameters
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm import GaussianMixture
-from dgmm.fitting.events import FitFinished, IterationFinished, PassAdvanced, PassFinished, PassStarted, StartChosen
+from dgmm import Execution, GaussianMixture
+from dgmm.fitting.events import (
+    ExecutionChosen,
+    FitFinished,
+    IterationFinished,
+    PassAdvanced,
+    PassFinished,
+    PassStarted,
+    StartChosen,
+)
 
 N, D, K = 200, 3, 2
 
@@ -31,8 +39,11 @@ def refuse(graph, keys, **kwargs):
     raise RefusedError
 
 
+@pytest.mark.parametrize("persist", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_fit_from_a_given_start_reads_the_data_once_for_its_moments_and_once_an_iteration(X, family, computes):
+def test_a_fit_from_a_given_start_reads_the_data_once_for_its_moments_and_once_an_iteration(
+    X, family, persist, computes
+):
     reads = []
 
     def read(block, block_id):
@@ -42,10 +53,10 @@ def test_a_fit_from_a_given_start_reads_the_data_once_for_its_moments_and_once_a
     lazy = da.from_array(X, chunks=(40, D)).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
     model = GaussianMixture(**start_parameters(*make_start(X, K, family), family), tol=0.0, max_iter=4)
     with pytest.warns(ConvergenceWarning):
-        model.fit(lazy, sample_weight=lazy[:, 0] ** 2)
+        model.fit(lazy, sample_weight=lazy[:, 0] ** 2, execution=Execution(persist=persist))
     assert model.n_iter_ == 4
     assert len(computes) == model.n_iter_ + 1
-    assert sorted(reads) == sorted([*range(5)] * (model.n_iter_ + 1))
+    assert sorted(reads) == sorted([*range(5)] * (1 if persist else model.n_iter_ + 1))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,7 @@ def test_starts_from_the_sample_cost_no_read_of_the_data(X, init_params, extra, 
     lazy = da.from_array(X, chunks=(40, D)).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
     model = GaussianMixture(
         K, init_params=init_params, n_init=n_init, sample_rows=100, random_state=0, max_iter=300
-    ).fit(lazy, callbacks=[events.append])
+    ).fit(lazy, callbacks=[events.append], execution=Execution(persist=False))
     passes = 1 + n_init * extra + model.n_iter_
     assert len(reads) == 5 * passes
     finished = [event for event in events if isinstance(event, PassFinished)]
@@ -122,8 +133,8 @@ def test_events_in_order(X):
     events = []
     model = GaussianMixture(K, random_state=0, max_iter=300, sample_rows=50).fit(X, callbacks=[events.append])
     kinds = [type(event) for event in events if not isinstance(event, PassAdvanced)]
-    assert kinds[:3] == [PassStarted, PassFinished, StartChosen]
-    assert kinds[3:] == [PassStarted, PassFinished, IterationFinished] * model.n_iter_ + [FitFinished]
+    assert kinds[:4] == [ExecutionChosen, PassStarted, PassFinished, StartChosen]
+    assert kinds[4:] == [PassStarted, PassFinished, IterationFinished] * model.n_iter_ + [FitFinished]
     iterations = [event for event in events if isinstance(event, IterationFinished)]
     assert [event.lower_bound for event in iterations] == model.lower_bounds_
     assert [event.iteration for event in iterations] == list(range(1, model.n_iter_ + 1))
