@@ -255,11 +255,19 @@ class GaussianMixture(MixtureEstimator):
         rng = to_random_state(self.random_state)
         first = self._moments_map(rows, start, rng)
         resources = Resources.measure(rows, execution.memory_limit)
-        persist, needs = decide(execution, rows, family, k, plan, resources, 8 * d * first.sample_rows)
+        decision = decide(execution, rows, family, k, plan, resources, 8 * d * first.sample_rows)
         emit(
-            ExecutionChosen(persist, rows.nbytes, needs.total, resources.free, resources.n_workers, resources.n_threads)
+            ExecutionChosen(
+                decision.persist,
+                decision.lean,
+                rows.nbytes,
+                decision.needs.total,
+                resources.free,
+                resources.n_workers,
+                resources.n_threads,
+            )
         )
-        run_pass = PassRunner(rows, plan, emit, persist, resources)
+        run_pass = PassRunner(rows, plan, emit, decision.persist, decision.lean, resources)
 
         def run_on_sample(sample: RowSample) -> RunPass:
             return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
@@ -270,8 +278,10 @@ class GaussianMixture(MixtureEstimator):
             run_pass.rows = rows.with_lengths(moments.lengths)
             check_moments(moments, family, k, float(self.reg_covar))
             problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
+            n_rows = moments.n_positive
+            del moments  # its candidates for the sample, which the problem has now
             control = Control(self.tol, int(self.max_iter))
-            result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
+            result = fit_mixture(problem, control, start, n_rows, run_pass, run_on_sample, rng, emit)
         self.plan_ = plan
         self._publish(result, dtype)
         return result

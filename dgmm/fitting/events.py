@@ -24,6 +24,8 @@ class ExecutionChosen(Event):
 
     persist: bool
     """True if the first read loads the rows into memory, False if each pass reads them anew."""
+    lean: bool
+    """True if nothing is read ahead, and freed memory is given back at once."""
     data_bytes: int | None
     """Bytes of all the rows and weights; None while their number is unknown."""
     projected_bytes: int

@@ -273,7 +273,7 @@ def _parallel_start(problem: FitProblem, run_pass: RunPass, rng: np.random.Rando
         return DistancesMap(nearest, centres, seed, number, drawn, problem.exponent)
 
     for number in range(PARALLEL_ROUNDS):
-        rows = run_pass(distances(number)).drawn.rows
+        rows = run_pass(distances(number)).drawn.smallest().rows
         centres = np.concatenate([centres, problem.coordinates.standardize(rows)])
     counts = run_pass(distances(PARALLEL_ROUNDS)).counts
     used = counts > 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.mixture.sampling import RowSample, row_keys
+from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -85,7 +85,8 @@ class Moments:
         NaN and infinite values.
     weight_defects : Defects
         Negative, NaN and infinite weights.
-    sample : RowSample
+    candidates : Candidates
+        Rows that the sample is among.
     """
 
     lengths: IntArray
@@ -98,7 +99,7 @@ class Moments:
     maximum: FloatArray
     defects: Defects
     weight_defects: Defects
-    sample: RowSample
+    candidates: Candidates
 
     @property
     def n_rows(self) -> int:
@@ -109,6 +110,11 @@ class Moments:
     def total_weight(self) -> float:
         """Sum of the weights as the user gave them."""
         return float(np.ldexp(self.weight, self.exponent))
+
+    @property
+    def sample(self) -> RowSample:
+        """The rows of smallest key; put together anew each time."""
+        return self.candidates.smallest()
 
     @property
     def covariance(self) -> FloatArray:
@@ -124,7 +130,7 @@ class Moments:
             exponent=exponent,
             weight=float(np.ldexp(self.weight, shift)),
             scatter=np.ldexp(self.scatter, shift),
-            sample=self.sample.rescaled(shift),
+            candidates=self.candidates.rescaled(shift),
         )
 
     def merge(self, other: Moments) -> Moments:
@@ -158,7 +164,7 @@ class Moments:
             scatter=a.scatter + b.scatter + between,
             minimum=np.minimum(a.minimum, b.minimum),
             maximum=np.maximum(a.maximum, b.maximum),
-            sample=a.sample.merge(b.sample),
+            candidates=a.candidates.merge(b.candidates),
             **common,  # type: ignore[arg-type]
         )
 
@@ -203,7 +209,7 @@ class MomentsMap:
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
-            RowSample(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
+            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
         )  # fmt: skip
         if defects.count or weight_defects.count or not positive.any():
             return empty
@@ -225,7 +231,7 @@ class MomentsMap:
             scatter=scatter,
             minimum=X_used.min(axis=0).astype(np.float64),
             maximum=X_used.max(axis=0).astype(np.float64),
-            sample=self._sample(X_used, w_used, np.flatnonzero(positive), chunk),
+            candidates=self._candidates(X_used, w_used, np.flatnonzero(positive), chunk),
         )
 
     def _defects(self, X: Array, chunk: Chunk) -> Defects:
@@ -241,12 +247,12 @@ class MomentsMap:
                 defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk, start))
         return defects
 
-    def _sample(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> RowSample:
+    def _candidates(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> Candidates:
         # Where the global index is not known yet, each chunk has a stream of its own.
         first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
         keys = row_keys(self.seed, first, chunk.n_rows, stream)[rows]
         candidates = np.flatnonzero(keys <= np.uint64(self.threshold))
-        return RowSample.smallest(self.sample_rows, keys[candidates], X[candidates], w[candidates])
+        return Candidates.of(self.sample_rows, keys[candidates], X[candidates], w[candidates])
 
 
 def _mean_and_scatter(X: Array, w: FloatArray | None, weight: float) -> tuple[FloatArray, FloatArray]:

@@ -88,24 +88,59 @@ class RowSample:
         order = np.argsort(keys, kind="stable")
         return cls(size, keys[order], np.ascontiguousarray(rows[order]), weights[order])
 
-    def merge(self, other: RowSample) -> RowSample:
-        """The rows of smallest key of both."""
-        if not len(other.keys):
-            return self
-        if not len(self.keys):
-            return other
-        return RowSample.smallest(
-            self.size,
-            np.concatenate([self.keys, other.keys]),
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.weights, other.weights]),
-        )
-
     def rescaled(self, exponent: int) -> RowSample:
         """The same rows with weights times ``2**exponent``."""
         if exponent == 0:
             return self
         return RowSample(self.size, self.keys, self.rows, np.ldexp(self.weights, exponent))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows among which those of smallest key are: parts, which are put together once, at the end.
+
+    Attributes
+    ----------
+    size : int
+        Number of rows that are wanted.
+    parts : tuple of RowSample
+    """
+
+    size: int
+    parts: tuple[RowSample, ...]
+
+    @classmethod
+    def of(cls, size: int, keys: Array, rows: Array, weights: FloatArray) -> Candidates:
+        """The rows of smallest key among some rows."""
+        return cls(size, (RowSample.smallest(size, keys, rows, weights),))
+
+    def merge(self, other: Candidates) -> Candidates:
+        """The candidates of both; no more are kept than are needed, and some."""
+        parts = tuple(part for part in self.parts + other.parts if len(part.keys))
+        merged = Candidates(self.size, parts or self.parts)
+        if sum(len(part.keys) for part in merged.parts) <= 1.25 * self.size + 1000:
+            return merged
+        return Candidates(self.size, (merged.smallest(),))
+
+    def rescaled(self, exponent: int) -> Candidates:
+        """The same rows with weights times ``2**exponent``."""
+        return Candidates(self.size, tuple(part.rescaled(exponent) for part in self.parts))
+
+    def smallest(self) -> RowSample:
+        """The rows of smallest key, by rising key."""
+        keys = np.concatenate([part.keys for part in self.parts])
+        order = np.argsort(keys, kind="stable")[: self.size]
+        place = np.full(len(keys), -1)
+        place[order] = np.arange(len(order))
+        weights = np.concatenate([part.weights for part in self.parts])[order]
+        first = self.parts[0].rows
+        rows = np.empty((len(order), first.shape[1]), dtype=np.result_type(*(part.rows for part in self.parts)))
+        start = 0
+        for part in self.parts:  # without a copy of all the candidates
+            own = place[start : start + len(part.keys)]
+            rows[own[own >= 0]] = part.rows[own >= 0]
+            start += len(part.keys)
+        return RowSample(self.size, keys[order], rows, weights)
 
 
 def draw(

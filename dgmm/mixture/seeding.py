@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_about, compile_mixture
 from dgmm.mixture.families import FAMILIES
 from dgmm.mixture.kernel import BlockKernel
-from dgmm.mixture.sampling import RowSample, row_keys, uniforms
+from dgmm.mixture.sampling import Candidates, row_keys, uniforms
 from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
@@ -179,13 +179,13 @@ class Distances:
         Weighted sum of the squared distances.
     counts : (m,) float64
         Weight of the rows nearest to each centre.
-    drawn : RowSample
+    drawn : Candidates
         Rows drawn with probability proportional to weight times squared distance.
     """
 
     cost: float
     counts: FloatArray
-    drawn: RowSample
+    drawn: Candidates
 
     def merge(self, other: Distances) -> Distances:
         """The record of both sets of rows."""
@@ -242,5 +242,5 @@ class DistancesMap:
         counts = np.bincount(labels, weights=w, minlength=self.nearest.n_components).astype(np.float64)
         candidates = np.flatnonzero(mass > 0.0)
         keys = -np.log(u[candidates]) / mass[candidates]
-        drawn = RowSample.smallest(self.n_drawn, keys, X[candidates], w[candidates])
+        drawn = Candidates.of(self.n_drawn, keys, X[candidates], w[candidates])
         return Distances(float(mass.sum()), counts, drawn)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import dask
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
 
 # Of the memory that is free when the fit begins, the share that held rows may take.
 _SHARE = 0.5
-# Copies of a chunk that reading makes: what a codec decodes, and where it is put.
-_COPIES_IN_READING = 2
+# Times a chunk's bytes that a thread takes to read it (of the file, decoded, put in place), and what
+# is read ahead and kept by the heap where it need not be lean.
+_LEAN_COPIES, _COPIES = 3, 5
 # Arrays as large as A that a model needs on the driver: covariances, factors, A and their successors.
 _COPIES_OF_MODEL = 8
 
@@ -42,6 +42,10 @@ class Execution:
         True loads the rows once, into the memory of the workers (or of this process); False reads
         them anew in each pass, one chunk and the next one at a time for each thread. ``"auto"``
         loads them if they take at most half of the memory that is free.
+    lean : bool, default False
+        True reads no chunk ahead, and lets the process give memory back to the system as soon as
+        it is freed: rows that are read in each pass then take the least memory, and the most time.
+        Done anyway where the fit would not go into memory otherwise.
     memory_limit : int, optional
         Bytes that this process, or each worker, may use in all; what is free is measured if left
         out.
@@ -61,6 +65,7 @@ class Execution:
     """
 
     persist: bool | Literal["auto"] = "auto"
+    lean: bool = False
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -160,7 +165,14 @@ class MemoryNeeds:
 
 
 def project(
-    rows: Rows, family: CovarianceFamily, n_components: int, plan: ExecutionPlan, resources: Resources, sample: int
+    rows: Rows,
+    family: CovarianceFamily,
+    n_components: int,
+    plan: ExecutionPlan,
+    resources: Resources,
+    sample: int,
+    *,
+    lean: bool,
 ) -> MemoryNeeds:
     """Estimate the peak memory of a process in which threads read and work on chunks.
 
@@ -172,11 +184,11 @@ def project(
     """
     k, d = n_components, rows.n_features
     p = 1 + d if family.tied else family.n_mapped(d)
-    threads = -(-resources.n_threads // resources.n_workers)
+    threads = -(-resources.n_threads // resources.n_workers)  # of a process
     largest = rows.largest_chunk_bytes
     piece = max(largest, min(JOINED * largest, plan.chunk_rows * d * rows.X.dtype.itemsize))
     here = resources.kind != "distributed"
-    held = 0 if rows.local else piece * (1 + _COPIES_IN_READING)
+    held = 0 if rows.local else piece * (_LEAN_COPIES if lean else _COPIES)
     record = 8 * k * p
     block = 8 * (p + 3 * k) * plan.block_rows
     return MemoryNeeds(
@@ -187,6 +199,22 @@ def project(
     )
 
 
+@dataclass(frozen=True)
+class Decision:
+    """How a fit will be run.
+
+    Attributes
+    ----------
+    persist, lean : bool
+        See :class:`Execution`.
+    needs : MemoryNeeds
+    """
+
+    persist: bool
+    lean: bool
+    needs: MemoryNeeds
+
+
 def decide(
     execution: Execution,
     rows: Rows,
@@ -195,22 +223,15 @@ def decide(
     plan: ExecutionPlan,
     resources: Resources,
     sample: int,
-) -> tuple[bool, MemoryNeeds]:
-    """Choose whether the rows are held in memory.
-
-    Returns
-    -------
-    persist : bool
-    needs : MemoryNeeds
-        Of that choice.
+) -> Decision:
+    """Choose where the rows are held; parameters are those of :func:`project`.
 
     Raises
     ------
     InsufficientMemoryError
         If the fit cannot go on with the memory that there is.
     """
-    needs = project(rows, family, n_components, plan, resources, sample)
-    lean = MemoryNeeds(needs.chunks, needs.model, needs.sample, 0)
+    needs = project(rows, family, n_components, plan, resources, sample, lean=execution.lean)
     if rows.local or resources.kind == "processes":
         persist = False  # there already; or no process would keep them
     elif execution.persist == "auto":
@@ -218,10 +239,15 @@ def decide(
         persist = fits and resources.kind != "other"
     else:
         persist = execution.persist
-    chosen = needs if persist else lean
-    if chosen.total > resources.free:
-        _refuse(chosen, rows, n_components, resources)
-    return persist, chosen
+    if not persist:
+        needs = replace(needs, rows=0)
+    if needs.total <= resources.free:
+        return Decision(persist, execution.lean, needs)
+    lean = project(rows, family, n_components, plan, resources, sample, lean=True)
+    lean = lean if persist else replace(lean, rows=0)
+    if lean.total > resources.free:
+        _refuse(lean, rows, n_components, resources)
+    return Decision(persist, lean=True, needs=lean)
 
 
 def _refuse(needs: MemoryNeeds, rows: Rows, n_components: int, resources: Resources) -> None:
@@ -241,11 +267,9 @@ def _refuse(needs: MemoryNeeds, rows: Rows, n_components: int, resources: Resour
     if needs.rows:
         advice.append("read the rows in each pass, Execution(persist=False)")
     elif needs.chunks and room > 0:
-        with contextlib.suppress(ZeroDivisionError):
-            row = rows.X.dtype.itemsize * rows.n_features
-            fitting = int(room / needs.chunks * rows.largest_chunk_bytes / row)
-            if fitting:
-                advice.append(f"use chunks of at most {fitting} rows")
+        fitting = int(room / needs.chunks * rows.largest_chunk_bytes) // (rows.X.dtype.itemsize * rows.n_features)
+        if fitting:
+            advice.append(f"use chunks of at most {fitting} rows")
     if threads > 1:
         advice.append("use fewer threads")
     advice.append("take a smaller model (covariance_type='diag', fewer components)" if room <= 0 else "more memory")

@@ -24,25 +24,27 @@ class Rows:
 
     Attributes
     ----------
-    X : dask array, (n, d)
-        One chunk of features; n and the chunk lengths may be unknown.
-    weights : dask array, (n,), or None
-        Chunked as X.
+    X : dask array or array, (n, d)
+        One chunk of features; n and the chunk lengths of a dask array may be unknown.
+    weights : dask array or array, (n,), or None
+        As X, and chunked alike.
     lengths : (c,) int64 or None
         Rows of each chunk; None while they are unknown.
-    local : bool
-        True if the rows are an array in this process's memory: they are worked on here.
     """
 
-    X: da.Array
-    weights: da.Array | None
+    X: Any
+    weights: Any
     lengths: IntArray | None
-    local: bool
+
+    @property
+    def local(self) -> bool:
+        """True if the rows are an array in this process's memory: they are worked on here."""
+        return isinstance(self.X, np.ndarray)
 
     @property
     def n_chunks(self) -> int:
         """Number of chunks, empty ones included."""
-        return int(self.X.numblocks[0])
+        return int(self.X.numblocks[0]) if self.lengths is None else len(self.lengths)
 
     @property
     def n_features(self) -> int:
@@ -90,11 +92,9 @@ class Rows:
         if weights is not None and weights.shape != (len(X),):
             raise DataError(_weights_mismatch(weights.shape, len(X)))
         # An array of no rows is one empty chunk.
-        chunks = (min(chunk_rows, max(len(X), 1)), X.shape[1])
-        # Names need not be derived from the contents: hashing them would be a read.
-        X = da.from_array(X, chunks=chunks, name=False)
-        w = None if weights is None else da.from_array(weights, chunks=chunks[0], name=False)
-        return cls(X, w, _lengths(X), local=True)
+        full, rest = divmod(len(X), chunk_rows)
+        lengths = [chunk_rows] * full + [rest] * (rest > 0 or full == 0)
+        return cls(X, weights, np.array(lengths))
 
     @classmethod
     def from_dask(cls, X: da.Array, weights: Any | None) -> Rows:
@@ -116,7 +116,7 @@ class Rows:
         lengths = _lengths(X)
         w = None if weights is None else _matching_weights(weights, X, lengths)
         X, w = _optimize_together(X, w)
-        return cls(X, w, lengths, local=False)
+        return cls(X, w, lengths)
 
 
 def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array, da.Array | None]:

@@ -96,7 +96,7 @@ class Sharding:
     streamed: bool
 
     @classmethod
-    def of(cls, rows: Rows, chunk_rows: int, n_threads: int, *, here: bool) -> Sharding:
+    def of(cls, rows: Rows, chunk_rows: int, n_threads: int, *, here: bool, lean: bool = False) -> Sharding:
         """Cut rows into shards.
 
         Parameters
@@ -108,6 +108,8 @@ class Sharding:
             That the shards are for, in all workers.
         here : bool
             True if they work in this process.
+        lean : bool
+            See :class:`~dgmm.passes.execution.Execution`.
 
         Notes
         -----
@@ -116,6 +118,12 @@ class Sharding:
         chunks, and each piece is a shard.
         """
         starts = piece_starts(rows.lengths, rows.n_chunks, chunk_rows)
+        n_pieces = len(starts) - 1
+        total = rows.largest_chunk_bytes * rows.n_chunks if rows.nbytes is None else rows.nbytes
+        size = pieces_per_shard(n_pieces, n_threads, total / n_pieces)
+        first_chunks = [*starts[:-1:size].tolist(), rows.n_chunks]
+        if rows.local:
+            return cls(_views(rows, starts, size), first_chunks, [], streamed=True)
         graph = dict(rows.X.__dask_graph__())
         collections = [rows.X]
         if rows.weights is not None:
@@ -126,13 +134,13 @@ class Sharding:
         if recipes is None:
             references = [(PackedShard, [piece.task(rows.n_features)]) for piece in pieces]
             return cls(references, starts.tolist(), collections, streamed=False)
-        ahead = any(not _is_data(node) for recipe in recipes[:1] for node in recipe.graph.values())
-        total = rows.largest_chunk_bytes * rows.n_chunks if rows.nbytes is None else rows.nbytes
-        size = pieces_per_shard(len(pieces), n_threads, total / len(pieces))
+        # There is nothing to read ahead of what is in memory.
+        ahead = not lean and any(not _is_data(node) for node in recipes[0].graph.values())
         shards: list[Shard] = [
-            StreamedShard(tuple(recipes[i : i + size]), rows.n_features, ahead) for i in range(0, len(recipes), size)
+            StreamedShard(tuple(recipes[i : i + size]), rows.n_features, ahead, lean)
+            for i in range(0, len(recipes), size)
         ]
-        return cls(shards, [*starts[:-1:size].tolist(), rows.n_chunks], [], streamed=True)
+        return cls(shards, first_chunks, [], streamed=True)
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,22 @@ def _closure(graph: dict[Any, Any], keys: list[Any]) -> Iterator[tuple[Any, Any]
         new = [other for other in node.dependencies if other not in seen]
         seen.update(new)
         todo += new
+
+
+def _views(rows: Rows, starts: IntArray, size: int) -> list[Shard]:
+    """Shards of an array in memory, which are views of it."""
+    lengths = [] if rows.lengths is None else rows.lengths.tolist()
+    ends = [0, *itertools.accumulate(lengths)]
+    blocks = [
+        Block(
+            rows.X[ends[a] : ends[b]],
+            None if rows.weights is None else rows.weights[ends[a] : ends[b]],
+            a,
+            tuple(lengths[a:b]) if b - a > 1 else (),
+        )
+        for a, b in itertools.pairwise(starts.tolist())
+    ]
+    return [PackedShard(tuple(blocks[i : i + size])) for i in range(0, len(blocks), size)]
 
 
 def _is_data(node: Any) -> bool:

@@ -7,9 +7,12 @@ the rows are held changes a bit of a result.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -135,19 +138,39 @@ class StreamedShard:
     recipes : tuple of Recipe
     n_features : int
     ahead : bool
-        False where there is nothing to wait for: the rows are in memory.
+        Whether the next piece is read while one is worked on.
+    lean : bool
+        Whether the memory of a piece goes back to the system at once.
     """
 
     recipes: tuple[Recipe, ...]
     n_features: int
     ahead: bool
+    lean: bool
 
     def __iter__(self) -> Iterator[Block]:
+        if self.lean:
+            return_memory()
         reads = (self._read(recipe) for recipe in self.recipes)
         return _read_ahead(reads) if self.ahead and len(self.recipes) > 1 else (read() for read in reads)
 
     def _read(self, recipe: Recipe) -> Callable[[], Block]:
         return lambda: recipe.read(self.n_features)
+
+
+_M_MMAP_THRESHOLD = -3
+
+
+@cache
+def return_memory() -> None:
+    """Let this process give large blocks of memory back as soon as they are freed.
+
+    glibc learns from the first block that is freed to keep such blocks in the heaps of the threads
+    that asked for them: of those, each thread of a reader then holds some. A fixed threshold ends
+    that (``mallopt(3)``). Other C libraries are left as they are.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
 
 
 def _read_ahead(reads: Iterator[Callable[[], Block]]) -> Iterator[Block]:
@@ -176,8 +199,10 @@ def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
         row = first_row
         for block in shard:
             n = len(block.X)
-            yield chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined))
+            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined))
             row = None if row is None else row + n
+            del block  # before the next one is read
+            yield record
 
     with single_threaded_blas():
         return merge_in_order(records())

@@ -143,8 +143,8 @@ class PassRunner:
     plan : ExecutionPlan
     emit : callable
         Is told the events of each pass.
-    persist : bool
-        Whether the first pass also loads the rows into memory, for those that follow.
+    persist, lean : bool
+        See :class:`~dgmm.passes.execution.Execution`; the first pass loads what is persisted.
     resources : Resources or None
         What computes; measured if left out.
     n_passes : int
@@ -155,6 +155,7 @@ class PassRunner:
     plan: ExecutionPlan
     emit: Callable[[Event], object] = lambda event: None
     persist: bool = False
+    lean: bool = False
     resources: Resources | None = None
     n_passes: int = field(default=0, init=False)
     _sharding: Sharding | None = field(default=None, init=False)
@@ -186,7 +187,7 @@ class PassRunner:
         resources = self.resources or Resources.measure(self.rows)
         distributed = resources.kind == "distributed"
         here = resources.kind in ("threads", "other")
-        sharding = Sharding.of(self.rows, self.plan.chunk_rows, resources.n_threads, here=here)
+        sharding = Sharding.of(self.rows, self.plan.chunk_rows, resources.n_threads, here=here, lean=self.lean)
         if not self.persist and not (distributed and sharding.streamed):
             return sharding, []
         shards = lazy_shards(sharding, packed=self.persist)

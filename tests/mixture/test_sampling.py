@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from dgmm.mixture.sampling import RowSample, draw, row_keys, uniforms
+from dgmm.mixture.sampling import Candidates, RowSample, draw, row_keys, uniforms
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 10**12), st.integers(0, 50), st.integers(0, 50), st.integers(0, 9))
@@ -33,10 +33,23 @@ def test_merged_samples_are_samples_of_the_whole(keys, size, cut) -> None:
     keys = np.array(keys, dtype=np.uint64)
     rows, weights = keys[:, None].astype(float), np.ones(len(keys))
     whole = RowSample.smallest(size, keys, rows, weights)
-    parts = [RowSample.smallest(size, keys[part], rows[part], weights[part]) for part in (slice(cut), slice(cut, None))]
-    merged = parts[0].merge(parts[1])
+    parts = [Candidates.of(size, keys[part], rows[part], weights[part]) for part in (slice(cut), slice(cut, None))]
+    merged = parts[0].merge(parts[1]).smallest()
     np.testing.assert_array_equal(merged.keys, np.sort(keys)[:size])
     np.testing.assert_array_equal(merged.rows, whole.rows)
+
+
+def test_candidates_stay_few():
+    """However many parts are merged, and whatever is the order of their keys."""
+    size, n = 50, 4000
+    keys = row_keys(3, 0, n)
+    candidates = Candidates.of(size, keys[:0], np.empty((0, 1)), np.empty(0))
+    for i in range(0, n, 40):
+        part = slice(i, i + 40)
+        own = Candidates.of(size, keys[part], keys[part, None].astype(float), np.ones(40))
+        candidates = candidates.merge(own) if i % 80 else own.merge(candidates)
+        assert sum(len(kept.keys) for kept in candidates.parts) <= 1.25 * size + 1000
+    np.testing.assert_array_equal(candidates.smallest().keys, np.sort(keys)[:size])
 
 
 @families

@@ -50,7 +50,7 @@ def spelt(lengths, first_rows=True, chunk_rows=1):
 )
 def test_records_are_merged_in_the_order_of_the_chunks(lengths, chunk_rows, persist, scheduler, whole):
     rows = rows_of(lengths)
-    if whole:  # a graph whose chunks are not independent of each other
+    if whole and sum(lengths) > 1:  # a graph whose chunks are not independent (one row would be broadcast)
         rows = Rows.from_dask(rows.X + rows.X.sum() * 0.0, None)
     run_pass = PassRunner(rows, replace(PLAN, chunk_rows=chunk_rows), persist=persist)
     with dask.config.set(scheduler=scheduler):
