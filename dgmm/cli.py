@@ -21,6 +21,7 @@ from dgmm.errors import (
     DataError,
     DgmmError,
     FormatError,
+    InsufficientMemoryError,
     JobError,
     MissingExtraError,
     ParameterError,
@@ -46,12 +47,13 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (DataError, BAD_DATA),
     (FormatError, BAD_DATA),
     (ClusterError, NO_CLUSTER),
+    (InsufficientMemoryError, NO_CLUSTER),
 )
 """The exit code of each kind of error; an error of no kind here is a bug."""
 
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
-    "69 no cluster; 75 interrupted, run again."
+    "69 no cluster or too little memory; 75 interrupted, run again."
 )
 
 app = typer.Typer(
@@ -319,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster, 75
+        The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster or too little memory, 75
         interrupted.
     """
     with _logging():

@@ -16,13 +16,14 @@ from rich.text import Text
 from dgmm.fitting.events import (
     ComponentStarved,
     Event,
+    ExecutionChosen,
     FitFinished,
     IterationFinished,
     PassAdvanced,
     PassStarted,
     StartChosen,
 )
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, quantity, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -85,6 +86,8 @@ class LiveReporter:
                 self._iteration, self._iteration_at = event, time.monotonic()
             case ComponentStarved():
                 self._print("!", "yellow", starved(event))
+            case ExecutionChosen():
+                self._done(held(event))
             case StartChosen():
                 self._done(chosen(event))
             case FitFinished():

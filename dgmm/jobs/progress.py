@@ -11,13 +11,14 @@ from rich.console import Console
 from dgmm.fitting.events import (
     ComponentStarved,
     Event,
+    ExecutionChosen,
     FitFinished,
     IterationFinished,
     PassFinished,
     StartChosen,
 )
 from dgmm.jobs.live import LiveReporter
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, quantity, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,6 +85,8 @@ class LogReporter:
                 logger.warning("%s", starved(event))
             case PassFinished(name=name) if name != "statistics":
                 logger.info("pass %d (%s): %s rows in %.2f s", event.index, name, f"{event.n_rows:,}", event.seconds)
+            case ExecutionChosen():
+                logger.info("%s", held(event))
             case StartChosen():
                 logger.info("%s", chosen(event))
             case FitFinished():

@@ -18,6 +18,7 @@ from dgmm.jobs.report import make_report
 from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput
+from dgmm.passes.execution import Execution
 from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node, write_array
 from dgmm.storage.replacing import is_zarr, replacing_file
 from dgmm.viz.segmentation import save_figure, segmentation_figure
@@ -131,7 +132,8 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str) -> tuple[GaussianMix
     told.expect(spec.tol)
     began = time.perf_counter()
     model = GaussianMixture(**spec.model_dump())
-    model.fit(rows.values, sample_weight=rows.weights, callbacks=(told,))
+    execution = Execution(persist=job.cluster.persist, lean=job.cluster.lean)
+    model.fit(rows.values, sample_weight=rows.weights, callbacks=(told,), execution=execution)
     return model, time.perf_counter() - began
 
 

@@ -213,27 +213,39 @@ class OutputSection(Section):
         return self
 
 
-class ThreadsCluster(Section):
+class Cluster(Section):
+    """What every kind of cluster takes: where the rows are held."""
+
+    persist: Literal["auto"] | bool = Field(
+        default="auto",
+        description="true loads the rows into memory once, false reads them in each pass, auto by what memory is free",
+    )
+    lean: bool = Field(
+        default=False, description="true or false: rows that are read in each pass take the least memory, and more time"
+    )
+
+
+class ThreadsCluster(Cluster):
     """Threads of this process: the embedded default."""
 
     kind: Literal["threads"] = "threads"
     n_workers: Count | None = Field(default=None, description=f"{COUNT}: threads; one per core if left out")
 
 
-class SynchronousCluster(Section):
+class SynchronousCluster(Cluster):
     """One thread, for finding errors."""
 
     kind: Literal["synchronous"]
 
 
-class ProcessesCluster(Section):
+class ProcessesCluster(Cluster):
     """Processes of this machine, without a scheduler."""
 
     kind: Literal["processes"]
     n_workers: Count | None = Field(default=None, description=f"{COUNT}: processes; one per core if left out")
 
 
-class LocalCluster(Section):
+class LocalCluster(Cluster):
     """A Dask cluster on this machine, which lives as long as the job."""
 
     kind: Literal["local"]
@@ -250,7 +262,7 @@ class LocalCluster(Section):
     )
 
 
-class SchedulerCluster(Section):
+class SchedulerCluster(Cluster):
     """A Dask scheduler that runs already."""
 
     kind: Literal["scheduler"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from dgmm.fitting.events import ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
+from dask.utils import format_bytes
+
+from dgmm.fitting.events import ComponentStarved, Event, ExecutionChosen, FitFinished, IterationFinished, StartChosen
 
 _RECENT = 5
 
@@ -110,6 +112,21 @@ def starved(event: ComponentStarved) -> str:
         f"component {event.component} had only {event.effective_rows:.3g} effective rows in iteration "
         f"{event.iteration}: {what}; fewer components may serve these data better"
     )
+
+
+def held(event: ExecutionChosen) -> str:
+    """Return a sentence on where the rows are held.
+
+    Examples
+    --------
+    >>> held(ExecutionChosen(False, False, 8_000_000_000, 190_000_000, 4_000_000_000, 1, 2))
+    'rows: 7.45 GiB, read in each pass; the fit needs about 181.20 MiB of 3.73 GiB that are free'
+    """
+    rows = "rows" if event.data_bytes is None else f"rows: {format_bytes(event.data_bytes)}"
+    how = "loaded into memory by the first pass" if event.persist else "read in each pass"
+    where = f" in each of {event.n_workers} processes" if event.n_workers > 1 else ""
+    needs, free = format_bytes(event.projected_bytes), format_bytes(event.free_bytes)
+    return f"{rows}, {how}; the fit needs about {needs} of {free} that are free{where}"
 
 
 def chosen(event: StartChosen) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 
 
@@ -14,6 +15,16 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def is_worth_telling(record: logging.LogRecord) -> bool:
+    """Whether a log record of a worker's says more than that its scheduler has gone.
+
+    A heartbeat that finds no scheduler is how a cluster that is taken down ends, at times; Dask
+    logs it with a trace.
+    """
+    return "during heartbeat" not in record.getMessage()
+
+
 def dask_setup(worker: object) -> None:
     """Prepare a worker of Dask's; called by it."""
     ignore_interrupts()
+    logging.getLogger("distributed.worker").addFilter(is_worth_telling)

@@ -161,7 +161,7 @@ BAD = {
         GOOD + "cluster:\n  kind: threads\n  memory_limit: 2GiB",
         6,
         "cluster.memory_limit",
-        "unknown key; allowed: kind, n_workers",
+        "unknown key; allowed: persist, lean, kind, n_workers",
     ),
     "memory": (GOOD + "cluster: {kind: local, memory_limit: 4 Gb}", 4, "cluster.memory_limit", "'4GiB'"),
     "address": (GOOD + "cluster: {kind: scheduler, address: host}", 4, "cluster.address", "tcp://host:8786"),
@@ -226,7 +226,7 @@ def test_a_cluster_file_reports_its_own_keys_and_lines(tmp_path):
     with pytest.raises(JobError) as caught:
         load_cluster(path)
     assert str(caught.value).splitlines() == [
-        f"{path}:3: n_worker: unknown key; allowed: kind, n_workers, threads_per_worker, memory_limit, "
+        f"{path}:3: n_worker: unknown key; allowed: persist, lean, kind, n_workers, threads_per_worker, memory_limit, "
         "local_directory, dashboard_address; did you mean 'n_workers'?",
         f"{path}:4: n_workers: found 0; allowed: a whole number of at least 1: worker processes; "
         "chosen by Dask if left out",
