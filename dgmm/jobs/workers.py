@@ -21,7 +21,7 @@ def is_worth_telling(record: logging.LogRecord) -> bool:
     A heartbeat that finds no scheduler is how a cluster that is taken down ends, at times; Dask
     logs it with a trace.
     """
-    return "during heartbeat" not in record.getMessage()
+    return "Failed to communicate with scheduler during heartbeat" not in record.getMessage()
 
 
 def dask_setup(worker: object) -> None:

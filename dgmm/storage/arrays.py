@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dgmm.typing import Array
 
 _NPY = b"\x93NUMPY"
+_PART_BYTES = 2**24
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
 
 
@@ -40,7 +42,7 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
     Returns
     -------
     dask.array.Array
-        Chunks are the shards of a sharded array, the chunks of another zarr array, and about
+        Chunks are those of :func:`read_chunks` for a zarr array, and of about
         ``array.chunk-size`` of Dask's configuration for a ``.npy`` file. Packed values (xarray's
         ``scale_factor``, ``add_offset``, ``_FillValue``) are unpacked when they are read.
 
@@ -278,13 +280,30 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
 
 def as_dask(array: Any, folder: Path, name: str) -> da.Array:
     """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
-    chunks = array.shards or array.chunks
+    chunks = read_chunks(array)
     if _is_packed(array) and _is_group(folder):
         others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
         dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
         variable = dataset[name]
         return variable.chunk(dict(zip(variable.dims, chunks, strict=True))).data
     return da.from_zarr(array, chunks=chunks)
+
+
+def read_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
+    """Return in which chunks an array is best read.
+
+    Those of the array, if it is not sharded. Else shards (a chunk at a time they are read several
+    times slower), or equal parts of long ones along the first axis, whole chunks each, of about 16
+    MiB: rows that are read in each pass must not take more memory than that.
+    """
+    if array.shards is None:
+        return array.chunks
+    length, inner = array.shards[0], array.chunks[0]
+    row = math.prod(array.shards[1:]) * array.dtype.itemsize
+    # A shard is a whole number of chunks.
+    parts = [inner * n for n in range(1, length // inner + 1) if (length // inner) % n == 0]
+    fitting = [part for part in parts if part * row <= _PART_BYTES]
+    return (max(fitting, default=parts[0]), *array.shards[1:])
 
 
 def _is_packed(array: zarr.Array[Any]) -> bool:

@@ -42,6 +42,21 @@ def test_an_array_that_zarr_wrote_is_opened_with_its_chunks(tmp_path, values, za
     np.testing.assert_array_equal(x.compute(), values)
 
 
+@pytest.mark.parametrize(
+    ("shards", "inner", "expected"),
+    [
+        ((50, 3), (5, 3), (50, 3)),  # small: as a whole
+        ((2**20, 4), (2**16, 4), (2**19, 4)),  # 32 MiB: in halves
+        ((3 * 2**19, 4), (2**19, 2), (2**19, 4)),  # 48 MiB of three chunks
+        ((2**20, 64), (2**20, 1), (2**20, 64)),  # one long chunk cannot be read in parts
+    ],
+)
+def test_long_shards_are_read_in_parts_of_whole_chunks(tmp_path, shards, inner, expected):
+    shape = (2 * shards[0], shards[1])
+    zarr.create_array(tmp_path / "a", shape=shape, chunks=inner, shards=shards, dtype="f8")
+    assert open_array(tmp_path / "a").chunksize == expected
+
+
 def test_chunks_are_the_shards_of_a_sharded_array(tmp_path, values):
     z = zarr.create_array(tmp_path / "a", shape=(100, 3), chunks=(5, 3), shards=(50, 3), dtype="f8")
     z[:] = values
