@@ -80,7 +80,8 @@ class ExecutionPlan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ExecutionPlan:
         """The plan of :meth:`to_dict`'s values."""
-        return cls(**values)
+        # Models of earlier versions also have the fan-in of a tree that is binary now.
+        return cls(**{key: value for key, value in values.items() if key != "fan_in"})
 
 
 def _block_rows(n_components: int, p: int) -> int:
