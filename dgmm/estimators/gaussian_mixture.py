@@ -255,7 +255,8 @@ class GaussianMixture(MixtureEstimator):
         rng = to_random_state(self.random_state)
         first = self._moments_map(rows, start, rng)
         resources = Resources.measure(rows, execution.memory_limit)
-        decision = decide(execution, rows, family, k, plan, resources, 8 * d * first.sample_rows)
+        sample_rows = first.sample_rows if rows.n_rows is None else min(first.sample_rows, rows.n_rows)
+        decision = decide(execution, rows, family, k, plan, resources, 8 * d * sample_rows)
         emit(
             ExecutionChosen(
                 decision.persist,
