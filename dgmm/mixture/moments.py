@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 _BLOCK = 4096
+# Values of a block that stay in the cache, and rows that it has at least.
+_BLOCK_VALUES, _SHORTEST = 2**17, 256
+_WIDE = 48
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ class MomentsMap:
         w_used = np.ldexp(w_used, -exponent) if exponent else w_used
         weight = float(w_used.sum())
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
-            mean, scatter = _mean_and_scatter(X_used, w_used if weights is not None else None, weight)
+            mean, scatter, minimum, maximum = _summarize(X_used, w_used if weights is not None else None)
         return replace(
             empty,
             exponent=exponent,
@@ -229,8 +232,8 @@ class MomentsMap:
             weight=weight,
             mean=mean,
             scatter=scatter,
-            minimum=X_used.min(axis=0).astype(np.float64),
-            maximum=X_used.max(axis=0).astype(np.float64),
+            minimum=minimum,
+            maximum=maximum,
             candidates=self._candidates(X_used, w_used, np.flatnonzero(positive), chunk),
         )
 
@@ -255,22 +258,38 @@ class MomentsMap:
         return Candidates.of(self.sample_rows, keys[candidates], X[candidates], w[candidates])
 
 
-def _mean_and_scatter(X: Array, w: FloatArray | None, weight: float) -> tuple[FloatArray, FloatArray]:
-    """Weighted mean (d,) and scatter (d, d) about it, by two passes over a chunk in memory."""
+def _summarize(X: Array, w: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Weighted mean (d,), scatter (d, d) about it, minimum (d,) and maximum (d,), in one read of a chunk.
+
+    Each block is centred on its own mean while it is in the cache; blocks are merged as
+    :meth:`Moments.merge` does.
+    """
     d = X.shape[1]
     # About the first row: an offset of 1e8 would cost digits of the mean otherwise.
     origin = X[0].astype(np.float64)
-    offset = np.zeros(d)
-    for start in range(0, len(X), _BLOCK):
-        centred = X[start : start + _BLOCK] - origin
-        offset += centred.sum(axis=0) if w is None else w[start : start + _BLOCK] @ centred
-    mean = origin + offset / weight
-    scatter = np.zeros((d, d))
-    residual = np.zeros(d)
-    for start in range(0, len(X), _BLOCK):
-        centred = X[start : start + _BLOCK] - mean
-        weighted = centred if w is None else centred * w[start : start + _BLOCK, None]
-        scatter += weighted.T @ centred
-        residual += weighted.sum(axis=0)
-    # The mean is rounded; what is left of it is known exactly enough to be taken out.
-    return mean, scatter - np.outer(residual, residual) / weight
+    offset, scatter, seen = np.zeros(d), np.zeros((d, d)), 0.0
+    minimum, maximum = np.full(d, np.inf), np.full(d, -np.inf)
+    rows = max(_SHORTEST, _BLOCK_VALUES // d)
+    for start in range(0, len(X), rows):
+        z = X[start : start + rows].T
+        if d < _WIDE:  # numpy is slow at reducing many short rows
+            z = np.ascontiguousarray(z)
+        np.minimum(minimum, z.min(axis=1), out=minimum)
+        np.maximum(maximum, z.max(axis=1), out=maximum)
+        z = np.subtract(z, origin[:, None], dtype=np.float64)
+        b = None if w is None else w[start : start + rows]
+        share = float(z.shape[1]) if b is None else float(b.sum())
+        if share == 0.0:  # weights below the smallest number in units of the largest
+            continue
+        mean = (z.sum(axis=1) if b is None else z @ b) / share
+        z -= mean[:, None]
+        scatter += (z if b is None else z * b) @ z.T
+        # The block's mean is rounded; what is left of it is known exactly enough to be taken out.
+        residual = (z.sum(axis=1) if b is None else z @ b) / share
+        scatter -= np.outer(residual, residual) * share
+        mean += residual
+        delta = mean - offset
+        seen += share
+        offset += delta * (share / seen)
+        scatter += np.outer(delta, delta) * (share * ((seen - share) / seen))
+    return origin + offset, scatter, minimum, maximum
