@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.mixture.compiled import CentredGroup, CompiledMixture, DotGroup
+from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def kernel_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True)
-class StatisticsMap:
+class StatisticsMap(Sized):
     """One EM iteration's map from rows to :class:`SufficientStatistics`.
 
     Attributes

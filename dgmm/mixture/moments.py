@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
+from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -65,7 +66,7 @@ NO_DEFECTS = Defects()
 
 
 @dataclass(frozen=True)
-class Moments:
+class Moments(Sized):
     """Count, mean, scatter, range, defects and a sample of rows; merges as a monoid.
 
     Attributes

@@ -21,6 +21,7 @@ from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_about,
 from dgmm.mixture.families import FAMILIES
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.sampling import Candidates, row_keys, uniforms
+from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class RandomResponsibilities:
 
 
 @dataclass(frozen=True)
-class Distances:
+class Distances(Sized):
     """Squared distances of rows to the nearest of some centres, and rows drawn by them.
 
     Attributes

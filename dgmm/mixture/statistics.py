@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import ParameterError
+from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 
 @dataclass(frozen=True)
-class SufficientStatistics:
+class SufficientStatistics(Sized):
     """Responsibility-weighted moments about stated reference points.
 
     With responsibilities ``r`` and row weights ``w``, for every component k,

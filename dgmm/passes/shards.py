@@ -21,6 +21,7 @@ from dask.core import get
 from dgmm.errors import DataError, DataTypeError
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import kernel_dtype
+from dgmm.mixture.sizes import Sized
 from dgmm.passes.blas import single_threaded_blas
 
 if TYPE_CHECKING:
@@ -86,23 +87,15 @@ class Block:
         joined = tuple(map(len, rows))
         return cls(np.concatenate(rows), None if weights is None else np.concatenate(weights), index, joined)
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the rows and weights."""
-        return int(self.X.nbytes + (0 if self.weights is None else self.weights.nbytes))
-
 
 @dataclass(frozen=True)
-class PackedShard:
+class PackedShard(Sized):
     """A shard whose rows are held in memory."""
 
     blocks: tuple[Block, ...]
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.blocks)
-
-    def __sizeof__(self) -> int:
-        return 64 + sum(block.nbytes for block in self.blocks)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import dask
-import numpy as np
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
+from dgmm.mixture.sizes import array_bytes
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.execution import Resources
 from dgmm.passes.sharding import Sharding
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from dgmm.passes.plan import ExecutionPlan
     from dgmm.passes.rows import Rows
 
-# Records that one task of the tree merges: a power of two, so that it makes a node of the tree.
-_FAN_IN = 16
+# Records that one task of the tree merges: powers of two, so that it makes a node of the tree. It
+# waits for all of them, so few where they are large; a map is about as large as its records.
+_FAN_IN, _FAN_IN_LARGE = 16, 2
+_LARGE = 2**20
 _SECONDS_BETWEEN_REPORTS = 0.2
 _numbers = itertools.count()
 
@@ -56,10 +58,11 @@ def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequenc
         graph[key] = (map_shard, parameters, shard, first_row)
         level.append(key)
     depth = 0
+    fan_in = _FAN_IN if array_bytes(chunk_map) < _LARGE else _FAN_IN_LARGE
     while len(level) > 1:
         depth += 1
         name = f"dgmm-merge-{depth}-{token}"
-        groups = [level[i : i + _FAN_IN] for i in range(0, len(level), _FAN_IN)]
+        groups = [level[i : i + fan_in] for i in range(0, len(level), fan_in)]
         level = [(name, index) for index in range(len(groups))]
         graph.update(((name, index), (merge_records, group)) for index, group in enumerate(groups))
     root = f"dgmm-record-{token}"
@@ -116,21 +119,13 @@ def _large_parameters(chunk_map: ChunkMap[Any]) -> Iterator[None]:
 
     They go once to each worker already; a large graph of the user's is still warned of.
     """
-    size = _array_bytes(chunk_map)
-    if size < 2**20:
+    size = array_bytes(chunk_map)
+    if size < _LARGE:
         yield
         return
     threshold = parse_bytes(dask.config.get(_WARNING_THRESHOLD, "10MB"))
     with dask.config.set({_WARNING_THRESHOLD: threshold + size}):
         yield
-
-
-def _array_bytes(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if is_dataclass(value):
-        return sum(_array_bytes(getattr(value, item.name)) for item in fields(value))
-    return sum(map(_array_bytes, value)) if isinstance(value, tuple) else 0
 
 
 @dataclass

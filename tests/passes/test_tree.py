@@ -1,23 +1,29 @@
 """One map, one fixed tree of merges, one compute."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.sizeof import sizeof
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorders import FailingMap, SpellingMap
 
 from dgmm.errors import DataError
 from dgmm.fitting.events import PassAdvanced, PassFinished, PassStarted
+from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.families import get_family
+from dgmm.mixture.moments import MomentsMap
+from dgmm.mixture.sizes import array_bytes
+from dgmm.passes import tree
+from dgmm.passes.execution import Resources
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.passes.sharding import piece_starts, pieces_per_shard
-from dgmm.passes.shards import merge_in_order
+from dgmm.passes.shards import Block, PackedShard, merge_in_order, merge_records
 from dgmm.passes.tree import PassRunner
 
 # Pieces of one row: no chunks are joined, unless they are empty.
@@ -111,6 +117,35 @@ def test_shards_suffice_for_the_threads(n_pieces, n_threads, shards):
 
 def test_a_shard_that_is_read_in_each_pass_is_not_too_long():
     assert pieces_per_shard(100_000, 2, 2.0**24) == 64
+
+
+@dataclass(frozen=True)
+class LargeMap(SpellingMap):
+    """A map with parameters of megabytes, as its records would be."""
+
+    payload: np.ndarray
+
+
+def test_few_large_records_are_merged_at_a_time(monkeypatch):
+    """Bits and order stay; only how many records a task waits for changes."""
+    merged = []
+    monkeypatch.setattr(tree, "merge_records", lambda records: merged.append(len(records)) or merge_records(records))
+    lengths = list(range(1, 41))
+    resources = Resources("threads", 1, 10, 2**30)  # 40 shards
+    small, large = (
+        PassRunner(rows_of(lengths), PLAN, resources=resources)(LargeMap(np.zeros(size))).text for size in (1, 2**18)
+    )
+    assert small == large == spelt(lengths)
+    assert sorted(merged)[-4:] == [3, 8, 16, 16]  # 40 in groups of 16, and the three of those
+    assert merged.count(2) == 39  # and by twos, each of which leaves one record fewer
+
+
+def test_schedulers_are_told_how_large_records_and_shards_are():
+    rows = np.ones((1000, 3))
+    moments = MomentsMap(0, 10)(rows, None, Chunk(0, 0, 1000))
+    assert sizeof(moments) >= array_bytes(moments) >= 3 * 3 * 8 + 10 * 3 * 8
+    shard = PackedShard((Block(rows, None, 0, ()),) * 2)
+    assert 2 * rows.nbytes <= sizeof(shard) <= 2 * rows.nbytes + 1000
 
 
 def test_unknown_lengths_reach_the_chunks_as_none():
