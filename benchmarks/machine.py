@@ -25,13 +25,18 @@ from dgmm import __version__
 
 
 def arguments(
-    description: str | None, argv: Sequence[str] | None = None, *flags: tuple[str, str]
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    *flags: tuple[str, str],
+    values: Mapping[str, tuple[Any, str]] | None = None,
 ) -> argparse.Namespace:
-    """Parse ``--quick`` and further (flag, help) pairs."""
+    """Parse ``--quick``, further flags (flag, help), and options with a value (option: (default, help))."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes: the form that the tests run")
     for flag, text in flags:
         parser.add_argument(flag, action="store_true", help=text)
+    for option, (default, text) in (values or {}).items():
+        parser.add_argument(option, type=type(default), default=default, help=f"{text} ({default})")
     return parser.parse_args(argv)
 
 
@@ -125,7 +130,10 @@ class Limits:
 
 def introduce(options: argparse.Namespace) -> Limits:
     """Print the command line, the versions and the limits."""
-    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value]
+    given = []
+    for name, value in vars(options).items():
+        if value:
+            given += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     print("$", " ".join(["python", f"benchmarks/{Path(sys.argv[0]).stem}.py", *given]))
     blas = next((pool for pool in threadpool_info() if "numpy" in pool["filepath"]), {})
     packages = ("numpy", "scikit-learn", "dask", "distributed")
