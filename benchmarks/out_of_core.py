@@ -3,8 +3,8 @@
 "reading" is the chunks read by zarr alone on as many threads, "kernel" the same rows in memory
 through a pass; no pass can take less than either, or than the CPU seconds of both over the threads.
 Stores are written first, lie in the page cache while they are read, and are deleted. Memory is the
-peak of what is resident, in a process of its own, beyond what is resident after the imports. About
-four minutes.
+peak of what is resident, in a process of its own, beyond what is resident after the imports;
+"allowed" is two chunks a thread and 64 MB. About four minutes.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def open_store(path: Path | str) -> da.Array:
     return da.from_zarr(z, chunks=z.shards or z.chunks)
 
 
-def read_alone(path: Path) -> None:
-    """Read all chunks with zarr on the threads, and drop them."""
+def read_alone(path: Path, n_threads: int = THREADS) -> None:
+    """Read all chunks with zarr on so many threads, and drop them."""
     z = zarr.open_array(path, mode="r")
     step = (z.shards or z.chunks)[0]
     starts, lock = iter(range(0, z.shape[0], step)), threading.Lock()
@@ -104,7 +104,7 @@ def read_alone(path: Path) -> None:
                 return
             z[start : start + step]
 
-    running = [threading.Thread(target=work) for _ in range(THREADS)]
+    running = [threading.Thread(target=work) for _ in range(n_threads)]
     for thread in running:
         thread.start()
     for thread in running:
@@ -155,10 +155,10 @@ def compare_times(folder: Path, *, quick: bool) -> None:
     n_bytes = 2**20 if quick else 320 * 2**20
     repeats, iterations = (1, 1) if quick else (3, 2)
     table = Table(
-        f"a statistics pass over {n_bytes / 2**20:.0f} MB in chunks of {_chunk_bytes(quick) / 2**20:g} MB, "
-        f"{THREADS} threads: ms, and over its bound",
+        f"a pass over {n_bytes / 2**20:.0f} MB in chunks of {_chunk_bytes(quick) / 2**20:g} MB, {THREADS} threads: "
+        "ms, and over its bound",
         {"store": "<11s", "d": "3d", "K": "2d", "rows": "8d", "reading": "7.0f", "kernel": "7.0f", "CPU/2": "6.0f",
-         "bound": "6.0f", "pass": "6.0f", "pass CPU/2": "10.0f", "pass/bound": "10.2f"},
+         "bound": "6.0f", "pass": "6.0f", "its CPU/2": "9.0f", "ratio": "5.2f"},
     )  # fmt: skip
     for d, k in SHAPES[:1] if quick else SHAPES:
         case = Case.make("full", d, k, np.float64, quick=quick)
@@ -241,8 +241,7 @@ def compare_memory(folder: Path, gigabytes: float, *, quick: bool) -> None:
     """Print the peak of the memory of fits of more and more rows, in larger and smaller chunks."""
     most = _chunk_bytes(quick)
     table = Table(
-        f"peak memory of a fit beyond the imports, d = {FEATURES}, K = {COMPONENTS}, {THREADS} threads, MB; "
-        "allowed: two chunks a thread + 64",
+        f"peak memory of a fit beyond the imports, d = {FEATURES}, K = {COMPONENTS}, {THREADS} threads, MB",
         {"store": "<11s", "GB": "6.2f", "chunks": "6d", "chunk MB": "8.2f", "moments": "7.0f", "start": "5.0f",
          "passes": "6.0f", "peak": "5.0f", "allowed": "7.0f", "pass s": "6.2f"},
     )  # fmt: skip
@@ -273,7 +272,7 @@ def worker_state(client: Client) -> tuple[set[int], float, float]:
 def fit_on_cluster(folder: Path, gigabytes: float, *, quick: bool) -> None:
     """Print how a fit fares on workers of 700 MB each."""
     table = Table(
-        "a fit on two workers of 700 MB, a thread each: largest peak of a worker; what was spilled, restarted, told",
+        "a fit on two workers of 700 MB, a thread each: the larger peak, and what went wrong",
         {"store": "<11s", "GB": "6.2f", "idle MB": "7.0f", "peak MB": "7.0f", "spilled MB": "10.0f",
          "restarts": "8d", "warnings": "8d", "pass s": "6.2f"},
     )  # fmt: skip
@@ -292,7 +291,7 @@ def fit_on_cluster(folder: Path, gigabytes: float, *, quick: bool) -> None:
             def listen(event: Event, clock: PassClock = clock, spilled: list[float] = spilled) -> None:
                 clock(event)
                 if isinstance(event, PassFinished):
-                    spilled.append(worker_state(client)[2])  # noqa: B023
+                    spilled.append(worker_state(client)[2])
 
             model = dgmm.GaussianMixture(COMPONENTS, max_iter=2 if quick else 3, tol=0.0, random_state=0)
             with warnings.catch_warnings():
@@ -325,7 +324,11 @@ def larger_than_memory(folder: Path, gigabytes: float, limit_gigabytes: float) -
          "logL": "8.3f"},
     )  # fmt: skip
     done = memory.in_fresh_process(
-        "benchmarks.out_of_core", "fit_in_fresh_process", path=str(path), iterations=2, limit_bytes=1e9 * limit_gigabytes
+        "benchmarks.out_of_core",
+        "fit_in_fresh_process",
+        path=str(path),
+        iterations=2,
+        limit_bytes=1e9 * limit_gigabytes,
     )
     table.row(
         8 * n * FEATURES / 1e9, on_disk / 1e9, n // chunk_rows, limit_gigabytes, done["peak"] / 2**20, done["seconds"],

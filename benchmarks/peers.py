@@ -168,7 +168,7 @@ def compare_memory(names: Sequence[str], *, quick: bool) -> None:
     """Print the peak of the memory of each."""
     family_name, d, k, n = shape = SHAPES[1]
     title = f"peak memory of an iteration beside the rows, float64, {family_name}, d = {d}, K = {k}"
-    table = Table(f"{title}, rows of {8 * n * d / 1e6:.0f} MB", {"": "<8s", "MB": "6.0f"})
+    table = Table(f"{title}, rows of {8 * n * d / 1e6:.0f} MB", {"by": "<8s", "MB": "6.0f"})
     for name in names:
         peak = memory.in_fresh_process("benchmarks.peers", "peak_above_data", name=name, shape=shape, quick=quick)
         table.row(name, peak / 1e6)

@@ -108,7 +108,7 @@ def compare_threads(*, quick: bool) -> None:
     """Print the comparison of two threads with one."""
     table = Table(
         "two threads against one, float64, full",
-        {"": "<11s", "d": "3d", "K": "2d", "rows": "8d", "one ms": "7.1f", "two ms": "7.1f", "ratio": "5.2f",
+        {"work": "<11s", "d": "3d", "K": "2d", "rows": "8d", "one ms": "7.1f", "two ms": "7.1f", "ratio": "5.2f",
          "CPU": "5.2f"},
     )  # fmt: skip
     limits_of_two_threads(table, quick=quick)
