@@ -8,18 +8,18 @@ About three minutes.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
@@ -289,8 +289,8 @@ def cluster() -> Iterator[Client]:
 
 
 def sent(dask_worker: Worker) -> int:
-    """Bytes that a worker has sent."""
-    return int(dask_worker.transfer_outgoing_bytes_total)
+    """Bytes that a worker has sent to others, among its last thousand messages."""
+    return sum(int(message["compressed"]) for message in dask_worker.transfer_outgoing_log)
 
 
 def left_fold(chunk_map: LeafMap, leaves: int) -> SufficientStatistics:
@@ -309,36 +309,64 @@ def by_tree(chunk_map: LeafMap, leaves: int) -> Callable[[], SufficientStatistic
     return lambda: runner(chunk_map)
 
 
+def merge_in_fresh_process(by: str, leaves: int, k: int, d: int) -> dict[str, Any]:
+    """Merge the records of all leaves; meant for a process of its own.
+
+    Parameters
+    ----------
+    by : str
+        One of ``WAYS``.
+
+    Returns
+    -------
+    dict
+        ``seconds``; ``peak``, bytes beyond those after the imports (of the larger worker); ``sent``
+        between workers; ``error``, the largest relative one; ``bits``, a digest of the sums.
+    """
+    chunk_map, moved = LeafMap(k, d), 0
+    run = by_tree(chunk_map, leaves)
+    with ExitStack() as stack:
+        if by == "2 workers":
+            client = stack.enter_context(cluster())
+            by_tree(LeafMap(1, 1), FAN_IN)()  # what the workers import
+            before = client.run(memory.resident)
+            record, seconds, _ = _measured(run)
+            peak = max(value - before[worker] for worker, value in client.run(memory.peak).items())
+            moved = sum(client.run(sent).values())
+        elif by == "left fold":
+            record, seconds, peak = _measured(partial(left_fold, chunk_map, leaves))
+        else:
+            stack.enter_context(threads(int(by[0])))
+            record, seconds, peak = _measured(run)
+    exact = chunk_map.sum_of(leaves)
+    sums = b"".join(part.tobytes() for part in (record.weight, record.first, record.second))
+    return {
+        "seconds": seconds,
+        "peak": peak,
+        "sent": moved,
+        "error": float(np.abs((record.second - exact) / exact).max()),
+        "bits": hashlib.sha256(sums).hexdigest()[:8],
+    }
+
+
+WAYS = ("left fold", "1 thread", "2 threads", "2 workers")
+
+
 def simulate(*, quick: bool) -> None:
     """Print how the tree fares with records of full size, beside a plain sum in a loop."""
     leaves, k, d = (40, 4, 8) if quick else SIMULATED
-    chunk_map = LeafMap(k, d)
-    size = record_size(chunk_map(None, None, Chunk(0, 0, 1)))
-    exact = chunk_map.sum_of(leaves)
+    size = record_size(LeafMap(k, d)(None, None, Chunk(0, 0, 1)))
     table = Table(
         f"{leaves} records of {size / 1e6:.1f} MB (K = {k}, d = {d}, full), merged",
         {"by": "<9s", "seconds": "7.2f", "peak MB": "7.0f", "in records": "10.1f", "sent GB": "7.2f",
-         "from math": "9.0e", "from threads": "<12s"},
+         "from math": "9.0e", "bits": "<8s"},
     )  # fmt: skip
-    first: list[SufficientStatistics] = []
-
-    def report(name: str, record: SufficientStatistics, seconds: float, peak: float, moved: float) -> None:
-        error = float(np.abs((record.second - exact) / exact).max())
-        first.append(record)
-        same = all(np.array_equal(getattr(record, x), getattr(first[0], x)) for x in ("weight", "first", "second"))
-        table.row(name, seconds, peak / 1e6, peak / size, moved / 1e9, error, "equal bits" if same else "other bits")
-
-    with threads(2):
-        report("threads", *_measured(by_tree(chunk_map, leaves)), 0.0)
-    with cluster() as client:
-        before = max(client.run(memory.resident).values())
-        client.run(memory.reset_peak)
-        record, seconds, _ = _measured(by_tree(chunk_map, leaves))
-        peak = max(client.run(memory.peak).values()) - before
-        report("2 workers", record, seconds, peak, sum(client.run(sent).values()))
-    with dask.config.set(scheduler="synchronous"):
-        report("1 thread", *_measured(by_tree(chunk_map, leaves)), 0.0)
-    report("left fold", *_measured(lambda: left_fold(chunk_map, leaves)), 0.0)
+    for by in WAYS:
+        done = memory.in_fresh_process(
+            "benchmarks.cluster_size", "merge_in_fresh_process", by=by, leaves=leaves, k=k, d=d
+        )
+        peak = done["peak"]
+        table.row(by, done["seconds"], peak / 1e6, peak / size, done["sent"] / 1e9, done["error"], done["bits"])
 
 
 def _measured(run: Callable[[], SufficientStatistics]) -> tuple[SufficientStatistics, float, float]:

@@ -37,7 +37,11 @@ def arguments(
         parser.add_argument(flag, action="store_true", help=text)
     for option, (default, text) in (values or {}).items():
         parser.add_argument(option, type=type(default), default=default, help=f"{text} ({default})")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    given = {name: value for name, value in vars(options).items() if value != parser.get_default(name)}
+    words = ((f"--{name.replace('_', '-')}", "" if value is True else str(value)) for name, value in given.items())
+    options.command_line = [word for pair in words for word in pair if word]
+    return options
 
 
 def one_thread() -> AbstractContextManager[Any]:
@@ -130,11 +134,7 @@ class Limits:
 
 def introduce(options: argparse.Namespace) -> Limits:
     """Print the command line, the versions and the limits."""
-    given = []
-    for name, value in vars(options).items():
-        if value:
-            given += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    print("$", " ".join(["python", f"benchmarks/{Path(sys.argv[0]).stem}.py", *given]))
+    print("$", " ".join(["python", f"benchmarks/{Path(sys.argv[0]).stem}.py", *options.command_line]))
     blas = next((pool for pool in threadpool_info() if "numpy" in pool["filepath"]), {})
     packages = ("numpy", "scikit-learn", "dask", "distributed")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
