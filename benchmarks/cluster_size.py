@@ -232,7 +232,7 @@ def predict(network: float, *, quick: bool) -> None:
         )  # fmt: skip
     print(
         '"by chunk", "packed": the scheduler, with a task a chunk, or '
-        f'{TASKS_OF_A_WORKER} a worker; "tree" to "param", "pass": packed'
+        f"{TASKS_OF_A_WORKER} a worker, as the rest assumes"
     )
 
 
