@@ -25,14 +25,23 @@ from dgmm import __version__
 
 
 def arguments(
-    description: str | None, argv: Sequence[str] | None = None, *flags: tuple[str, str]
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    *flags: tuple[str, str],
+    values: Mapping[str, tuple[Any, str]] | None = None,
 ) -> argparse.Namespace:
-    """Parse ``--quick`` and further (flag, help) pairs."""
+    """Parse ``--quick``, further flags (flag, help), and options with a value (option: (default, help))."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes: the form that the tests run")
     for flag, text in flags:
         parser.add_argument(flag, action="store_true", help=text)
-    return parser.parse_args(argv)
+    for option, (default, text) in (values or {}).items():
+        parser.add_argument(option, type=type(default), default=default, help=f"{text} ({default})")
+    options = parser.parse_args(argv)
+    given = {name: value for name, value in vars(options).items() if value != parser.get_default(name)}
+    words = ((f"--{name.replace('_', '-')}", "" if value is True else str(value)) for name, value in given.items())
+    options.command_line = [word for pair in words for word in pair if word]
+    return options
 
 
 def one_thread() -> AbstractContextManager[Any]:
@@ -40,9 +49,9 @@ def one_thread() -> AbstractContextManager[Any]:
     return threadpool_limits(1)
 
 
-def best(function: Callable[[], object], repeats: int = 3) -> float:
-    """CPU seconds of the fastest of some calls."""
-    return interleaved({"": function}, repeats)[""]
+def best(function: Callable[[], object], repeats: int = 3, clock: Callable[[], float] = time.thread_time) -> float:
+    """CPU seconds, by default of this thread, of the fastest of some calls."""
+    return interleaved({"": function}, repeats, clock)[""]
 
 
 def interleaved(
@@ -125,8 +134,7 @@ class Limits:
 
 def introduce(options: argparse.Namespace) -> Limits:
     """Print the command line, the versions and the limits."""
-    given = [f"--{name.replace('_', '-')}" for name, value in vars(options).items() if value]
-    print("$", " ".join(["python", f"benchmarks/{Path(sys.argv[0]).stem}.py", *given]))
+    print("$", " ".join(["python", f"benchmarks/{Path(sys.argv[0]).stem}.py", *options.command_line]))
     blas = next((pool for pool in threadpool_info() if "numpy" in pool["filepath"]), {})
     packages = ("numpy", "scikit-learn", "dask", "distributed")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
