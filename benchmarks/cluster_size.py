@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -35,13 +35,13 @@ from benchmarks.out_of_core import read_alone, write_store
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.families import get_family
 from dgmm.mixture.statistics import SufficientStatistics
+from dgmm.passes.execution import Resources
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
-from dgmm.passes.tree import PassRunner
+from dgmm.passes.tree import FAN_IN, FAN_IN_LARGE, LARGE, PassRunner
 
 ROWS, WORKERS = 10**12, 1000
 CHUNK_BYTES = 16 * 2**20
-FAN_IN = 16
 TASKS_OF_A_WORKER = 16
 """Tasks of a pass for each worker, where a task reads many chunks."""
 
@@ -115,11 +115,16 @@ class Pass:
         return 8.0 * self.k * (self.p + self.d)
 
     @property
+    def fan_in(self) -> int:
+        """Records that a task of the tree merges."""
+        return FAN_IN if self.record_bytes < LARGE else FAN_IN_LARGE
+
+    @property
     def levels(self) -> list[int]:
         """Tasks of the levels of the tree above the leaves."""
         levels, width = [], self.leaves
         while width > 1:
-            width = -(-width // FAN_IN)
+            width = -(-width // self.fan_in)
             levels.append(width)
         return levels
 
@@ -148,7 +153,7 @@ class Pass:
         seconds, width = 0.0, self.leaves
         for level in self.levels:
             rounds = -(-level // self.workers)
-            seconds += rounds * min(FAN_IN, width) * self.record_bytes * cost
+            seconds += rounds * min(self.fan_in, width) * self.record_bytes * cost
             width = level
         return seconds
 
@@ -192,7 +197,7 @@ def read_rate(*, quick: bool) -> float:
 def add_rate(*, quick: bool) -> float:
     """Bytes a second of records that are merged."""
     _, k, d = (0, 4, 8) if quick else SIMULATED
-    a, b = (LeafMap(k, d)(None, None, Chunk(i, i, 1)) for i in range(2))
+    a, b = (LeafMap.of(k, d)(None, None, Chunk(i, i, 1)) for i in range(2))
     return record_size(a) / best(lambda: a.merge(b), 5)
 
 
@@ -246,12 +251,20 @@ class LeafMap:
     Attributes
     ----------
     k, d : int
+    parameters : (k, p) float64
+        What a map sends to the workers in a real pass.
     """
 
     k: int
     d: int
+    parameters: np.ndarray[Any, Any]
 
     name = "simulated"
+
+    @classmethod
+    def of(cls, k: int, d: int) -> LeafMap:
+        """A map with parameters of the size of a mixture's."""
+        return cls(k, d, np.zeros((k, get_family("full").n_mapped(d))))
 
     def __call__(self, X: Any, weights: Any, chunk: Chunk) -> SufficientStatistics:
         """The record of a chunk: a pattern plus a number of the chunk, so that the order of sums shows."""
@@ -302,11 +315,16 @@ def left_fold(chunk_map: LeafMap, leaves: int) -> SufficientStatistics:
 
 
 def by_tree(chunk_map: LeafMap, leaves: int) -> Callable[[], SufficientStatistics]:
-    """A pass of the library over as many chunks of a row, none of which is looked at."""
-    X = da.zeros((leaves, 1), chunks=(1, 1))
-    plan = ExecutionPlan.choose(get_family("full"), chunk_map.k, chunk_map.d)
-    runner = PassRunner(Rows.from_dask(X, None), plan)
-    return lambda: runner(chunk_map)
+    """A pass of the library over as many chunks of a row, none of which is looked at, each a task."""
+    rows = Rows.from_dask(da.zeros((leaves, 1), chunks=(1, 1)), None)
+    plan = replace(ExecutionPlan.choose(get_family("full"), chunk_map.k, chunk_map.d), chunk_rows=1)
+
+    def run() -> SufficientStatistics:
+        # As many shards as a cluster of a quarter as many threads would have.
+        resources = replace(Resources.measure(rows), n_threads=leaves // 4)
+        return PassRunner(rows, plan, resources=resources)(chunk_map)
+
+    return run
 
 
 def merge_in_fresh_process(by: str, leaves: int, k: int, d: int) -> dict[str, Any]:
@@ -323,12 +341,12 @@ def merge_in_fresh_process(by: str, leaves: int, k: int, d: int) -> dict[str, An
         ``seconds``; ``peak``, bytes beyond those after the imports (of the larger worker); ``sent``
         between workers; ``error``, the largest relative one; ``bits``, a digest of the sums.
     """
-    chunk_map, moved = LeafMap(k, d), 0
+    chunk_map, moved = LeafMap.of(k, d), 0
     run = by_tree(chunk_map, leaves)
     with ExitStack() as stack:
         if by == "2 workers":
             client = stack.enter_context(cluster())
-            by_tree(LeafMap(1, 1), FAN_IN)()  # what the workers import
+            by_tree(LeafMap.of(1, 1), FAN_IN)()  # what the workers import
             before = client.run(memory.resident)
             record, seconds, _ = _measured(run)
             peak = max(value - before[worker] for worker, value in client.run(memory.peak).items())
@@ -355,7 +373,7 @@ WAYS = ("left fold", "1 thread", "2 threads", "2 workers")
 def simulate(*, quick: bool) -> None:
     """Print how the tree fares with records of full size, beside a plain sum in a loop."""
     leaves, k, d = (40, 4, 8) if quick else SIMULATED
-    size = record_size(LeafMap(k, d)(None, None, Chunk(0, 0, 1)))
+    size = record_size(LeafMap.of(k, d)(None, None, Chunk(0, 0, 1)))
     table = Table(
         f"{leaves} records of {size / 1e6:.1f} MB (K = {k}, d = {d}, full), merged",
         {"by": "<9s", "seconds": "7.2f", "peak MB": "7.0f", "in records": "10.1f", "sent GB": "7.2f",

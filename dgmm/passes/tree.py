@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Records that one task of the tree merges: powers of two, so that it makes a node of the tree. It
 # waits for all of them, so few where they are large; a map is about as large as its records.
-_FAN_IN, _FAN_IN_LARGE = 16, 2
-_LARGE = 2**20
+FAN_IN, FAN_IN_LARGE = 16, 2
+LARGE = 2**20
 _SECONDS_BETWEEN_REPORTS = 0.2
 _numbers = itertools.count()
 
@@ -58,7 +58,7 @@ def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequenc
         graph[key] = (map_shard, parameters, shard, first_row)
         level.append(key)
     depth = 0
-    fan_in = _FAN_IN if array_bytes(chunk_map) < _LARGE else _FAN_IN_LARGE
+    fan_in = FAN_IN if array_bytes(chunk_map) < LARGE else FAN_IN_LARGE
     while len(level) > 1:
         depth += 1
         name = f"dgmm-merge-{depth}-{token}"
@@ -120,7 +120,7 @@ def _large_parameters(chunk_map: ChunkMap[Any]) -> Iterator[None]:
     They go once to each worker already; a large graph of the user's is still warned of.
     """
     size = array_bytes(chunk_map)
-    if size < _LARGE:
+    if size < LARGE:
         yield
         return
     threshold = parse_bytes(dask.config.get(_WARNING_THRESHOLD, "10MB"))
