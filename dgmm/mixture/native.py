@@ -9,6 +9,7 @@ Importing this module imports numba; :mod:`dgmm.mixture.kernel` does so when a f
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,21 @@ from numba import njit, types
 
 from dgmm.mixture.compiled import CentredGroup, DotGroup
 from dgmm.mixture.forms import Diagonal, Full, Spherical
-from dgmm.mixture.vectors import HEIGHT, HEIGHT_OF_SUMS, PADDING, WIDTH_OF_SUMS, add_sums, product, softmax
+from dgmm.mixture.vectors import (
+    HEIGHT,
+    HEIGHT_OF_SUMS,
+    PADDING,
+    WIDTH_OF_SUMS,
+    add_squares,
+    add_sums,
+    convert,
+    fill,
+    multiply_rows,
+    product,
+    scale,
+    softmax,
+    subtract,
+)
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
@@ -26,6 +41,9 @@ if TYPE_CHECKING:
 
 BLOCK = 384
 """Rows of a block: 24 vectors of float32, 48 of float64, which tiles of every width divide."""
+
+LD = BLOCK + 16
+"""Numbers from row to row: an odd number of cache lines, which then do not crowd the same sets."""
 
 _SLAB = 192
 """Features that are made at a time, beside the linear ones."""
@@ -44,234 +62,204 @@ def pack(matrix: Array) -> Array:
     return np.concatenate(parts) if parts else np.empty(0, dtype=matrix.dtype)
 
 
-@njit(nogil=True)
+_compiled = njit(nogil=True, error_model="numpy")
+
+
+@_compiled
 def multiply(
-    a: Array, k: int, p: int, first: int, count: int, b: Array, row: int, n: int, c: Array, c_row: int, more: int,
-    triangular: bool,
-) -> None:  # fmt: skip
-    """``C = A B`` or ``C += A B`` by columns first to first + count of a packed A (k, p) and as many rows of B."""
-    ld = b.shape[1]
-    strips = -(-k // HEIGHT)
+    a: Array, k: int, p: int, first: int, count: int, triangular: bool, b: Array, b0: int, n: int, c: Array, c0: int
+) -> None:
+    """``C = A B`` by columns first to first + count of a packed A (k, p); from first > 0 on, ``C += A B``.
+
+    ``triangular`` says that A is square and 0 above the diagonal.
+    """
+    strips = (k + HEIGHT - 1) // HEIGHT
     for i in range(strips):
         start = i * k // strips
         height = (i + 1) * k // strips - start
         steps = start + height if triangular else count
-        product(a, start * p + first * height, height, b, row * ld, ld, steps, n, c, (c_row + start) * ld, more)
+        product(a, start * p + first * height, height, b, b0, LD, steps, n, c, c0 + start * LD, first)
 
 
-@njit(nogil=True)
-def accumulate(r: Array, r_row: int, k: int, f: Array, row: int, count: int, n: int, t: FloatArray, column: int) -> None:
-    """``T += R F'`` for k rows of R and ``count`` rows of F, to columns of T from ``column`` on."""
-    ld, t_ld = r.shape[1], t.shape[1]
+@_compiled
+def accumulate(
+    r: Array, r0: int, k: int, f: Array, f0: int, count: int, n: int, t: FloatArray, t0: int, t_ld: int
+) -> None:
+    """``T += R F'`` for k rows of R and ``count`` rows of F."""
     for start in range(0, k, HEIGHT_OF_SUMS):
         height = min(HEIGHT_OF_SUMS, k - start)
-        add_sums(r, (r_row + start) * ld, height, f, row * ld, count, ld, n, t, start * t_ld + column, t_ld)
+        add_sums(r, r0 + start * LD, height, f, f0, count, LD, n, t, t0 + start * t_ld, t_ld)
 
 
-@njit(nogil=True)
-def centre(X: Array, start: int, n: int, shift: FloatArray, out: FloatArray) -> None:
-    """Write rows minus shift into columns: out is (d, ld)."""
-    d = X.shape[1]
-    for b in range(n):
+@_compiled
+def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: FloatArray) -> None:
+    """Write rows minus shift as columns, (d, LD); and zeros where there are no more rows."""
+    d = len(shift)
+    for column in range(rows):
         for j in range(d):
-            out[j, b] = X[start + b, j] - shift[j]
+            out[j * LD + column] = X[start + column, j] - shift[j]
+    for column in range(rows, width):
+        for j in range(d):
+            out[j * LD + column] = 0.0
 
 
-@njit(nogil=True)
-def n_quadratic(form: int, d: int) -> int:
-    """Number of quadratic features."""
-    return (0, 1, d, d * (d + 1) // 2)[form]
-
-
-@njit(nogil=True)
-def quadratic(form: int, d: int, first: int, count: int, n: int, phi: Array) -> None:
+@_compiled
+def quadratic(kind: int, d: int, first: int, count: int, n: int, phi: Array) -> None:
     """Make quadratic features first to first + count of phi's rows 1 to d; they follow the linear ones."""
-    if form == FULL:
-        i, j = 0, first
-        while j >= d:  # the entries (i, i) to (i, d - 1) come together
-            j = j - d + i + 1
+    out = (1 + d) * LD
+    if kind == SPHERICAL:
+        fill(phi, out, phi, out, phi, out, 0.0, n)
+        for i in range(1, 1 + d):
+            add_squares(phi, out, phi, i * LD, phi, out, 1.0, n)
+        return
+    i, j = first, first
+    if kind == FULL:  # the entries (i, i) to (i, d - 1) come together
+        i = 0
+        while j >= d:
             i += 1
-        for q in range(1 + d, 1 + d + count):
-            out, a, b = phi[q], phi[1 + i], phi[1 + j]
-            for column in range(n):
-                out[column] = a[column] * b[column]
-            j += 1
-            if j == d:
-                i += 1
-                j = i
-    elif form == DIAGONAL:
-        for q in range(count):
-            out, a = phi[1 + d + q], phi[1 + first + q]
-            for column in range(n):
-                out[column] = a[column] * a[column]
-    elif form == SPHERICAL:
-        out = phi[1 + d]
-        out[:n] = 0.0
-        for i in range(d):
-            a = phi[1 + i]
-            for column in range(n):
-                out[column] += a[column] * a[column]
+            j -= d - i
+    for q in range(count):
+        multiply_rows(phi, out + q * LD, phi, (1 + i) * LD, phi, (1 + j) * LD, 0.0, n)
+        j += 1
+        if kind == DIAGONAL or j == d:
+            i += 1
+            j = i
 
 
-@njit(nogil=True)
-def slabs(p: int, d: int) -> tuple[int, int]:
-    """Features of the first slab, the linear ones included, and of each further one."""
-    most = -(-(1 + d + _SLAB) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
-    return min(p, most), _SLAB // WIDTH_OF_SUMS * WIDTH_OF_SUMS
-
-
-@njit(nogil=True)
-def log_densities(form: int, d: int, p: int, a: Array, k: int, phi: Array, n: int, width: int, logits: Array, row: int) -> None:
-    """``A phi`` for the components of one group; phi holds the linear features, and at the end the last slab."""
-    first, further = slabs(p, d)
-    quadratic(form, d, 0, first - 1 - d, width, phi)
-    multiply(a, k, p, 0, first, phi, 0, n, logits, row, 0, False)
-    for start in range(first, p, further):
-        count = min(further, p - start)
-        quadratic(form, d, start - 1 - d, count, width, phi)
-        multiply(a, k, p, start, count, phi, 1 + d, n, logits, row, 1, False)
-
-
-@njit(nogil=True)
-def add_moments(form: int, d: int, p: int, r: Array, row: int, k: int, phi: Array, n: int, width: int, t: FloatArray) -> None:
-    """``T += R phi'`` for one group, from the slab that :func:`log_densities` left backwards."""
-    first, further = slabs(p, d)
-    if p > first:
-        last = first + (p - first - 1) // further * further
-        for start in range(last, first - 1, -further):
-            count = min(further, p - start)
-            if start != last:
-                quadratic(form, d, start - 1 - d, count, width, phi)
-            accumulate(r, row, k, phi, 1 + d, count, n, t, start)
-        quadratic(form, d, 0, first - 1 - d, width, phi)
-    accumulate(r, row, k, phi, 0, first, n, t, 0)
-
-
-@njit(nogil=True)
-def centred_features(form: int, z: FloatArray, mean: FloatArray, width: int, phi: FloatArray) -> None:
-    """Write z - mean and, but for full matrices, its products into phi."""
-    d = len(mean)
+@_compiled
+def log_densities(
+    kind: int, d: int, p: int, first: int, slab: int, a: Array, k: int, z: FloatArray, phi: Array, n: int,
+    logits: Array, row: int,
+) -> None:  # fmt: skip
+    """``A phi`` for the components of one dot group; the last slab stays in phi."""
     for i in range(d):
-        out, a, m = phi[1 + i], z[i], mean[i]
-        for column in range(width):
-            out[column] = a[column] - m
-    if form != FULL:
-        quadratic(form, d, 0, n_quadratic(form, d), width, phi)
+        convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
+    if first > 1 + d:
+        quadratic(kind, d, 0, first - 1 - d, n, phi)
+    multiply(a, k, p, 0, first, False, phi, 0, n, logits, row * LD)
+    for start in range(first, p, slab):
+        count = min(slab, p - start)
+        quadratic(kind, d, start - 1 - d, count, n, phi)
+        multiply(a, k, p, start, count, False, phi, (1 + d) * LD, n, logits, row * LD)
 
 
-@njit(nogil=True)
+@_compiled
+def add_moments(
+    kind: int, d: int, p: int, first: int, slab: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
+) -> None:
+    """``T += R phi'`` for one dot group, from the slab that :func:`log_densities` left backwards."""
+    t_ld = p + PADDING
+    if p > first:
+        last = first + (p - first - 1) // slab * slab
+        for start in range(last, first - 1, -slab):
+            count = min(slab, p - start)
+            if start != last:
+                quadratic(kind, d, start - 1 - d, count, n, phi)
+            accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
+        quadratic(kind, d, 0, first - 1 - d, n, phi)
+    accumulate(r, row * LD, k, phi, 0, first, n, t, 0, t_ld)
+
+
+@_compiled
+def centre_features(kind: int, z: FloatArray, means: FloatArray, k: int, n: int, phi: FloatArray) -> None:
+    """Write z minus the mean of component k into phi and, but for full matrices, its products."""
+    d = means.shape[1]
+    for i in range(d):
+        subtract(phi, (1 + i) * LD, z, i * LD, z, i * LD, means[k, i], n)
+    if kind != FULL:
+        quadratic(kind, d, 0, 1 if kind == SPHERICAL else d, n, phi)
+
+
+@_compiled
 def centred_log_densities(
-    form: int, z: FloatArray, means: FloatArray, factors: FloatArray, constants: FloatArray, phi: FloatArray,
-    work: FloatArray, n: int, width: int, logits: FloatArray, row: int,
+    kind: int, z: FloatArray, means: FloatArray, factors: FloatArray, constants: FloatArray, phi: FloatArray,
+    work: FloatArray, n: int, logits: FloatArray, row: int,
 ) -> None:  # fmt: skip
     """Log-densities of components that are served centred."""
-    d = z.shape[0]
-    for k in range(len(means)):
-        out = logits[row + k]
-        if form == FULL:
-            centred_features(form, z, means[k], width, phi)
-            multiply(factors[k], d, d, 0, d, phi, 1, n, work, 0, 0, True)
+    d = means.shape[1]
+    for k in range(len(constants)):
+        out = (row + k) * LD
+        fill(logits, out, z, 0, z, 0, constants[k], n)
+        centre_features(kind, z, means, k, n, phi)
+        if kind == FULL:
+            multiply(factors[k], d, d, 0, d, True, phi, LD, n, work, 0)
+            for i in range(d):
+                add_squares(logits, out, work, i * LD, logits, out, -0.5, n)
         else:
             for i in range(d):
-                a, y, m, factor = z[i], work[i], means[k, i], factors[k, i % factors.shape[1]]
-                for column in range(width):
-                    y[column] = (a[column] - m) * factor
-        out[:width] = constants[k]
-        for i in range(d):
-            y = work[i]
-            for column in range(width):
-                out[column] -= 0.5 * y[column] * y[column]
+                factor = factors[k, i % factors.shape[1]]
+                add_squares(logits, out, phi, (1 + i) * LD, logits, out, -0.5 * factor * factor, n)
 
 
-@njit(nogil=True)
+@_compiled
 def add_centred_moments(
-    form: int, z: FloatArray, means: FloatArray, r: FloatArray, row: int, phi: FloatArray, work: FloatArray, n: int,
-    width: int, t: FloatArray,
+    kind: int, z: FloatArray, means: FloatArray, r: FloatArray, row: int, phi: FloatArray, work: FloatArray, n: int,
+    t: FloatArray, t_rows: int, t_ld: int,
 ) -> None:  # fmt: skip
-    """Moments about the means: of full matrices those of ``[1, c]`` with itself, above the diagonal."""
-    d = z.shape[0]
+    """Moments about the means; of full matrices those of ``[1, c]`` with itself, above the diagonal."""
+    d = means.shape[1]
     for k in range(len(means)):
-        centred_features(form, z, means[k], width, phi)
-        own = r[row + k]
-        if form != FULL:
-            accumulate(r, row + k, 1, phi, 0, 1 + d + n_quadratic(form, d), n, t[k], 0)
+        centre_features(kind, z, means, k, n, phi)
+        own, target = (row + k) * LD, k * t_rows * t_ld
+        if kind != FULL:
+            accumulate(r, own, 1, phi, 0, t_ld - PADDING, n, t, target, t_ld)
             continue
-        work[0, :width] = own[:width]
-        for i in range(1, d + 1):
-            weighted, a = work[i], phi[i]
-            for column in range(width):
-                weighted[column] = own[column] * a[column]
-        for start in range(0, d + 1, HEIGHT_OF_SUMS):
-            height = min(HEIGHT_OF_SUMS, d + 1 - start)
-            column = start // WIDTH_OF_SUMS * WIDTH_OF_SUMS
-            accumulate(work, start, height, phi, column, d + 1 - column, n, t[k][start:], column)
+        for i in range(1 + d):
+            multiply_rows(work, i * LD, r, own, phi, i * LD, 0.0, n)
+        for start in range(0, 1 + d, HEIGHT_OF_SUMS):
+            height = min(HEIGHT_OF_SUMS, 1 + d - start)
+            skip = start // WIDTH_OF_SUMS * WIDTH_OF_SUMS
+            accumulate(
+                work, start * LD, height, phi, skip * LD, 1 + d - skip, n, t, target + start * t_ld + skip, t_ld
+            )
 
 
 def _statistics(
-    X: Array, weights: FloatArray, shift: FloatArray, inverse: FloatArray, form: int,
-    a: Array, t: FloatArray, wide: FloatArray, wide_t: FloatArray, centred_form: int,
+    X: Array, weights: FloatArray, shift: FloatArray, inverse: FloatArray, shape: tuple[int, ...],
+    a: Array, t: FloatArray, wide: FloatArray, wide_t: FloatArray,
     means: FloatArray, factors: FloatArray, constants: FloatArray, centred_t: FloatArray,
-) -> float:  # fmt: skip
-    """Add the moments of rows to ``t`` and return the log-likelihood; see :class:`NativeKernel`."""
-    n_rows, d = X.shape
-    k, k_wide, k_centred = t.shape[0], wide_t.shape[0], len(means)
-    p = 1 + d + n_quadratic(form, d)
-    lanes = 64 // a.itemsize
-    columns = min(BLOCK, -(-n_rows // (24 * lanes)) * 24 * lanes)
-    ld = columns + lanes  # an odd number of cache lines, which then do not crowd the same sets
-    triangular = len(inverse) > d or d == 1
-
-    z, work = np.zeros((d, ld)), np.zeros((1 + d + PADDING, ld))
-    features = max(slabs(p, d)[0], 1 + d + slabs(p, d)[1] if p > slabs(p, d)[0] else 0) + PADDING
-    phi = np.zeros((features if k else 0, ld), dtype=a.dtype)
-    wide_phi = np.zeros((features if k_wide else 0, ld))
-    centred_phi = np.zeros((1 + d + (d if centred_form != FULL else 0) + PADDING if k_centred else 0, ld))
-    logits = np.zeros((k, ld), dtype=a.dtype)
+    phi: Array, logits: Array, wide_phi: FloatArray, all_logits: FloatArray, centred_phi: FloatArray,
+    z: FloatArray, work: FloatArray, w: FloatArray, total: FloatArray,
+) -> None:  # fmt: skip
+    """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :class:`Program`."""
+    kind, centred_kind, d, p, first, slab, k, k_wide, k_centred, t_rows, t_ld, pair = shape
     several = k_wide + k_centred > 0
-    all_logits = np.zeros((k + k_wide + k_centred if several else 0, ld))
-    w, total = np.zeros(ld), np.zeros(8)
-    phi[:1] = 1.0
-    wide_phi[:1] = 1.0
-    centred_phi[:1] = 1.0
-
-    for start in range(0, n_rows, columns):
-        rows = min(columns, n_rows - start)
-        n = -(-rows // lanes)  # vectors of the products' type
-        width = n * lanes
-        w[:rows] = 1.0
-        if len(weights):
-            w[:rows] = weights[start : start + rows]
-        w[rows:] = 0.0
-        if triangular:
-            centre(X, start, rows, shift, work)
-            multiply(inverse, d, d, 0, d, work, 0, width // 8, z, 0, 0, True)
-        else:
-            centre(X, start, rows, shift, z)
+    for start in range(0, len(X), BLOCK):
+        rows = min(BLOCK, len(X) - start)
+        n = (rows + pair - 1) // pair * 2  # vectors of the products' type, an even number
+        width = n * pair // 2
+        doubles = width // 8
+        for column in range(width):
+            w[column] = 0.0 if column >= rows else weights[start + column] if len(weights) else 1.0
+        if len(inverse) == d:
+            centre(X, start, rows, width, shift, z)
             for i in range(d):
-                z[i, :width] *= inverse[i]
-        if k:
-            phi[1 : 1 + d, :width] = z[:, :width]
-            log_densities(form, d, p, a, k, phi, n, width, logits, 0)
-        if not several:
-            softmax(logits, 0, k, ld, n, w, total)
+                scale(z, i * LD, z, i * LD, z, i * LD, inverse[i], doubles)
         else:
-            all_logits[:k] = logits
-            if k_wide:
-                wide_phi[1 : 1 + d, :width] = z[:, :width]
-                log_densities(form, d, p, wide, k_wide, wide_phi, width // 8, width, all_logits, k)
-            centred_log_densities(
-                centred_form, z, means, factors, constants, centred_phi, work, width // 8, width, all_logits, k + k_wide
-            )
-            softmax(all_logits, 0, len(all_logits), ld, width // 8, w, total)
-            logits[:] = all_logits[:k]
-            if k_wide:
-                add_moments(form, d, p, all_logits, k, k_wide, wide_phi, width // 8, width, wide_t)
-            add_centred_moments(
-                centred_form, z, means, all_logits, k + k_wide, centred_phi, work, width // 8, width, centred_t
-            )
+            centre(X, start, rows, width, shift, work)
+            multiply(inverse, d, d, 0, d, True, work, 0, doubles, z, 0)
         if k:
-            add_moments(form, d, p, logits, 0, k, phi, n, width, t)
-    return total.sum()
+            log_densities(kind, d, p, first, slab, a, k, z, phi, n, logits, 0)
+        if several:
+            for i in range(k):
+                convert(all_logits, i * LD, logits, i * LD, z, 0, 0.0, doubles)
+            if k_wide:
+                log_densities(kind, d, p, first, slab, wide, k_wide, z, wide_phi, doubles, all_logits, k)
+            centred_log_densities(
+                centred_kind, z, means, factors, constants, centred_phi, work, doubles, all_logits, k + k_wide
+            )
+            softmax(all_logits, 0, k + k_wide + k_centred, LD, doubles, w, total)
+            for i in range(k):
+                convert(logits, i * LD, all_logits, i * LD, z, 0, 0.0, n)
+            if k_wide:
+                add_moments(kind, d, p, first, slab, all_logits, k, k_wide, wide_phi, doubles, wide_t)
+            add_centred_moments(
+                centred_kind, z, means, all_logits, k + k_wide, centred_phi, work, doubles, centred_t, t_rows, t_ld
+            )
+        else:
+            softmax(logits, 0, k, LD, n, w, total)
+        if k:
+            add_moments(kind, d, p, first, slab, logits, 0, k, phi, n, t)
 
 
 @cache
@@ -279,18 +267,19 @@ def _function(dtype: str) -> Any:
     """The compiled function for rows of a dtype: made, or fetched from numba's cache, at first use."""
     element, double = getattr(types, dtype), types.float64
 
-    def given(element: Any, dimensions: int, layout: str = "C") -> Any:
+    def given(element: Any, dimensions: int = 1, layout: str = "C") -> Any:
         return types.Array(element, dimensions, layout, readonly=True)
 
-    def made(dimensions: int) -> Any:
-        return types.Array(double, dimensions, "C")
+    def made(element: Any) -> Any:
+        return types.Array(element, 1, "C")
 
-    signature = double(
-        given(element, 2, "A"), given(double, 1, "A"), given(double, 1), given(double, 1), types.intp,
-        given(element, 1), made(2), given(double, 1), made(2), types.intp,
-        given(double, 2), given(double, 2), given(double, 1), made(3),
+    signature = types.void(
+        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 12),
+        given(element), made(double), given(double), made(double),
+        given(double, 2), given(double, 2), given(double), made(double),
+        made(element), made(element), *[made(double)] * 7,
     )  # fmt: skip
-    return njit(signature, nogil=True, cache=True)(_statistics)
+    return njit(signature, nogil=True, error_model="numpy", cache=True)(_statistics)
 
 
 @dataclass(frozen=True)
@@ -328,17 +317,21 @@ class Program:
         self._coordinates = compiled.coordinates.shift, pack(inverse) if inverse.ndim == 2 else inverse
         self._dots = {group.dtype.name: group.natural for group in compiled.groups if isinstance(group, DotGroup)}
         self._p = max((natural.shape[1] for natural in self._dots.values()), default=1 + d)
-        self._form = NO_PRODUCTS if self._p == 1 + d else kind
         means, factors, constants = np.empty((0, d)), np.empty((0, 1)), np.empty(0)
         for group in compiled.groups:
             if isinstance(group, CentredGroup):
                 means, factors, constants = group.means, group.factors, group.constants
                 if kind == FULL:  # U' is lower triangular, as the inverse scale is
                     factors = np.stack([pack(factor.T) for factor in factors])
-        self._centred = kind, np.ascontiguousarray(means), np.ascontiguousarray(factors), constants
+        self._centred = np.ascontiguousarray(means), np.ascontiguousarray(factors), constants
         own = (1 + d, 1 + d) if kind == FULL else (1, 1 + d + form.packed_size(d))
-        self._centred_shape = (len(means), *own)
+        self._centred_shape = (len(means), own[0], own[1] + PADDING)
+        self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
+        # Slabs end where a tile of sums does, so that no tile reaches into the next slab's columns.
+        first = -(-(1 + d + _SLAB) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
+        self._slabs = min(self._p, first), _SLAB // WIDTH_OF_SUMS * WIDTH_OF_SUMS
         self._packed: dict[str, list[tuple[str, Array]]] = {}
+        self._local = threading.local()
 
     def _arguments(self, dtype: str) -> list[tuple[str, Array]]:
         """Name and packed A of the groups whose products are in the rows' precision, and in float64 besides."""
@@ -347,22 +340,49 @@ class Program:
             if dtype == "float64" and "float32" not in self._dots:
                 names.reverse()
             nothing = np.empty((0, self._p))
-            matrices = [self._dots.get(name, nothing).astype(own) for name, own in zip(names, (dtype, "float64"))]
-            self._packed[dtype] = [(name, pack(matrix)) for name, matrix in zip(names, matrices)]
+            self._packed[dtype] = [
+                (name, pack(self._dots.get(name, nothing).astype(element)))
+                for name, element in zip(names, (dtype, "float64"), strict=True)
+            ]
         return self._packed[dtype]
+
+    def _space(self, dtype: str, sizes: tuple[int, int, int]) -> list[Array]:
+        """Room for a block, made once for each thread."""
+        space: dict[str, list[Array]] = self._local.__dict__
+        if dtype not in space:
+            d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
+            features = max(self._slabs[0], 1 + d + self._slabs[1] * (self._p > self._slabs[0])) + PADDING
+            centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
+            all_k = k + k_wide + k_centred
+            space[dtype] = [
+                _rows(features * (k > 0), dtype), _rows(k, dtype), _rows(features * (k_wide > 0)),
+                _rows(all_k * (all_k > k)), _rows(centred * (k_centred > 0)), _rows(d), _rows(1 + d + PADDING), _rows(1),
+            ]  # fmt: skip
+        return space[dtype]
 
     def run(self, X: Array, weights: FloatArray | None) -> Sums:
         """Sum over rows X, (n, d) float32 or float64, with weights (n,) or none."""
         X = np.require(X, requirements="A")
-        (first, a), (second, wide) = self._arguments(X.dtype.name)
-        sums = {name: np.zeros((len(packed) // self._p, self._p + PADDING)) for name, packed in ((first, a), (second, wide))}
-        centred = np.zeros((*self._centred_shape[:-1], self._centred_shape[-1] + PADDING))
-        log_likelihood = _function(X.dtype.name)(
-            X, _NO_WEIGHTS if weights is None else weights, *self._coordinates,
-            self._form, a, sums[first], wide, sums[second], *self._centred, centred,
+        (name, a), (wide_name, wide) = self._arguments(X.dtype.name)
+        p, means = self._p, self._centred[0]
+        sizes = len(a) // p, len(wide) // p, len(means)
+        sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
+        centred, total = np.zeros(self._centred_shape), np.zeros(8)
+        shape = (*self._kinds, X.shape[1], p, *self._slabs, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
+        _function(X.dtype.name)(
+            X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
+            a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
+            *self._space(X.dtype.name, sizes), total,
         )  # fmt: skip
-        dots = {name: t[:, : self._p] for name, t in sums.items()}
-        return Sums(log_likelihood, dots, centred[..., : self._centred_shape[-1]])
+        return Sums(float(total.sum()), {name: t[:, :p] for name, t in sums.items()}, centred[..., :-PADDING])
 
 
 _NO_WEIGHTS = np.empty(0)
+
+
+def _rows(count: int, dtype: str = "float64") -> Array:
+    """Room for rows of features or components of a block, from a cache line on; those at 0 are ones."""
+    size = np.dtype(dtype).itemsize
+    room = np.ones(count * LD + 64 // size, dtype=dtype)
+    skip = -room.ctypes.data % 64 // size
+    return room[skip : skip + count * LD]

@@ -12,6 +12,7 @@ All arrays are C-contiguous; they are addressed by offsets, counted in elements,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
@@ -73,12 +74,20 @@ class _Vectors:
     def load(self, pointer: Any, of: Any = None) -> Any:
         of = of or self.type
         value = self.builder.load(self.builder.bitcast(pointer, of.as_pointer()))
-        value.align = self.size
+        value.align = 4
         return value
 
     def store(self, value: Any, pointer: Any) -> None:
         stored = self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()))
         stored.align = 4
+
+    def converted(self, pointer: Any) -> Any:
+        """A vector of this type from as many elements of any."""
+        element = pointer.type.pointee
+        value = self.load(pointer, ir.VectorType(element, self.lanes))
+        if element == self.element:
+            return value
+        return (self.builder.fptrunc if self.size == 4 else self.builder.fpext)(value, self.type)
 
     def splat(self, scalar: Any) -> Any:
         undefined = ir.Constant(self.type, ir.Undefined)
@@ -158,6 +167,43 @@ def _at(builder: Any, pointer: Any, *terms: Any) -> Any:
 
 def _sums(builder: Any, zero: Any, rows: int, columns: int) -> list[list[Any]]:
     return [[cgutils.alloca_once_value(builder, zero) for _ in range(columns)] for _ in range(rows)]
+
+
+def _elementwise(emit: Callable[[_Vectors, Any, Any, Any], Any], about: str) -> Any:
+    """A function of two rows x and y and a number s of float64, for n vectors of ``out``."""
+
+    @intrinsic
+    def function(typing: Any, out: Any, o: Any, x: Any, x0: Any, y: Any, y0: Any, s: Any, n: Any) -> Any:
+        integer = types.intp
+        signature = types.void(out, integer, x, integer, y, integer, types.float64, integer)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            out, o, x, x0, y, y0, s, n = arguments
+            v = _Vectors(context, builder, signature.args[0].dtype)
+            out = _pointer(context, builder, signature.args[0], out, o)
+            x = _pointer(context, builder, signature.args[2], x, x0)
+            y = _pointer(context, builder, signature.args[4], y, y0)
+            scalar = v.splat(s if v.size == 8 else builder.fptrunc(s, v.element))
+            with cgutils.for_range(builder, n) as loop:
+                place = builder.mul(loop.index, ir.Constant(n.type, v.lanes))
+                values = [v.converted(_at(builder, row, place)) for row in (x, y)]
+                v.store(emit(v, *values, scalar), _at(builder, out, place))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    function.__doc__ = about
+    return function
+
+
+fill = _elementwise(lambda v, x, y, s: s, "``out = s``")
+convert = _elementwise(lambda v, x, y, s: x, "``out = x``, whatever their precisions")
+subtract = _elementwise(lambda v, x, y, s: v.builder.fsub(x, s), "``out = x - s``")
+scale = _elementwise(lambda v, x, y, s: v.builder.fmul(x, s), "``out = s x``")
+multiply_rows = _elementwise(lambda v, x, y, s: v.builder.fmul(x, y), "``out = x y``")
+add_squares = _elementwise(
+    lambda v, x, y, s: v.multiply_add(v.builder.fmul(x, s), x, y), "``out = y + s x^2``"
+)
 
 
 @intrinsic
