@@ -240,9 +240,7 @@ def compile_mixture(
         groups.append(DotGroup(components, own.astype(way), own - own.astype(way)))
         if drop:
             common = family.form.quadratic(parameters.precisions_cholesky, d)
-    return CompiledMixture(
-        family, coordinates, tuple(groups), reference, options.block_rows, common, options.backend
-    )
+    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common, options.backend)
 
 
 def compile_about(

@@ -33,6 +33,7 @@ from dgmm.mixture.vectors import (
     scale,
     softmax,
     subtract,
+    subtract_transposed,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +96,11 @@ def accumulate(
 def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: FloatArray) -> None:
     """Write rows minus shift as columns, (d, LD); and zeros where there are no more rows."""
     d = len(shift)
-    for column in range(rows):
+    whole = 0
+    if X.strides[1] == X.itemsize and (d >= 8 or X.strides[0] == d * X.itemsize) and X.strides[0] % X.itemsize == 0:
+        whole = rows // 8 * 8
+        subtract_transposed(X, start, rows // 8, shift, d, out, LD)
+    for column in range(whole, rows):
         for j in range(d):
             out[j * LD + column] = X[start + column, j] - shift[j]
     for column in range(rows, width):
@@ -209,9 +214,7 @@ def add_centred_moments(
         for start in range(0, 1 + d, HEIGHT_OF_SUMS):
             height = min(HEIGHT_OF_SUMS, 1 + d - start)
             skip = start // WIDTH_OF_SUMS * WIDTH_OF_SUMS
-            accumulate(
-                work, start * LD, height, phi, skip * LD, 1 + d - skip, n, t, target + start * t_ld + skip, t_ld
-            )
+            accumulate(work, start * LD, height, phi, skip * LD, 1 + d - skip, n, t, target + start * t_ld + skip, t_ld)
 
 
 def _statistics(
@@ -229,8 +232,12 @@ def _statistics(
         n = (rows + pair - 1) // pair * 2  # vectors of the products' type, an even number
         width = n * pair // 2
         doubles = width // 8
-        for column in range(width):
-            w[column] = 0.0 if column >= rows else weights[start + column] if len(weights) else 1.0
+        fill(w, 0, w, 0, w, 0, 1.0, doubles)
+        if len(weights):
+            for row in range(rows):
+                w[row] = weights[start + row]
+        for row in range(rows, width):
+            w[row] = 0.0
         if len(inverse) == d:
             centre(X, start, rows, width, shift, z)
             for i in range(d):

@@ -138,9 +138,7 @@ class _Vectors:
         series = b.fmul(s, self.polynomial(terms, b.fmul(s, s)))
         high, low = _LOG_2[size]
         exponent = b.sitofp(n, self.type)
-        return self.multiply_add(
-            exponent, self.constant(high), self.multiply_add(exponent, self.constant(low), series)
-        )
+        return self.multiply_add(exponent, self.constant(high), self.multiply_add(exponent, self.constant(low), series))
 
     def larger(self, a: Any, b: Any) -> Any:
         """The larger one; b where one is NaN."""
@@ -201,9 +199,7 @@ convert = _elementwise(lambda v, x, y, s: x, "``out = x``, whatever their precis
 subtract = _elementwise(lambda v, x, y, s: v.builder.fsub(x, s), "``out = x - s``")
 scale = _elementwise(lambda v, x, y, s: v.builder.fmul(x, s), "``out = s x``")
 multiply_rows = _elementwise(lambda v, x, y, s: v.builder.fmul(x, y), "``out = x y``")
-add_squares = _elementwise(
-    lambda v, x, y, s: v.multiply_add(v.builder.fmul(x, s), x, y), "``out = y + s x^2``"
-)
+add_squares = _elementwise(lambda v, x, y, s: v.multiply_add(v.builder.fmul(x, s), x, y), "``out = y + s x^2``")
 
 
 @intrinsic
@@ -261,15 +257,78 @@ def product(
     return signature, generate
 
 
+def _transposed(v: _Vectors, rows: list[Any]) -> list[Any]:
+    """Eight vectors of eight as columns."""
+    for distance in (1, 2, 4):
+        low = [i if not i & distance else (i ^ distance) + 8 for i in range(8)]
+        high = [i | distance if not i & distance else i + 8 for i in range(8)]
+        mixed = list(rows)
+        for i in range(8):
+            if not i & distance:
+                pair = rows[i], rows[i | distance]
+                mixed[i], mixed[i | distance] = v.shuffle(*pair, low), v.shuffle(*pair, high)
+        rows = mixed
+    return rows
+
+
+@intrinsic
+def subtract_transposed(typing: Any, x: Any, first: Any, groups: Any, shift: Any, d: Any, out: Any, ld: Any) -> Any:
+    """Write rows minus shift as columns, ``out`` (d, ld), for groups of eight rows from ``first`` on.
+
+    The features of a row lie side by side; fewer than eight only if the rows do so as well.
+    """
+    integer = types.intp
+    signature = types.void(x, integer, integer, shift, integer, out, integer)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, first, groups, shift, d, out, ld = arguments
+        _keep_apart(builder)
+        v = _Vectors(context, builder, types.float64)
+        array = context.make_array(signature.args[0])(context, builder, x)
+        element = context.get_data_type(signature.args[0].dtype)
+        number = ir.IntType(64)
+        distance = builder.sdiv(builder.extract_value(array.strides, 0), ir.Constant(number, signature.args[0].dtype.bitwidth // 8))
+        x = _at(builder, array.data, (first, distance))
+        shift = _pointer(context, builder, signature.args[3], shift, ir.Constant(number, 0))
+        out = _pointer(context, builder, signature.args[5], out, ir.Constant(number, 0))
+
+        def load(pointer: Any, count: int) -> Any:
+            return v.load(pointer, ir.VectorType(element, count))
+
+        def write(values: list[Any], start: Any, column: Any) -> None:
+            for j, value in enumerate(values):
+                wide = value if element == v.element else builder.fpext(value, v.type)
+                own = v.splat(builder.load(_at(builder, shift, start, j)))
+                v.store(builder.fsub(wide, own), _at(builder, out, (builder.add(start, ir.Constant(number, j)), ld), column))
+
+        zero, eight = ir.Constant(number, 0), ir.Constant(number, 8)
+        with cgutils.for_range(builder, groups) as loop:
+            column = builder.mul(loop.index, eight)
+            rows = _at(builder, x, (column, distance))
+            for few in range(1, 8):
+                with builder.if_then(builder.icmp_signed("==", d, ir.Constant(number, few))):
+                    all_eight = load(rows, 8 * few)
+                    own = [v.shuffle(all_eight, all_eight, list(range(j, 8 * few, few))) for j in range(few)]
+                    write(own, zero, column)
+            with builder.if_then(builder.icmp_signed(">=", d, eight)):
+                last = builder.sub(d, eight)
+                with cgutils.for_range_slice(builder, zero, d, eight) as (start, _):
+                    # The last eight features may overlap those before them.
+                    start = builder.select(builder.icmp_signed("<", start, last), start, last)
+                    block = [load(_at(builder, rows, (distance, i), start), 8) for i in range(8)]
+                    write(_transposed(v, block), start, column)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def _lane_sums(v: _Vectors, vectors: list[Any]) -> Any:
     """Sums over the lanes of up to eight vectors: eight float64, the missing ones 0."""
     double = ir.VectorType(ir.DoubleType(), 8)
     if v.size == 4:
         lower, upper = list(range(8)), list(range(8, 16))
         halves = [(v.shuffle(x, x, lower), v.shuffle(x, x, upper)) for x in vectors]
-        vectors = [
-            v.builder.fadd(v.builder.fpext(low, double), v.builder.fpext(high, double)) for low, high in halves
-        ]
+        vectors = [v.builder.fadd(v.builder.fpext(low, double), v.builder.fpext(high, double)) for low, high in halves]
     vectors = vectors + [ir.Constant(double, [0.0] * 8)] * (8 - len(vectors))
     distance = 1
     while len(vectors) > 1:
@@ -284,7 +343,18 @@ def _lane_sums(v: _Vectors, vectors: list[Any]) -> Any:
 
 @intrinsic
 def add_sums(
-    typing: Any, r: Any, r0: Any, height: Any, f: Any, f0: Any, features: Any, ld: Any, n: Any, t: Any, t0: Any, t_ld: Any
+    typing: Any,
+    r: Any,
+    r0: Any,
+    height: Any,
+    f: Any,
+    f0: Any,
+    features: Any,
+    ld: Any,
+    n: Any,
+    t: Any,
+    t0: Any,
+    t_ld: Any,
 ) -> Any:
     """``T += R F'`` for ``height`` rows of R, (height, ld), and all of F, (features, ld), over n vectors.
 
@@ -375,8 +445,10 @@ def softmax(typing: Any, x: Any, x0: Any, k: Any, ld: Any, n: Any, w: Any, total
                 log_sum = b.fadd(b.load(largest[j]), v.logarithm(b.load(sums[j])))
                 own = [double.load(_at(b, w, start, j * v.lanes, 8 * i)) for i in parts]
                 for i in parts:
-                    part = log_sum if v.size == 8 else b.fpext(
-                        v.shuffle(log_sum, log_sum, list(range(8 * i, 8 * i + 8))), double.type
+                    part = (
+                        log_sum
+                        if v.size == 8
+                        else b.fpext(v.shuffle(log_sum, log_sum, list(range(8 * i, 8 * i + 8))), double.type)
                     )
                     double.store(double.multiply_add(own[i], part, double.load(total)), total)
                 if v.size == 8:

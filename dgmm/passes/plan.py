@@ -37,9 +37,9 @@ class ExecutionPlan:
     Attributes
     ----------
     backend : str
-        Implementation of the block kernel.
+        Implementation of the block kernel that sums statistics, ``"numba"`` or ``"numpy"``.
     block_rows : int
-        Rows that go through the kernel at a time.
+        Rows that go through the numpy kernel at a time; the compiled one has blocks of its own.
     fan_in : int
         Records that one task of the merge tree adds up, in the order of the chunks.
     chunk_rows : int
@@ -68,12 +68,12 @@ class ExecutionPlan:
         block_rows = _block_rows(n_components, p)
         work = 4 * n_components * p + 200
         blocks = max(_CHUNK_BLOCKS, round(_CHUNK_WORK / work / block_rows))
-        return cls("numpy", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
+        return cls("numba", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
 
     @property
     def options(self) -> KernelOptions:
         """The part of the plan that the kernel needs."""
-        return KernelOptions(self.block_rows, self.tolerance)
+        return KernelOptions(self.block_rows, self.tolerance, self.backend)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, for a file."""
