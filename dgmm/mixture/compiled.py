@@ -19,7 +19,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
-    from dgmm.mixture.native import Program
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.typing import Array, FloatArray, IntArray
 
@@ -120,11 +119,10 @@ class CompiledMixture:
     backend: str = "numpy"
 
     @cached_property
-    def program(self) -> Program:
-        """The mixture as the compiled backend takes it; each process makes its own."""
-        # Where a fit needs it: numba takes longer to import than all else.
-        program: Program = import_module("dgmm.mixture.native").Program(self)
-        return program
+    def program(self) -> Any:
+        """A :class:`~dgmm.mixture.native.Program`; each process makes its own."""
+        # Not before a fit needs it: numba takes long to import.
+        return import_module("dgmm.mixture.native").Program(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "program"}

@@ -19,22 +19,17 @@ from numba import njit, types
 
 from dgmm.mixture.compiled import CentredGroup, DotGroup
 from dgmm.mixture.forms import Diagonal, Full, Spherical
-from dgmm.mixture.vectors import (
+from dgmm.mixture.tiles import (
     HEIGHT,
     HEIGHT_OF_SUMS,
     PADDING,
     WIDTH_OF_SUMS,
-    add_squares,
     add_sums,
-    convert,
-    fill,
-    multiply_rows,
     product,
-    scale,
     softmax,
-    subtract,
     subtract_transposed,
 )
+from dgmm.mixture.vectors import add_squares, convert, fill, keep_apart, multiply_rows, scale, subtract
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
@@ -46,8 +41,11 @@ BLOCK = 384
 LD = BLOCK + 16
 """Numbers from row to row: an odd number of cache lines, which then do not crowd the same sets."""
 
-_SLAB = 192
-"""Features that are made at a time, beside the linear ones."""
+_LONGEST = 200
+"""Features of the longest map that is kept for both products; of longer ones slabs are made for each."""
+
+SLAB, STRIP = 64, 6
+"""Features and vectors of rows of a slab for the log-densities; it stays in the L1 cache."""
 
 NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
 """Kinds of quadratic features."""
@@ -65,6 +63,9 @@ def pack(matrix: Array) -> Array:
 
 _compiled = njit(nogil=True, error_model="numpy")
 
+# Arguments that are written as literals would have numba compile a function for each of them.
+ZERO, YES, NO = np.intp(0), np.bool_(True), np.bool_(False)
+
 
 @_compiled
 def multiply(
@@ -74,6 +75,7 @@ def multiply(
 
     ``triangular`` says that A is square and 0 above the diagonal.
     """
+    keep_apart()
     strips = (k + HEIGHT - 1) // HEIGHT
     for i in range(strips):
         start = i * k // strips
@@ -87,6 +89,7 @@ def accumulate(
     r: Array, r0: int, k: int, f: Array, f0: int, count: int, n: int, t: FloatArray, t0: int, t_ld: int
 ) -> None:
     """``T += R F'`` for k rows of R and ``count`` rows of F."""
+    keep_apart()
     for start in range(0, k, HEIGHT_OF_SUMS):
         height = min(HEIGHT_OF_SUMS, k - start)
         add_sums(r, r0 + start * LD, height, f, f0, count, LD, n, t, t0 + start * t_ld, t_ld)
@@ -95,6 +98,7 @@ def accumulate(
 @_compiled
 def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: FloatArray) -> None:
     """Write rows minus shift as columns, (d, LD); and zeros where there are no more rows."""
+    keep_apart()
     d = len(shift)
     whole = 0
     if X.strides[1] == X.itemsize and (d >= 8 or X.strides[0] == d * X.itemsize) and X.strides[0] % X.itemsize == 0:
@@ -109,13 +113,17 @@ def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: 
 
 
 @_compiled
-def quadratic(kind: int, d: int, first: int, count: int, n: int, phi: Array) -> None:
-    """Make quadratic features first to first + count of phi's rows 1 to d; they follow the linear ones."""
-    out = (1 + d) * LD
+def quadratic(kind: int, d: int, first: int, count: int, column: int, n: int, phi: Array) -> None:
+    """Make quadratic features first to first + count of phi's rows 1 to d; they follow the linear ones.
+
+    In n vectors of rows from ``column`` on.
+    """
+    keep_apart()
+    one, out = LD + column, (1 + d) * LD + column
     if kind == SPHERICAL:
         fill(phi, out, phi, out, phi, out, 0.0, n)
-        for i in range(1, 1 + d):
-            add_squares(phi, out, phi, i * LD, phi, out, 1.0, n)
+        for i in range(d):
+            add_squares(phi, out, phi, one + i * LD, phi, out, 1.0, n)
         return
     i, j = first, first
     if kind == FULL:  # the entries (i, i) to (i, d - 1) come together
@@ -124,7 +132,7 @@ def quadratic(kind: int, d: int, first: int, count: int, n: int, phi: Array) -> 
             i += 1
             j -= d - i
     for q in range(count):
-        multiply_rows(phi, out + q * LD, phi, (1 + i) * LD, phi, (1 + j) * LD, 0.0, n)
+        multiply_rows(phi, out + q * LD, phi, one + i * LD, phi, one + j * LD, 0.0, n)
         j += 1
         if kind == DIAGONAL or j == d:
             i += 1
@@ -133,46 +141,49 @@ def quadratic(kind: int, d: int, first: int, count: int, n: int, phi: Array) -> 
 
 @_compiled
 def log_densities(
-    kind: int, d: int, p: int, first: int, slab: int, a: Array, k: int, z: FloatArray, phi: Array, n: int,
-    logits: Array, row: int,
+    kind: int, d: int, p: int, first: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
 ) -> None:  # fmt: skip
-    """``A phi`` for the components of one dot group; the last slab stays in phi."""
+    """``A phi`` for the components of one dot group; phi keeps the linear features, and all if first is p."""
+    keep_apart()
     for i in range(d):
         convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
-    if first > 1 + d:
-        quadratic(kind, d, 0, first - 1 - d, n, phi)
-    multiply(a, k, p, 0, first, False, phi, 0, n, logits, row * LD)
-    for start in range(first, p, slab):
-        count = min(slab, p - start)
-        quadratic(kind, d, start - 1 - d, count, n, phi)
-        multiply(a, k, p, start, count, False, phi, (1 + d) * LD, n, logits, row * LD)
+    strip = n if first == p else STRIP
+    for vector in range(0, n, strip):
+        column, vectors = vector * (64 // phi.itemsize), min(strip, n - vector)
+        if first > 1 + d:
+            quadratic(kind, d, ZERO, first - 1 - d, column, vectors, phi)
+        multiply(a, k, p, ZERO, first, NO, phi, column, vectors, logits, row * LD + column)
+        for start in range(first, p, SLAB):
+            count = min(SLAB, p - start)
+            quadratic(kind, d, start - 1 - d, count, column, vectors, phi)
+            multiply(a, k, p, start, count, NO, phi, (1 + d) * LD + column, vectors, logits, row * LD + column)
 
 
 @_compiled
 def add_moments(
-    kind: int, d: int, p: int, first: int, slab: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
+    kind: int, d: int, p: int, first: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
 ) -> None:
-    """``T += R phi'`` for one dot group, from the slab that :func:`log_densities` left backwards."""
+    """``T += R phi'`` for one dot group, after :func:`log_densities`."""
+    keep_apart()
     t_ld = p + PADDING
-    if p > first:
-        last = first + (p - first - 1) // slab * slab
-        for start in range(last, first - 1, -slab):
-            count = min(slab, p - start)
-            if start != last:
-                quadratic(kind, d, start - 1 - d, count, n, phi)
-            accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
-        quadratic(kind, d, 0, first - 1 - d, n, phi)
-    accumulate(r, row * LD, k, phi, 0, first, n, t, 0, t_ld)
+    if 1 + d < first < p:
+        quadratic(kind, d, ZERO, first - 1 - d, ZERO, n, phi)
+    accumulate(r, row * LD, k, phi, ZERO, first, n, t, ZERO, t_ld)
+    for start in range(first, p, WIDTH_OF_SUMS):
+        count = min(WIDTH_OF_SUMS, p - start)
+        quadratic(kind, d, start - 1 - d, count, ZERO, n, phi)
+        accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
 
 
 @_compiled
 def centre_features(kind: int, z: FloatArray, means: FloatArray, k: int, n: int, phi: FloatArray) -> None:
     """Write z minus the mean of component k into phi and, but for full matrices, its products."""
+    keep_apart()
     d = means.shape[1]
     for i in range(d):
         subtract(phi, (1 + i) * LD, z, i * LD, z, i * LD, means[k, i], n)
     if kind != FULL:
-        quadratic(kind, d, 0, 1 if kind == SPHERICAL else d, n, phi)
+        quadratic(kind, d, ZERO, 1 if kind == SPHERICAL else d, ZERO, n, phi)
 
 
 @_compiled
@@ -181,13 +192,14 @@ def centred_log_densities(
     work: FloatArray, n: int, logits: FloatArray, row: int,
 ) -> None:  # fmt: skip
     """Log-densities of components that are served centred."""
+    keep_apart()
     d = means.shape[1]
     for k in range(len(constants)):
         out = (row + k) * LD
         fill(logits, out, z, 0, z, 0, constants[k], n)
         centre_features(kind, z, means, k, n, phi)
         if kind == FULL:
-            multiply(factors[k], d, d, 0, d, True, phi, LD, n, work, 0)
+            multiply(factors[k], d, d, ZERO, d, YES, phi, ZERO + LD, n, work, ZERO)
             for i in range(d):
                 add_squares(logits, out, work, i * LD, logits, out, -0.5, n)
         else:
@@ -202,12 +214,13 @@ def add_centred_moments(
     t: FloatArray, t_rows: int, t_ld: int,
 ) -> None:  # fmt: skip
     """Moments about the means; of full matrices those of ``[1, c]`` with itself, above the diagonal."""
+    keep_apart()
     d = means.shape[1]
     for k in range(len(means)):
         centre_features(kind, z, means, k, n, phi)
         own, target = (row + k) * LD, k * t_rows * t_ld
         if kind != FULL:
-            accumulate(r, own, 1, phi, 0, t_ld - PADDING, n, t, target, t_ld)
+            accumulate(r, own, ZERO + 1, phi, ZERO, t_ld - PADDING, n, t, target, t_ld)
             continue
         for i in range(1 + d):
             multiply_rows(work, i * LD, r, own, phi, i * LD, 0.0, n)
@@ -217,7 +230,14 @@ def add_centred_moments(
             accumulate(work, start * LD, height, phi, skip * LD, 1 + d - skip, n, t, target + start * t_ld + skip, t_ld)
 
 
-def _statistics(
+@_compiled
+def divide_up(logits: Array, k: int, n: int, w: FloatArray, total: FloatArray) -> None:
+    """Turn log-densities into responsibilities times weights, and add up the log-likelihood."""
+    keep_apart()
+    softmax(logits, 0, k, LD, n, w, total)
+
+
+def _statistics(  # noqa: C901 (one loop over blocks)
     X: Array, weights: FloatArray, shift: FloatArray, inverse: FloatArray, shape: tuple[int, ...],
     a: Array, t: FloatArray, wide: FloatArray, wide_t: FloatArray,
     means: FloatArray, factors: FloatArray, constants: FloatArray, centred_t: FloatArray,
@@ -225,7 +245,7 @@ def _statistics(
     z: FloatArray, work: FloatArray, w: FloatArray, total: FloatArray,
 ) -> None:  # fmt: skip
     """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :class:`Program`."""
-    kind, centred_kind, d, p, first, slab, k, k_wide, k_centred, t_rows, t_ld, pair = shape
+    kind, centred_kind, d, p, first, k, k_wide, k_centred, t_rows, t_ld, pair = shape
     several = k_wide + k_centred > 0
     for start in range(0, len(X), BLOCK):
         rows = min(BLOCK, len(X) - start)
@@ -244,29 +264,29 @@ def _statistics(
                 scale(z, i * LD, z, i * LD, z, i * LD, inverse[i], doubles)
         else:
             centre(X, start, rows, width, shift, work)
-            multiply(inverse, d, d, 0, d, True, work, 0, doubles, z, 0)
+            multiply(inverse, d, d, ZERO, d, YES, work, ZERO, doubles, z, ZERO)
         if k:
-            log_densities(kind, d, p, first, slab, a, k, z, phi, n, logits, 0)
+            log_densities(kind, d, p, first, a, k, z, phi, n, logits, ZERO)
         if several:
             for i in range(k):
                 convert(all_logits, i * LD, logits, i * LD, z, 0, 0.0, doubles)
             if k_wide:
-                log_densities(kind, d, p, first, slab, wide, k_wide, z, wide_phi, doubles, all_logits, k)
+                log_densities(kind, d, p, first, wide, k_wide, z, wide_phi, doubles, all_logits, k)
             centred_log_densities(
                 centred_kind, z, means, factors, constants, centred_phi, work, doubles, all_logits, k + k_wide
             )
-            softmax(all_logits, 0, k + k_wide + k_centred, LD, doubles, w, total)
+            divide_up(all_logits, k + k_wide + k_centred, doubles, w, total)
             for i in range(k):
                 convert(logits, i * LD, all_logits, i * LD, z, 0, 0.0, n)
             if k_wide:
-                add_moments(kind, d, p, first, slab, all_logits, k, k_wide, wide_phi, doubles, wide_t)
+                add_moments(kind, d, p, first, all_logits, k, k_wide, wide_phi, doubles, wide_t)
             add_centred_moments(
                 centred_kind, z, means, all_logits, k + k_wide, centred_phi, work, doubles, centred_t, t_rows, t_ld
             )
         else:
-            softmax(logits, 0, k, LD, n, w, total)
+            divide_up(logits, k, n, w, total)
         if k:
-            add_moments(kind, d, p, first, slab, logits, 0, k, phi, n, t)
+            add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
 
 
 @cache
@@ -281,12 +301,15 @@ def _function(dtype: str) -> Any:
         return types.Array(element, 1, "C")
 
     signature = types.void(
-        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 12),
+        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 11),
         given(element), made(double), given(double), made(double),
         given(double, 2), given(double, 2), given(double), made(double),
         made(element), made(element), *[made(double)] * 7,
     )  # fmt: skip
-    return njit(signature, nogil=True, error_model="numpy", cache=True)(_statistics)
+    try:
+        return njit(signature, nogil=True, error_model="numpy", cache=True)(_statistics)
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return njit(signature, nogil=True, error_model="numpy")(_statistics)
 
 
 @dataclass(frozen=True)
@@ -334,9 +357,8 @@ class Program:
         own = (1 + d, 1 + d) if kind == FULL else (1, 1 + d + form.packed_size(d))
         self._centred_shape = (len(means), own[0], own[1] + PADDING)
         self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
-        # Slabs end where a tile of sums does, so that no tile reaches into the next slab's columns.
-        first = -(-(1 + d + _SLAB) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
-        self._slabs = min(self._p, first), _SLAB // WIDTH_OF_SUMS * WIDTH_OF_SUMS
+        # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
+        self._first = self._p if self._p <= _LONGEST else -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
         self._packed: dict[str, list[tuple[str, Array]]] = {}
         self._local = threading.local()
 
@@ -358,13 +380,14 @@ class Program:
         space: dict[str, list[Array]] = self._local.__dict__
         if dtype not in space:
             d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
-            features = max(self._slabs[0], 1 + d + self._slabs[1] * (self._p > self._slabs[0])) + PADDING
+            features = (self._p if self._first == self._p else 1 + d + SLAB) + PADDING
             centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
             all_k = k + k_wide + k_centred
             space[dtype] = [
-                _rows(features * (k > 0), dtype), _rows(k, dtype), _rows(features * (k_wide > 0)),
-                _rows(all_k * (all_k > k)), _rows(centred * (k_centred > 0)), _rows(d), _rows(1 + d + PADDING), _rows(1),
-            ]  # fmt: skip
+                *(_rows(features * (k > 0), dtype), _rows(k, dtype)),
+                *(_rows(features * (k_wide > 0)), _rows(all_k * (all_k > k)), _rows(centred * (k_centred > 0))),
+                *(_rows(d), _rows(1 + d + PADDING), _rows(1)),
+            ]
         return space[dtype]
 
     def run(self, X: Array, weights: FloatArray | None) -> Sums:
@@ -375,7 +398,7 @@ class Program:
         sizes = len(a) // p, len(wide) // p, len(means)
         sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
         centred, total = np.zeros(self._centred_shape), np.zeros(8)
-        shape = (*self._kinds, X.shape[1], p, *self._slabs, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
+        shape = (*self._kinds, X.shape[1], p, self._first, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
         _function(X.dtype.name)(
             X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
             a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),

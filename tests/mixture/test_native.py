@@ -147,7 +147,7 @@ def test_what_is_not_a_number_is_not_hidden() -> None:
 def test_the_same_rows_give_the_same_bits_on_any_thread() -> None:
     family = get_family("full")
     parameters = random_parameters(family, 7, 5, 0)
-    plain, native = compiled_both(family, parameters, family.own_coordinates(parameters), DOUBLE, np.float64)
+    _, native = compiled_both(family, parameters, family.own_coordinates(parameters), DOUBLE, np.float64)
     X = np.random.default_rng(0).normal(size=(5000, 5))
     results = []
 
