@@ -1,8 +1,12 @@
 """The compiled kernel against the plain one, which others hold to direct sums."""
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from cases import any_family, families, random_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgmm.mixture import native
 from dgmm.mixture.compiled import KernelOptions, compile_mixture, dot_product_loss
 from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import BlockKernel
@@ -173,3 +178,61 @@ def test_a_mixture_travels_without_what_each_process_makes_of_it() -> None:
     sent = pickle.loads(pickle.dumps(native))
     assert "program" not in vars(sent)
     np.testing.assert_array_equal(BlockKernel(sent).statistics(X).second, expected.second)
+
+
+_PROCESS = """
+import hashlib, sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from cases import random_parameters
+from dgmm.mixture.compiled import KernelOptions, compile_mixture
+from dgmm.mixture.families import get_family
+from dgmm.mixture.kernel import BlockKernel
+assert "numba" not in sys.modules  # not before it is needed
+family = get_family("full")
+parameters = random_parameters(family, 3, 2, 0)
+options = KernelOptions(64, dict(float64=np.inf), "numba")
+coordinates = family.own_coordinates(parameters)
+inner = family.to_inner(parameters, coordinates)
+compiled = compile_mixture(family, inner, coordinates, np.dtype(float), options)
+statistics = BlockKernel(compiled).statistics(np.random.default_rng(0).normal(size=(1000, 2)))
+from dgmm.mixture import native
+hits = sum(native._function("float64").stats.cache_hits.values())
+print(hashlib.sha256(statistics.second.tobytes()).hexdigest(), hits)
+"""
+
+
+def start_process(cache: Path) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROCESS.format(tests=tests)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process: subprocess.Popen[str]) -> list[str]:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out.split()
+
+
+def test_processes_that_start_together_share_what_was_compiled(tmp_path) -> None:
+    together = [answer(process) for process in [start_process(tmp_path) for _ in range(2)]]
+    later = answer(start_process(tmp_path))
+    assert {digest for digest, _ in together} == {later[0]}
+    assert later[1] == "1"
+
+
+def test_the_kernel_works_where_nothing_can_be_cached(monkeypatch) -> None:
+    def njit(signature, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return lambda function: (function.__name__, options)
+
+    monkeypatch.setattr(native, "njit", njit)
+    name, options = native._function.__wrapped__("float64")
+    assert name == "_statistics"
+    assert options["nogil"]
