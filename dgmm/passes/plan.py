@@ -22,9 +22,10 @@ _BLOCK_ROWS_LARGE = 128
 # 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py, column "plan logL").
 _TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 
-# A chunk of an array in memory: so much work, but not less than a few blocks.
-_CHUNK_BLOCKS = 4
-_CHUNK_WORK = 1e8
+# A chunk of an array in memory: so much work, but not less than a few blocks; in threes, which are
+# whole blocks of the compiled kernel as well.
+_CHUNK_BLOCKS = 12
+_CHUNK_WORK = 3e8
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ExecutionPlan:
         p = 1 + n_features if family.tied else family.n_mapped(n_features)
         block_rows = _block_rows(n_components, p)
         work = 4 * n_components * p + 200
-        blocks = max(_CHUNK_BLOCKS, round(_CHUNK_WORK / work / block_rows))
+        blocks = max(_CHUNK_BLOCKS, 3 * round(_CHUNK_WORK / work / block_rows / 3))
         return cls("numba", block_rows, 16, blocks * block_rows, dict(_TOLERANCE))
 
     @property

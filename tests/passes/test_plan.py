@@ -4,6 +4,7 @@ import pytest
 from cases import families
 
 from dgmm.mixture.families import get_family
+from dgmm.mixture.native import BLOCK
 from dgmm.passes.plan import ExecutionPlan
 
 
@@ -14,6 +15,8 @@ def test_the_backend_travels_from_the_plan_to_the_kernel(family, k, d) -> None:
     assert plan.backend == "numba"
     assert plan.options.backend == plan.backend
     assert plan.options.tolerance == plan.tolerance
+    assert plan.chunk_rows % plan.block_rows == 0
+    assert plan.chunk_rows % BLOCK == 0
 
 
 def test_a_recorded_plan_keeps_its_backend() -> None:
