@@ -47,6 +47,9 @@ LONGEST = 200
 SLAB, STRIP = 64, 6
 """Features and vectors of rows of a slab for the log-densities; it stays in the L1 cache."""
 
+MANY, FURTHER = 128, 8
+"""Beyond so many components A and R leave the L2 cache; slabs so many times larger spare reading them again."""
+
 NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
 """Kinds of quadratic features."""
 
@@ -147,7 +150,7 @@ def log_densities(
     keep_apart()
     for i in range(d):
         convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
-    strip = n if first == p else STRIP
+    strip = n if first == p else STRIP if k <= MANY else STRIP * FURTHER
     for vector in range(0, n, strip):
         column, vectors = vector * (64 // phi.itemsize), min(strip, n - vector)
         if first > 1 + d:
@@ -169,8 +172,9 @@ def add_moments(
     if 1 + d < first < p:
         quadratic(kind, d, ZERO, first - 1 - d, ZERO, n, phi)
     accumulate(r, row * LD, k, phi, ZERO, first, n, t, ZERO, t_ld)
-    for start in range(first, p, WIDTH_OF_SUMS):
-        count = min(WIDTH_OF_SUMS, p - start)
+    slab = WIDTH_OF_SUMS if k <= MANY else WIDTH_OF_SUMS * FURTHER
+    for start in range(first, p, slab):
+        count = min(slab, p - start)
         quadratic(kind, d, start - 1 - d, count, ZERO, n, phi)
         accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
 
