@@ -1,10 +1,13 @@
 """The block kernel compiled: a whole chunk goes through in one call, without the interpreter's lock.
 
-The same steps as :mod:`dgmm.mixture.kernel` on blocks that stay in the cache, with the products and
-the softmax of :mod:`dgmm.mixture.vectors`. A feature map that is longer than the cache allows is
-made and used up in slabs. Arrays of a block have the features or components as rows, ``ld`` apart.
+The same steps as :mod:`dgmm.mixture.kernel` on blocks of 384 rows that stay in the cache, with the
+products and the softmax of :mod:`dgmm.mixture.tiles`. A feature map that is longer than the cache
+allows is made and used up in slabs. Arrays of a block have features or components as rows, ``LD``
+numbers apart, all in one piece: loops over them are in :mod:`dgmm.mixture.vectors`.
 
-Importing this module imports numba; :mod:`dgmm.mixture.kernel` does so when a fit needs it.
+numba is imported with this module, by ``CompiledMixture.program`` when a fit first needs it. What it
+compiles it keeps beside this file, or in the user's cache directory, for as long as this file's date
+stays: whoever edits ``tiles`` or ``vectors`` alone must touch it.
 """
 
 from __future__ import annotations
@@ -293,6 +296,9 @@ def _statistics(  # noqa: C901 (one loop over blocks)
             add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
 
 
+_compiling = threading.Lock()
+
+
 @cache
 def _function(dtype: str) -> Any:
     """The compiled function for rows of a dtype: made, or fetched from numba's cache, at first use."""
@@ -403,7 +409,9 @@ class Program:
         sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
         centred, total = np.zeros(self._centred_shape), np.zeros(8)
         shape = (*self._kinds, X.shape[1], p, self._first, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
-        _function(X.dtype.name)(
+        with _compiling:
+            function = _function(X.dtype.name)
+        function(
             X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
             a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
             *self._space(X.dtype.name, sizes), total,
