@@ -102,6 +102,11 @@ class Case:
         return cls(family_name, X, parameters, coordinates)
 
     @cached_property
+    def inner(self) -> MixtureParameters:
+        """The parameters in inner coordinates, where EM goes from one iteration to the next."""
+        return get_family(self.family_name).to_inner(self.parameters, self.coordinates)
+
+    @cached_property
     def p(self) -> int:
         """Length of the feature map."""
         return int(self.compiled().groups[0].natural.shape[1])  # type: ignore[union-attr]
@@ -123,12 +128,11 @@ class Case:
         options = ExecutionPlan.choose(family, self.parameters.n_components, self.parameters.n_features).options
         if block_rows is not None:
             options = replace(options, block_rows=block_rows, backend="numpy")
-        inner = family.to_inner(self.parameters, self.coordinates)
-        return compile_mixture(family, inner, self.coordinates, self.X.dtype, options, whole_density=False)
+        return compile_mixture(family, self.inner, self.coordinates, self.X.dtype, options, whole_density=False)
 
 
 def iteration(case: Case) -> Callable[[], tuple[SufficientStatistics, MixtureParameters]]:
-    """One iteration of dgmm: to the statistics and the next parameters."""
+    """One iteration of dgmm: to the statistics and the next parameters, in inner coordinates."""
     family = get_family(case.family_name)
     scatter = None
     if family.tied:  # of all rows, known from the first read of a fit
@@ -145,8 +149,7 @@ def iteration(case: Case) -> Callable[[], tuple[SufficientStatistics, MixturePar
             statistics = statistics.merge(kernel.statistics(case.X[start : start + chunk]))
         if scatter is not None:
             statistics = complete(compiled, statistics, scatter)
-        estimate = family.estimate(statistics, case.coordinates, 1e-6)
-        return statistics, family.to_user(estimate, case.coordinates)
+        return statistics, family.estimate(statistics, case.coordinates, 1e-6)
 
     return step
 
@@ -190,6 +193,7 @@ def bare_pair(case: Case) -> Callable[[], None]:
 def difference(case: Case, ours: MixtureParameters, peer: Peer) -> float:
     """Largest difference of weights, means and covariances, in units of the data's spread."""
     family, d, k = get_family(case.family_name), ours.n_features, ours.n_components
+    ours = family.to_user(ours, case.coordinates)
     spread = case.X.astype(np.float64).std()
     covariances = family.inner(peer.covariances_, k, d)
     parts = (
