@@ -28,6 +28,7 @@ from dgmm.mixture.tiles import (
     PADDING,
     WIDTH_OF_SUMS,
     add_sums,
+    pack,
     product,
     softmax,
     subtract_transposed,
@@ -47,8 +48,8 @@ LD = BLOCK + 16
 LONGEST = 200
 """Features of the longest map that is kept for both products; of longer ones slabs are made for each."""
 
-SLAB, STRIP = 64, 6
-"""Features and vectors of rows of a slab for the log-densities; it stays in the L1 cache."""
+SLAB, STRIP = 64, 12
+"""Features and vectors of rows of a slab for the log-densities; tiles of every width divide the vectors."""
 
 MANY, FURTHER = 128, 8
 """Beyond so many components A and R leave the L2 cache; slabs so many times larger spare reading them again."""
@@ -57,14 +58,6 @@ NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
 """Kinds of quadratic features."""
 
 _KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
-
-
-def pack(matrix: Array) -> Array:
-    """Cut a matrix (k, p) into strips and store each by columns, as :func:`multiply` takes it: (k p,)."""
-    k = len(matrix)
-    n = -(-k // HEIGHT)
-    parts = [matrix[i * k // n : (i + 1) * k // n].T.ravel() for i in range(n)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=matrix.dtype)
 
 
 _compiled = njit(nogil=True, error_model="numpy")
@@ -239,7 +232,7 @@ def add_centred_moments(
 
 @_compiled
 def divide_up(logits: Array, k: int, n: int, w: FloatArray, total: FloatArray) -> None:
-    """Turn log-densities into responsibilities times weights, and add up the log-likelihood."""
+    """Turn log-densities into responsibilities times weights; add up the log-likelihood."""
     keep_apart()
     softmax(logits, 0, k, LD, n, w, total)
 

@@ -10,8 +10,9 @@ processors with other registers give the same numbers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
@@ -19,19 +20,28 @@ from numba.extending import intrinsic
 
 from dgmm.mixture.vectors import Vectors, at, pointer_to
 
+if TYPE_CHECKING:
+    from dgmm.typing import Array
+
 # Vectors that may be summed at a time: with AVX-512 32 registers hold one each, else 16 a half.
 _SUMS = 24 if binding.get_host_cpu_features().get("avx512f") else 6
 
-#: Vectors of rows that a strip of `product` is wide, by its height in components.
-_WIDTHS = {h: min(_SUMS // h, 8) for h in range(1, 9) if h <= _SUMS}
-if _SUMS == 24:  # widths that divide the vectors of a block
-    _WIDTHS |= {7: 3, 5: 4}
+#: Vectors of rows that a strip of `product` is wide, by its height in components; all divide 12.
+_WIDTHS = {h: max(width for width in (1, 2, 3, 4, 6) if h * width <= _SUMS) for h in range(1, min(8, _SUMS) + 1)}
 HEIGHT = max(_WIDTHS)
 """Components in the highest strip of :func:`product`."""
 
 HEIGHT_OF_SUMS, WIDTH_OF_SUMS = (4, 6) if _SUMS == 24 else (2, 3)
 PADDING = 8
 """Elements behind a matrix of :func:`add_sums` that it may add zeros to."""
+
+
+def pack(matrix: Array) -> Array:
+    """Cut a matrix (k, p) into strips and store each by columns, as :func:`product` takes them: (k p,)."""
+    k = len(matrix)
+    n = -(-k // HEIGHT)
+    parts = [matrix[i * k // n : (i + 1) * k // n].T.ravel() for i in range(n)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=matrix.dtype)
 
 
 def _sums(builder: Any, zero: Any, rows: int, columns: int) -> list[list[Any]]:

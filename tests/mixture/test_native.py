@@ -103,7 +103,7 @@ def test_float32_rows_are_summed_in_each_way(family, k, d, n, ways, weighted, se
     assert_same(plain, native, X, w, rtol, atol)
 
 
-@pytest.mark.parametrize(("k", "d"), [(1, 40), (9, 40), (130, 17), (3, 1)])
+@pytest.mark.parametrize(("k", "d"), [(1, 40), (2, 30), (5, 25), (9, 40), (130, 21), (3, 1)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @families
 def test_long_feature_maps_and_many_components(family, dtype, k, d) -> None:
@@ -113,6 +113,30 @@ def test_long_feature_maps_and_many_components(family, dtype, k, d) -> None:
     X = (parameters.means[rng.integers(0, k, 1000)] + 0.3 * rng.normal(size=(1000, d))).astype(dtype)
     for tolerance in (DOUBLE, CENTRED):
         assert_same(*compiled_both(family, parameters, coordinates, tolerance, dtype), X)
+    if dtype == np.float32:
+        loss = float(dot_product_loss(family, family.to_inner(parameters, coordinates)).max())
+        assert_same(*compiled_both(family, parameters, coordinates, SINGLE, dtype), X, None, 1e-3, 1e-6 * loss)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_is_written_beyond_the_rooms_of_a_block(dtype, monkeypatch) -> None:
+    rooms = []
+
+    def walled(count, own="float64"):
+        room = np.ones(count * native.LD + 2048, dtype=own)
+        room[-2048:] = 7.0
+        rooms.append(room)
+        return room[:-2048]
+
+    monkeypatch.setattr(native, "_rows", walled)
+    family = get_family("full")
+    for k in range(1, 18):
+        for d in (1, 5, 21):
+            parameters = random_parameters(family, k, d, k)
+            X = np.random.default_rng(0).normal(size=(800, d)).astype(dtype)
+            _, compiled = compiled_both(family, parameters, family.own_coordinates(parameters), SINGLE, dtype)
+            BlockKernel(compiled).statistics(X)
+    assert all((room[-2048:] == 7.0).all() for room in rooms)
 
 
 @families
