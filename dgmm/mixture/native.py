@@ -58,6 +58,8 @@ NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
 """Kinds of quadratic features."""
 
 _KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
+_NO_WEIGHTS = np.empty(0)
+_compiling = threading.Lock()
 
 
 _compiled = njit(nogil=True, error_model="numpy")
@@ -289,9 +291,6 @@ def _statistics(  # noqa: C901 (one loop over blocks)
             add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
 
 
-_compiling = threading.Lock()
-
-
 @cache
 def _function(dtype: str) -> Any:
     """The compiled function for rows of a dtype: made, or fetched from numba's cache, at first use."""
@@ -410,9 +409,6 @@ class Program:
             *self._space(X.dtype.name, sizes), total,
         )  # fmt: skip
         return Sums(float(total.sum()), {name: t[:, :p] for name, t in sums.items()}, centred[..., :-PADDING])
-
-
-_NO_WEIGHTS = np.empty(0)
 
 
 def _rows(count: int, dtype: str = "float64") -> Array:
