@@ -1,9 +1,9 @@
-"""How long does one EM iteration take beside scikit-learn's own, and which block size is fastest?
+"""How long does one EM iteration take beside scikit-learn's own, and where does the time go?
 
 Both do one E-step and one M-step on the same rows from the same parameters, in memory, with one
-BLAS thread. GFLOP/s count the useful work, ``2 n K * 2 p``; "pair" is what the two bare products of
-the same shapes reach. "logL" and "par" are the differences of the mean log-likelihood and of the
-next parameters from scikit-learn's in float64.
+thread. GFLOP/s count the useful work, ``2 n K * 2 p``; "pair" is what BLAS reaches in the two bare
+products of the same shapes, "share" dgmm's GFLOP/s over that. "logL" and "par" are the differences
+of the mean log-likelihood and of the next parameters from scikit-learn's in float64.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import copy
 import sys
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,9 @@ from sklearn.mixture import GaussianMixture as Peer
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import Table, arguments, best, geometric_mean, interleaved, introduce, one_thread
-from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_mixture
+from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import get_family
-from dgmm.mixture.kernel import BlockKernel, _exponentiate, complete
+from dgmm.mixture.kernel import BlockKernel, complete
 from dgmm.mixture.parameters import Coordinates, MixtureParameters
 from dgmm.mixture.statistics import SufficientStatistics
 from dgmm.passes.plan import ExecutionPlan
@@ -99,17 +101,38 @@ class Case:
         coordinates = family.form.coordinates(Y.mean(axis=0), np.atleast_2d(np.cov(Y.T)))
         return cls(family_name, X, parameters, coordinates)
 
+    @cached_property
+    def inner(self) -> MixtureParameters:
+        """The parameters in inner coordinates, where EM goes from one iteration to the next."""
+        return get_family(self.family_name).to_inner(self.parameters, self.coordinates)
+
+    @cached_property
+    def p(self) -> int:
+        """Length of the feature map."""
+        return int(self.compiled().groups[0].natural.shape[1])  # type: ignore[union-attr]
+
+    @property
+    def flops(self) -> float:
+        """Useful work of an iteration, in 1e9."""
+        return 4e-9 * len(self.X) * self.parameters.n_components * self.p
+
+    @property
+    def pair_flops(self) -> float:
+        """The same for the rows that :func:`bare_pair` takes, in 1e9."""
+        block = self.compiled().block_rows
+        return self.flops / len(self.X) * max(1, round(len(self.X) / block)) * block
+
     def compiled(self, block_rows: int | None = None) -> CompiledMixture:
-        """The case made ready for the kernel, as in an EM pass; by default in the plan's blocks."""
+        """The case made ready for the kernel, as in an EM pass; for the numpy kernel if its blocks are given."""
         family = get_family(self.family_name)
-        plan = ExecutionPlan.choose(family, self.parameters.n_components, self.parameters.n_features)
-        options = KernelOptions(block_rows or plan.block_rows, plan.tolerance)
-        inner = family.to_inner(self.parameters, self.coordinates)
-        return compile_mixture(family, inner, self.coordinates, self.X.dtype, options, whole_density=False)
+        options = ExecutionPlan.choose(family, self.parameters.n_components, self.parameters.n_features).options
+        if block_rows is not None:
+            options = replace(options, block_rows=block_rows, backend="numpy")
+        return compile_mixture(family, self.inner, self.coordinates, self.X.dtype, options, whole_density=False)
 
 
 def iteration(case: Case) -> Callable[[], tuple[SufficientStatistics, MixtureParameters]]:
-    """One iteration of dgmm: to the statistics and the next parameters."""
+    """One iteration of dgmm: to the statistics and the next parameters, in inner coordinates."""
     family = get_family(case.family_name)
     scatter = None
     if family.tied:  # of all rows, known from the first read of a fit
@@ -126,8 +149,7 @@ def iteration(case: Case) -> Callable[[], tuple[SufficientStatistics, MixturePar
             statistics = statistics.merge(kernel.statistics(case.X[start : start + chunk]))
         if scatter is not None:
             statistics = complete(compiled, statistics, scatter)
-        estimate = family.estimate(statistics, case.coordinates, 1e-6)
-        return statistics, family.to_user(estimate, case.coordinates)
+        return statistics, family.estimate(statistics, case.coordinates, 1e-6)
 
     return step
 
@@ -171,6 +193,7 @@ def bare_pair(case: Case) -> Callable[[], None]:
 def difference(case: Case, ours: MixtureParameters, peer: Peer) -> float:
     """Largest difference of weights, means and covariances, in units of the data's spread."""
     family, d, k = get_family(case.family_name), ours.n_features, ours.n_components
+    ours = family.to_user(ours, case.coordinates)
     spread = case.X.astype(np.float64).std()
     covariances = family.inner(peer.covariances_, k, d)
     parts = (
@@ -186,8 +209,9 @@ def compare(dtype: Any, *, quick: bool) -> None:
     table = Table(
         f"one EM iteration, {np.dtype(dtype).name}: scikit-learn's seconds over dgmm's",
         {
-            "family": "<9s", "d": "3d", "K": "2d", "p": "4d", "rows": "7d", "block": "5d", "peer ms": "7.1f",
-            "dgmm ms": "7.1f", "ratio": "5.1f", "GFLOP/s": "7.1f", "pair": "4.1f", "logL": "5.0e", "par": "5.0e",
+            "family": "<9s", "d": "3d", "K": "2d", "p": "4d", "rows": "7d", "peer ms": "7.1f",
+            "dgmm ms": "7.1f", "ratio": "5.1f", "GFLOP/s": "7.1f", "pair": "5.1f", "share": "5.0%",
+            "logL": "5.0e", "par": "5.0e",
         },
     )  # fmt: skip
     ratios = []
@@ -197,27 +221,98 @@ def compare(dtype: Any, *, quick: bool) -> None:
         statistics, parameters = step()
         # The truth: scikit-learn on the same rows as float64.
         log_likelihood, peer = peer_iteration(replace(case, X=case.X.astype(np.float64)))()
-        tasks = {"dgmm": step, "peer": peer_step, "pair": pair}
-        seconds = interleaved(tasks, 2 if quick else 5)
-        natural = case.compiled().groups[0].natural  # type: ignore[union-attr]
-        n, p = len(case.X), natural.shape[1]
-        block = case.compiled().block_rows
+        seconds = interleaved({"dgmm": step, "peer": peer_step, "pair": pair}, 2 if quick else 5)
         ratios.append(seconds["peer"] / seconds["dgmm"])
-        useful = 4e-9 * n * k * p
-        pair_flops = 4e-9 * max(1, round(n / block)) * block * k * p / seconds["pair"]
+        useful, pair_flops = case.flops, case.pair_flops
         table.row(
-            name, d, k, p, n, block, 1e3 * seconds["peer"], 1e3 * seconds["dgmm"], ratios[-1],
-            useful / seconds["dgmm"], pair_flops,
+            name, d, k, case.p, len(case.X), 1e3 * seconds["peer"], 1e3 * seconds["dgmm"], ratios[-1],
+            useful / seconds["dgmm"], pair_flops / seconds["pair"],
+            useful / seconds["dgmm"] * seconds["pair"] / pair_flops,
             abs(statistics.mean_log_likelihood - log_likelihood), difference(case, parameters, peer),
         )  # fmt: skip
     print(f"geometric mean of the ratios: {geometric_mean(ratios):.2f}")
+    if dtype == np.float32:
+        compare_precisions(quick=quick)
+
+
+def compare_precisions(*, quick: bool) -> None:
+    """Print what float32 rows gain over float64 ones, beside what the bare products gain."""
+    table = Table(
+        "one EM iteration in float32 and float64, and the two bare products alone",
+        {
+            "family": "<9s", "d": "3d", "K": "2d", "float64 ms": "10.1f", "float32 ms": "10.1f", "ratio": "5.2f",
+            "pairs' ratio": "12.2f", "share": "5.0%",
+        },
+    )  # fmt: skip
+    for name, d, k in SHAPES:
+        cases = {dtype: Case.make(name, d, k, dtype, quick=quick) for dtype in (np.float64, np.float32)}
+        tasks: dict[str, Callable[[], object]] = {}
+        for dtype, case in cases.items():
+            tasks |= {dtype.__name__: iteration(case), f"{dtype.__name__} pair": bare_pair(case)}
+            tasks[dtype.__name__]()  # compiled or fetched before it is timed
+        seconds = interleaved(tasks, 1 if quick else 5)
+        ratio = seconds["float64"] / seconds["float32"]
+        pairs = seconds["float64 pair"] / seconds["float32 pair"]
+        table.row(name, d, k, 1e3 * seconds["float64"], 1e3 * seconds["float32"], ratio, pairs, ratio / pairs)
+
+
+def compare_large_k(dtype: Any, *, quick: bool) -> None:
+    """Print the throughput with many components beside that with 64, and the memory taken."""
+    table = Table(
+        f"many components, {np.dtype(dtype).name}: useful GFLOP/s, over that at K = 64, and MB beside the rows",
+        {
+            "family": "<9s", "d": "3d", "K": "4d", "p": "4d", "rows": "6d", "ms": "7.1f", "GFLOP/s": "7.1f",
+            "over K = 64": "11.2f", "A and T MB": "10.1f", "peak MB": "7.1f",
+        },
+    )  # fmt: skip
+    for name, d in (("full", 16), ("full", 64), ("spherical", 128)):
+        base = 0.0
+        for k in (64, 128 if quick else 1024):
+            case = Case.make(name, d, k, dtype, quick=quick)
+            compiled = case.compiled()
+            run = partial(BlockKernel(compiled).statistics, case.X)
+            run()
+            rate = case.flops / best(run, 1 if quick else 3)
+            base = base or rate
+            tracemalloc.start()
+            compiled.__dict__.pop("program")
+            run()
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            held = k * case.p * (case.X.itemsize + 8)
+            table.row(
+                name, d, k, case.p, len(case.X), 1e3 * case.flops / rate, rate, rate / base, held / 1e6, peak / 1e6
+            )
+
+
+def compare_threads(dtype: Any, *, quick: bool) -> None:
+    """Print the time of two threads, each with half of the rows, over that of one with all."""
+    table = Table(
+        f"one iteration on one thread and on two, {np.dtype(dtype).name}: ms by the clock",
+        {"family": "<9s", "d": "3d", "K": "2d", "rows": "8d", "one": "7.1f", "two": "7.1f", "ratio": "5.2f"},
+    )
+    for name, d, k in (*SHAPES, ("full", 4, 8)):
+        case = Case.make(name, d, k, dtype, quick=quick)
+        times = 1 if quick else max(1, round(2 * n_rows(d, k, case.p, quick=False) / len(case.X)))
+        X = np.tile(case.X, (times, 1))
+        kernel = BlockKernel(case.compiled())
+        halves = X[: len(X) // 2], X[len(X) // 2 :]
+        with ThreadPoolExecutor(2) as pool:
+
+            def two(halves: Any = halves, kernel: BlockKernel = kernel, pool: ThreadPoolExecutor = pool) -> None:
+                list(pool.map(lambda half: BlockKernel(kernel.compiled).statistics(half), halves))
+
+            tasks = {"one": partial(kernel.statistics, X), "two": two}
+            two()  # compiled or fetched before it is timed
+            seconds = interleaved(tasks, 1 if quick else 7, time.perf_counter)
+        table.row(name, d, k, len(X), 1e3 * seconds["one"], 1e3 * seconds["two"], seconds["one"] / seconds["two"])
 
 
 def scan_blocks(dtype: Any, *, quick: bool) -> None:
     """Print the time of the kernel by block size, over that of the fastest."""
     blocks = BLOCKS[:3] if quick else BLOCKS
     table = Table(
-        f"time by rows of a block, {np.dtype(dtype).name}, over the fastest",
+        f"numpy kernel: time by rows of a block, {np.dtype(dtype).name}, over the fastest",
         {"family": "<9s", "d": "4d", "K": "4d", "p": "5d", **{str(b): "5.2f" for b in blocks}, "fastest": "7d"},
     )
     for name, d, k in SCANNED[:2] if quick else SCANNED:
@@ -227,71 +322,23 @@ def scan_blocks(dtype: Any, *, quick: bool) -> None:
         tasks = {b: partial(kernel.statistics, X) for b, kernel in kernels.items()}
         seconds = interleaved(tasks, 1 if quick else 5)
         fastest = min(seconds, key=lambda block: seconds[block])
-        p = case.compiled().groups[0].natural.shape[1]  # type: ignore[union-attr]
-        table.row(name, d, k, p, *(seconds[b] / seconds[fastest] for b in seconds), int(fastest))
-
-
-PARTS = ("whiten", "phi", "logits", "softmax", "sums")
-
-
-def time_parts(case: Case) -> dict[str, float]:
-    """Seconds of the parts of the kernel's loop over blocks, written out here with a clock between them."""
-    kernel = BlockKernel(case.compiled())
-    server: Any = kernel._servers[0]
-    d, natural = case.X.shape[1], server.group.natural
-    seconds = dict.fromkeys(PARTS, 0.0)
-    marks = [time.thread_time()]
-    for _, z in kernel._blocks(case.X):
-        marks.append(time.thread_time())
-        phi = server._fit(server.phi, z.shape[1])
-        phi[1 : 1 + d] = z
-        if len(phi) > 1 + d:
-            server.form.products(phi[1 : 1 + d], phi[1 + d :])
-        marks.append(time.thread_time())
-        logits = np.matmul(natural, phi, out=server._fit(server.logits, z.shape[1]))
-        marks.append(time.thread_time())
-        log_sum, total = _exponentiate(logits)
-        logits /= total
-        log_sum.sum(dtype=np.float64)
-        marks.append(time.thread_time())
-        np.matmul(logits, phi.T, out=server.product)
-        server.sums += server.product
-        marks.append(time.thread_time())
-        for i, name in enumerate(PARTS):
-            seconds[name] += marks[i + 1] - marks[i]
-        marks = marks[-1:]
-    return seconds
-
-
-def profile(dtype: Any, *, quick: bool) -> None:
-    """Print where the time of an iteration goes."""
-    table = Table(
-        f"where the time of the kernel goes, {np.dtype(dtype).name}: ms, and the bare pair of products",
-        {"family": "<9s", "d": "3d", "K": "2d", "rows": "7d", **dict.fromkeys(PARTS, "7.1f"), "all": "6.1f",
-         "pair": "6.1f", "pair/all": "8.0%"},
-    )  # fmt: skip
-    for name, d, k in SHAPES:
-        case = Case.make(name, d, k, dtype, quick=quick)
-        runs = [time_parts(case) for _ in range(1 if quick else 5)]
-        seconds = min(runs, key=lambda run: sum(run.values()))
-        pair = best(bare_pair(case), 1 if quick else 5)
-        total = sum(seconds.values())
-        parts = (1e3 * seconds[part] for part in PARTS)
-        table.row(name, d, k, len(case.X), *parts, 1e3 * total, 1e3 * pair, pair / total)
+        table.row(name, d, k, case.p, *(seconds[b] / seconds[fastest] for b in seconds), int(fastest))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the comparison, the scan of block sizes, or the profile."""
+    """Print the comparison with scikit-learn, or another one."""
     options = arguments(
         __doc__,
         argv,
         ("--float32", "float32 rows instead of float64"),
-        ("--blocks", "scan the block sizes instead of comparing"),
-        ("--parts", "time the parts of the kernel instead of comparing"),
+        ("--large-k", "compare 1024 components with 64"),
+        ("--threads", "compare two threads with one"),
+        ("--blocks", "scan the block sizes of the numpy kernel"),
     )
     introduce(options)
     warnings.simplefilter("ignore")
-    run = scan_blocks if options.blocks else profile if options.parts else compare
+    chosen = {"large_k": compare_large_k, "threads": compare_threads, "blocks": scan_blocks}
+    run = next((run for name, run in chosen.items() if getattr(options, name)), compare)
     with one_thread():
         run(np.float32 if options.float32 else np.float64, quick=options.quick)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_sample_image, load_wine
@@ -23,9 +22,9 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import Table, arguments, interleaved, introduce, one_thread
 from dgmm import GaussianMixture
-from dgmm.mixture.compiled import CompiledMixture, KernelOptions, assign, compile_mixture, dot_product_loss
+from dgmm.mixture.compiled import CompiledMixture, assign, compile_mixture, dot_product_loss
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
-from dgmm.mixture.kernel import BlockKernel, _CentredServer
+from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.parameters import Coordinates, MixtureParameters
 from dgmm.passes.plan import ExecutionPlan
 
@@ -83,7 +82,7 @@ class Fitted:
 
     def compiled(self, tolerance: dict[str, float]) -> CompiledMixture:
         """Made ready for float32 rows with the given tolerances."""
-        options = KernelOptions(self.plan.block_rows, tolerance)
+        options = replace(self.plan.options, tolerance=tolerance)
         return compile_mixture(self.family, self.inner, self.coordinates, np.dtype(np.float32), options)
 
     def scores(self, tolerance: dict[str, float]) -> np.ndarray:
@@ -160,30 +159,12 @@ def print_whitening(*, quick: bool) -> None:
         table.row(data, X.shape[1], *(float(np.abs(half - halves[0]).max()) for half in halves[1:]))
 
 
-class _SingleCentredServer(_CentredServer):
-    """The centred form in float32, which dgmm does not have: to see what it would cost."""
-
-    def log_densities(self, z: Any) -> Any:
-        return super().log_densities(z.astype(np.float32)).astype(np.float32)
-
-
-def single_centred(compiled: CompiledMixture) -> BlockKernel:
-    """A kernel that serves all components centred in float32."""
-    kernel = BlockKernel(compiled)
-    (server,) = kernel._servers
-    group = server.group
-    single = {name: getattr(group, name).astype(np.float32) for name in ("means", "factors", "constants")}
-    object.__setattr__(kernel, "_servers", [_SingleCentredServer(type(group)(group.components, **single), compiled)])
-    return kernel
-
-
 def print_costs(*, quick: bool) -> None:
     """Print the time of an iteration on float32 rows, each way, over the float32 dot product's."""
     table = Table(
         "one iteration of float32 rows, full: ms in float32, and times as long in the other ways",
-        {"d": "3d", "K": "3d", "rows": "7d", "f32 dot ms": "10.1f", "f64 dot": "7.2f", "centred f32": "11.2f",
-         "centred f64": "11.2f"},
-    )  # fmt: skip
+        {"d": "3d", "K": "3d", "rows": "7d", "f32 dot ms": "10.1f", "f64 dot": "7.2f", "centred f64": "11.2f"},
+    )
     for d, k in COSTS:
         rng = np.random.default_rng(0)
         family = FAMILIES["full"]
@@ -194,11 +175,10 @@ def print_costs(*, quick: bool) -> None:
         )
         fitted = Fitted(family, X, parameters, Coordinates(np.zeros(d), np.eye(d)))
         kernels = {way: BlockKernel(fitted.compiled(tolerance)) for way, tolerance in WAYS.items()}
-        kernels["single"] = single_centred(fitted.compiled(WAYS["centred"]))
         tasks = {way: partial(kernel.statistics, X) for way, kernel in kernels.items()}
         seconds = interleaved(tasks, 1 if quick else 7)
         base = seconds["float32"]
-        table.row(d, k, n, 1e3 * base, *(seconds[way] / base for way in ("float64", "single", "centred")))
+        table.row(d, k, n, 1e3 * base, *(seconds[way] / base for way in ("float64", "centred")))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -28,7 +28,7 @@ OUTSIDE = {
     "errors": set(),
     "typing": {"numpy"},
     "_version": set(),
-    "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl"},
+    "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl", "numba", "llvmlite"},
     "fitting": {"numpy"},
     "storage": {"numpy", "xarray", "zarr", "dask"},
     "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},

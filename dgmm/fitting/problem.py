@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -143,7 +143,7 @@ class FitProblem:
         self, parameters: MixtureParameters, *, whole_density: bool = False, centred: bool = False
     ) -> CompiledMixture:
         """Make parameters in inner coordinates ready for the kernel; ``centred`` serves all components so."""
-        options = KernelOptions(self.options.block_rows, _NONE_ACCEPTED) if centred else self.options
+        options = replace(self.options, tolerance=_NONE_ACCEPTED) if centred else self.options
         return compile_mixture(
             self.family, parameters, self.coordinates, self.dtype, options, whole_density=whole_density
         )

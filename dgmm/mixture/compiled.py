@@ -11,6 +11,8 @@ dot product in float32, the dot product in float64, and the centred form in floa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +34,13 @@ class KernelOptions:
     tolerance : dict of str to float
         Largest accepted loss of the dot product, in nats a row, for ``"float32"`` and
         ``"float64"`` arithmetic.
+    backend : str
+        What sums the statistics over rows: ``"numpy"``, or ``"numba"``, see :mod:`dgmm.mixture.native`.
     """
 
     block_rows: int
     tolerance: dict[str, float]
+    backend: str = "numpy"
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class CompiledMixture:
         Coefficients of the part of the log-densities that is common to all components, where
         they lack it (an EM pass of a tied family adds it in one go, see
         :func:`~dgmm.mixture.kernel.complete`).
+    backend : str
+        See :class:`KernelOptions`.
     """
 
     family: CovarianceFamily
@@ -109,6 +116,16 @@ class CompiledMixture:
     reference: FloatArray
     block_rows: int
     common_precision: FloatArray | None = None
+    backend: str = "numpy"
+
+    @cached_property
+    def program(self) -> Any:
+        """A :class:`~dgmm.mixture.native.Program`; each process makes its own."""
+        # Not before a fit needs it: numba takes long to import.
+        return import_module("dgmm.mixture.native").Program(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "program"}
 
     @property
     def n_components(self) -> int:
@@ -221,7 +238,7 @@ def compile_mixture(
         groups.append(DotGroup(components, own.astype(way), own - own.astype(way)))
         if drop:
             common = family.form.quadratic(parameters.precisions_cholesky, d)
-    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common)
+    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common, options.backend)
 
 
 def compile_about(

@@ -19,6 +19,7 @@ from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
+    from dgmm.mixture.native import Sums
     from dgmm.typing import Array, FloatArray, IntArray
 
 
@@ -33,8 +34,8 @@ class _DotServer:
     def __init__(self, group: DotGroup, compiled: CompiledMixture) -> None:
         self.group, self.form, self.d = group, compiled.family.form, compiled.n_features
         k, p = group.natural.shape
-        self.phi = np.ones((p, compiled.block_rows), dtype=group.dtype)
-        self.logits = np.empty((k, compiled.block_rows), dtype=group.dtype)
+        self.phi = np.empty((p, 0), dtype=group.dtype)
+        self.logits = np.empty((k, 0), dtype=group.dtype)
         self.sums = np.zeros((k, p))
         self.product = np.empty((k, p), dtype=group.dtype)
 
@@ -61,9 +62,15 @@ class _DotServer:
         """Weight (k,), first (k, d) and second moments (k, q); q is 0 where they are not summed."""
         return self.sums[:, 0], self.sums[:, 1 : 1 + self.d], self.sums[:, 1 + self.d :]
 
+    def take(self, sums: Sums) -> None:
+        """Take the sums over all rows from the compiled function."""
+        self.sums = sums.dots[self.group.dtype.name]
+
     def rounding(self) -> float:
         """What rounding A took from the log-likelihood, to first order: d logL / dA is T."""
-        return float(np.sum(self.group.residual * self.sums))
+        if self.group.dtype == np.float64:
+            return 0.0
+        return float(np.einsum("kp,kp->", self.group.residual, self.sums))
 
 
 class _CentredServer:
@@ -96,6 +103,16 @@ class _CentredServer:
     def moments(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weight (k,), first (k, d) and second moments (k, q)."""
         return self.weight, self.first, self.second
+
+    def take(self, sums: Sums) -> None:
+        """Take the sums over all rows from the compiled function."""
+        d = self.first.shape[1]
+        own = sums.centred
+        self.weight, self.first = own[:, 0, 0], own[:, 0, 1 : 1 + d]
+        if own.shape[1] == 1:
+            self.second = own[:, 0, 1 + d :]
+        else:
+            self.second = np.stack([self.form.packed_matrix(products) for products in own[:, 1:, 1:]])
 
     def rounding(self) -> float:
         """Nothing is rounded here."""
@@ -166,6 +183,18 @@ class BlockKernel:
             About ``compiled.reference``; see :func:`complete` for tied families.
         """
         self._reset()
+        if self.compiled.backend == "numba":
+            sums = self.compiled.program.run(X, weights)
+            for server in self._servers:
+                server.take(sums)
+            log_likelihood = sums.log_likelihood
+        else:
+            log_likelihood = self._sum(X, weights)
+        log_likelihood += sum(server.rounding() for server in self._servers)
+        return self._collect(X, weights, log_likelihood)
+
+    def _sum(self, X: Array, weights: Array | None) -> float:
+        """Add the rows to the servers' sums; the log-likelihood, without what rounding A took."""
         log_likelihood = 0.0
         for rows, z in self._blocks(X):
             logits = self._log_densities(z)
@@ -178,8 +207,7 @@ class BlockKernel:
                 logits *= w / total
                 log_likelihood += float(np.dot(log_sum.astype(np.float64), w))
             self._add(logits)
-        log_likelihood += sum(server.rounding() for server in self._servers)
-        return self._collect(X, weights, log_likelihood)
+        return log_likelihood
 
     def given_statistics(
         self, X: Array, give: Callable[[slice], Array], weights: Array | None = None

@@ -22,9 +22,10 @@ _BLOCK_ROWS_LARGE = 128
 # 1e-5 (float32) and 1e-10 (float64) nats a row (benchmarks/precision.py, column "plan logL").
 _TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 
-# A chunk of an array in memory: so much work, but not less than a few blocks.
-_CHUNK_BLOCKS = 4
-_CHUNK_WORK = 1e8
+# A chunk of an array in memory: so much work, but not less than a few blocks; in threes, which are
+# whole blocks of the compiled kernel as well.
+_CHUNK_BLOCKS = 12
+_CHUNK_WORK = 3e8
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class ExecutionPlan:
     Attributes
     ----------
     backend : str
-        Implementation of the block kernel.
+        Implementation of the block kernel that sums statistics, ``"numba"`` or ``"numpy"``.
     block_rows : int
-        Rows that go through the kernel at a time.
+        Rows that go through the numpy kernel at a time; the compiled one has blocks of its own.
     chunk_rows : int
         Rows of the pieces that an array in memory is cut into, and that smaller chunks are joined
         to.
@@ -65,13 +66,13 @@ class ExecutionPlan:
         p = 1 + n_features if family.tied else family.n_mapped(n_features)
         block_rows = _block_rows(n_components, p)
         work = 4 * n_components * p + 200
-        blocks = max(_CHUNK_BLOCKS, round(_CHUNK_WORK / work / block_rows))
-        return cls("numpy", block_rows, blocks * block_rows, dict(_TOLERANCE))
+        blocks = max(_CHUNK_BLOCKS, 3 * round(_CHUNK_WORK / work / block_rows / 3))
+        return cls("numba", block_rows, blocks * block_rows, dict(_TOLERANCE))
 
     @property
     def options(self) -> KernelOptions:
         """The part of the plan that the kernel needs."""
-        return KernelOptions(self.block_rows, self.tolerance)
+        return KernelOptions(self.block_rows, self.tolerance, self.backend)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values, for a file."""

@@ -59,10 +59,24 @@ def test_kernel_agrees_with_scikit_learn(flags: tuple[str, ...], log_likelihood:
     assert all(float(row["par"]) < parameters for row in rows)
 
 
-def test_kernel_block_scan_and_profile() -> None:
-    rows = table(run("-m", "benchmarks.kernel", "--blocks"), "time by rows of a block")
+def test_kernel_gains_as_much_from_float32_as_it_may() -> None:
+    rows = table(run("benchmarks/kernel.py", "--float32"), "one EM iteration in float32 and float64")
+    assert len(rows) == 9
+
+
+def test_kernel_with_many_components_and_threads() -> None:
+    rows = table(run("benchmarks/kernel.py", "--large-k"), "many components")
+    assert [(row["d"], row["K"]) for row in rows] == [(d, k) for d in ("16", "64", "128") for k in ("64", "128")]
+    # Beside A and T: a block of log-densities and features, and copies of A.
+    assert all(float(row["peak MB"]) < 3.0 * float(row["A and T MB"]) + 8.0 for row in rows)
+    rows = table(run("benchmarks/kernel.py", "--threads"), "one iteration on one thread and on two")
+    assert len(rows) == 10
+
+
+def test_kernel_block_scan_and_parts() -> None:
+    rows = table(run("-m", "benchmarks.kernel", "--blocks"), "numpy kernel: time by rows of a block")
     assert all(row[row["fastest"]] == "1.00" for row in rows)
-    rows = table(run("benchmarks/kernel.py", "--parts"), "where the time of the kernel goes")
+    rows = table(run("benchmarks/parts.py"), "where the time of the compiled kernel goes")
     assert {row["family"] for row in rows} == {"full", "diag", "spherical", "tied"}
 
 
@@ -97,10 +111,11 @@ def test_start_compares_its_metrics() -> None:
 
 @pytest.mark.cluster
 def test_overhead_covers_threads_and_processes() -> None:
-    rows = table(run("benchmarks/overhead.py"), "seconds of one pass")
+    rows = table(run("benchmarks/overhead.py"), "ms a chunk of 4 rows")
     assert [(row["scheduler"], row["chunks"]) for row in rows] == [
         (scheduler, chunks) for scheduler in ("threads", "2 workers") for chunks in ("10", "100")
     ]
+    assert len(table(run("benchmarks/overhead.py", "--million"), "1,000 chunks on threads")) == 5
 
 
 def test_machine_alone() -> None:

@@ -1,0 +1,419 @@
+"""The block kernel compiled: a whole chunk goes through in one call, without the interpreter's lock.
+
+The same steps as :mod:`dgmm.mixture.kernel` on blocks of 384 rows that stay in the cache, with the
+products and the softmax of :mod:`dgmm.mixture.tiles`. A feature map that is longer than the cache
+allows is made and used up in slabs. Arrays of a block have features or components as rows, ``LD``
+numbers apart, all in one piece: loops over them are in :mod:`dgmm.mixture.vectors`.
+
+numba is imported with this module, by ``CompiledMixture.program`` when a fit first needs it. What it
+compiles it keeps beside this file, or in the user's cache directory, for as long as this file's date
+stays: whoever edits ``tiles`` or ``vectors`` alone must touch it.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit, types
+
+from dgmm.mixture.compiled import CentredGroup, DotGroup
+from dgmm.mixture.forms import Diagonal, Full, Spherical
+from dgmm.mixture.tiles import (
+    HEIGHT,
+    HEIGHT_OF_SUMS,
+    PADDING,
+    WIDTH_OF_SUMS,
+    add_sums,
+    pack,
+    product,
+    softmax,
+    subtract_transposed,
+)
+from dgmm.mixture.vectors import add_squares, convert, fill, keep_apart, multiply_rows, scale, subtract
+
+if TYPE_CHECKING:
+    from dgmm.mixture.compiled import CompiledMixture
+    from dgmm.typing import Array, FloatArray
+
+BLOCK = 384
+"""Rows of a block: 24 vectors of float32, 48 of float64, which tiles of every width divide."""
+
+LD = BLOCK + 16
+"""Numbers from row to row: an odd number of cache lines, which then do not crowd the same sets."""
+
+LONGEST = 200
+"""Features of the longest map that is kept for both products; of longer ones slabs are made for each."""
+
+SLAB, STRIP = 64, 12
+"""Features and vectors of rows of a slab for the log-densities; tiles of every width divide the vectors."""
+
+MANY, FURTHER = 128, 8
+"""Beyond so many components A and R leave the L2 cache; slabs so many times larger spare reading them again."""
+
+NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
+"""Kinds of quadratic features."""
+
+_KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
+_NO_WEIGHTS = np.empty(0)
+_compiling = threading.Lock()
+
+
+_compiled = njit(nogil=True, error_model="numpy")
+
+# Arguments that are written as literals would have numba compile a function for each of them.
+ZERO, YES, NO = np.intp(0), np.bool_(True), np.bool_(False)
+
+
+@_compiled
+def multiply(
+    a: Array, k: int, p: int, first: int, count: int, triangular: bool, b: Array, b0: int, n: int, c: Array, c0: int
+) -> None:
+    """``C = A B`` by columns first to first + count of a packed A (k, p); from first > 0 on, ``C += A B``.
+
+    ``triangular`` says that A is square and 0 above the diagonal.
+    """
+    keep_apart()
+    strips = (k + HEIGHT - 1) // HEIGHT
+    for i in range(strips):
+        start = i * k // strips
+        height = (i + 1) * k // strips - start
+        steps = start + height if triangular else count
+        product(a, start * p + first * height, height, b, b0, LD, steps, n, c, c0 + start * LD, first)
+
+
+@_compiled
+def accumulate(
+    r: Array, r0: int, k: int, f: Array, f0: int, count: int, n: int, t: FloatArray, t0: int, t_ld: int
+) -> None:
+    """``T += R F'`` for k rows of R and ``count`` rows of F."""
+    keep_apart()
+    for start in range(0, k, HEIGHT_OF_SUMS):
+        height = min(HEIGHT_OF_SUMS, k - start)
+        add_sums(r, r0 + start * LD, height, f, f0, count, LD, n, t, t0 + start * t_ld, t_ld)
+
+
+@_compiled
+def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: FloatArray) -> None:
+    """Write rows minus shift as columns, (d, LD); and zeros where there are no more rows."""
+    keep_apart()
+    d = len(shift)
+    whole = 0
+    if X.strides[1] == X.itemsize and (d >= 8 or X.strides[0] == d * X.itemsize) and X.strides[0] % X.itemsize == 0:
+        whole = rows // 8 * 8
+        subtract_transposed(X, start, rows // 8, shift, d, out, LD)
+    for column in range(whole, rows):
+        for j in range(d):
+            out[j * LD + column] = X[start + column, j] - shift[j]
+    for column in range(rows, width):
+        for j in range(d):
+            out[j * LD + column] = 0.0
+
+
+@_compiled
+def quadratic(kind: int, d: int, first: int, count: int, column: int, n: int, phi: Array) -> None:
+    """Make quadratic features first to first + count of phi's rows 1 to d; they follow the linear ones.
+
+    In n vectors of rows from ``column`` on.
+    """
+    keep_apart()
+    one, out = LD + column, (1 + d) * LD + column
+    if kind == SPHERICAL:
+        fill(phi, out, phi, out, phi, out, 0.0, n)
+        for i in range(d):
+            add_squares(phi, out, phi, one + i * LD, phi, out, 1.0, n)
+        return
+    i, j = first, first
+    if kind == FULL:  # the entries (i, i) to (i, d - 1) come together
+        i = 0
+        while j >= d:
+            i += 1
+            j -= d - i
+    for q in range(count):
+        multiply_rows(phi, out + q * LD, phi, one + i * LD, phi, one + j * LD, 0.0, n)
+        j += 1
+        if kind == DIAGONAL or j == d:
+            i += 1
+            j = i
+
+
+@_compiled
+def log_densities(
+    kind: int, d: int, p: int, first: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
+) -> None:  # fmt: skip
+    """``A phi`` for the components of one dot group; phi keeps the linear features, and all if first is p."""
+    keep_apart()
+    for i in range(d):
+        convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
+    strip = n if first == p else STRIP if k <= MANY else STRIP * FURTHER
+    for vector in range(0, n, strip):
+        column, vectors = vector * (64 // phi.itemsize), min(strip, n - vector)
+        if first > 1 + d:
+            quadratic(kind, d, ZERO, first - 1 - d, column, vectors, phi)
+        multiply(a, k, p, ZERO, first, NO, phi, column, vectors, logits, row * LD + column)
+        for start in range(first, p, SLAB):
+            count = min(SLAB, p - start)
+            quadratic(kind, d, start - 1 - d, count, column, vectors, phi)
+            multiply(a, k, p, start, count, NO, phi, (1 + d) * LD + column, vectors, logits, row * LD + column)
+
+
+@_compiled
+def add_moments(
+    kind: int, d: int, p: int, first: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
+) -> None:
+    """``T += R phi'`` for one dot group, after :func:`log_densities`."""
+    keep_apart()
+    t_ld = p + PADDING
+    if 1 + d < first < p:
+        quadratic(kind, d, ZERO, first - 1 - d, ZERO, n, phi)
+    accumulate(r, row * LD, k, phi, ZERO, first, n, t, ZERO, t_ld)
+    slab = WIDTH_OF_SUMS if k <= MANY else WIDTH_OF_SUMS * FURTHER
+    for start in range(first, p, slab):
+        count = min(slab, p - start)
+        quadratic(kind, d, start - 1 - d, count, ZERO, n, phi)
+        accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
+
+
+@_compiled
+def centre_features(kind: int, z: FloatArray, means: FloatArray, k: int, n: int, phi: FloatArray) -> None:
+    """Write z minus the mean of component k into phi and, but for full matrices, its products."""
+    keep_apart()
+    d = means.shape[1]
+    for i in range(d):
+        subtract(phi, (1 + i) * LD, z, i * LD, z, i * LD, means[k, i], n)
+    if kind != FULL:
+        quadratic(kind, d, ZERO, 1 if kind == SPHERICAL else d, ZERO, n, phi)
+
+
+@_compiled
+def centred_log_densities(
+    kind: int, z: FloatArray, means: FloatArray, factors: FloatArray, constants: FloatArray, phi: FloatArray,
+    work: FloatArray, n: int, logits: FloatArray, row: int,
+) -> None:  # fmt: skip
+    """Log-densities of components that are served centred."""
+    keep_apart()
+    d = means.shape[1]
+    for k in range(len(constants)):
+        out = (row + k) * LD
+        fill(logits, out, z, 0, z, 0, constants[k], n)
+        centre_features(kind, z, means, k, n, phi)
+        if kind == FULL:
+            multiply(factors[k], d, d, ZERO, d, YES, phi, ZERO + LD, n, work, ZERO)
+            for i in range(d):
+                add_squares(logits, out, work, i * LD, logits, out, -0.5, n)
+        else:
+            for i in range(d):
+                factor = factors[k, i % factors.shape[1]]
+                add_squares(logits, out, phi, (1 + i) * LD, logits, out, -0.5 * factor * factor, n)
+
+
+@_compiled
+def add_centred_moments(
+    kind: int, z: FloatArray, means: FloatArray, r: FloatArray, row: int, phi: FloatArray, work: FloatArray, n: int,
+    t: FloatArray, t_rows: int, t_ld: int,
+) -> None:  # fmt: skip
+    """Moments about the means; of full matrices those of ``[1, c]`` with itself, above the diagonal."""
+    keep_apart()
+    d = means.shape[1]
+    for k in range(len(means)):
+        centre_features(kind, z, means, k, n, phi)
+        own, target = (row + k) * LD, k * t_rows * t_ld
+        if kind != FULL:
+            accumulate(r, own, ZERO + 1, phi, ZERO, t_ld - PADDING, n, t, target, t_ld)
+            continue
+        for i in range(1 + d):
+            multiply_rows(work, i * LD, r, own, phi, i * LD, 0.0, n)
+        for start in range(0, 1 + d, HEIGHT_OF_SUMS):
+            height = min(HEIGHT_OF_SUMS, 1 + d - start)
+            skip = start // WIDTH_OF_SUMS * WIDTH_OF_SUMS
+            accumulate(work, start * LD, height, phi, skip * LD, 1 + d - skip, n, t, target + start * t_ld + skip, t_ld)
+
+
+@_compiled
+def divide_up(logits: Array, k: int, n: int, w: FloatArray, total: FloatArray) -> None:
+    """Turn log-densities into responsibilities times weights; add up the log-likelihood."""
+    keep_apart()
+    softmax(logits, 0, k, LD, n, w, total)
+
+
+def _statistics(  # noqa: C901 (one loop over blocks)
+    X: Array, weights: FloatArray, shift: FloatArray, inverse: FloatArray, shape: tuple[int, ...],
+    a: Array, t: FloatArray, wide: FloatArray, wide_t: FloatArray,
+    means: FloatArray, factors: FloatArray, constants: FloatArray, centred_t: FloatArray,
+    phi: Array, logits: Array, wide_phi: FloatArray, all_logits: FloatArray, centred_phi: FloatArray,
+    z: FloatArray, work: FloatArray, w: FloatArray, total: FloatArray,
+) -> None:  # fmt: skip
+    """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :class:`Program`."""
+    kind, centred_kind, d, p, first, k, k_wide, k_centred, t_rows, t_ld, pair = shape
+    several = k_wide + k_centred > 0
+    for start in range(0, len(X), BLOCK):
+        rows = min(BLOCK, len(X) - start)
+        n = (rows + pair - 1) // pair * 2  # vectors of the products' type, an even number
+        width = n * pair // 2
+        doubles = width // 8
+        fill(w, 0, w, 0, w, 0, 1.0, doubles)
+        if len(weights):
+            for row in range(rows):
+                w[row] = weights[start + row]
+        for row in range(rows, width):
+            w[row] = 0.0
+        if len(inverse) == d:
+            centre(X, start, rows, width, shift, z)
+            for i in range(d):
+                scale(z, i * LD, z, i * LD, z, i * LD, inverse[i], doubles)
+        else:
+            centre(X, start, rows, width, shift, work)
+            multiply(inverse, d, d, ZERO, d, YES, work, ZERO, doubles, z, ZERO)
+        if k:
+            log_densities(kind, d, p, first, a, k, z, phi, n, logits, ZERO)
+        if several:
+            for i in range(k):
+                convert(all_logits, i * LD, logits, i * LD, z, 0, 0.0, doubles)
+            if k_wide:
+                log_densities(kind, d, p, first, wide, k_wide, z, wide_phi, doubles, all_logits, k)
+            centred_log_densities(
+                centred_kind, z, means, factors, constants, centred_phi, work, doubles, all_logits, k + k_wide
+            )
+            divide_up(all_logits, k + k_wide + k_centred, doubles, w, total)
+            for i in range(k):
+                convert(logits, i * LD, all_logits, i * LD, z, 0, 0.0, n)
+            if k_wide:
+                add_moments(kind, d, p, first, all_logits, k, k_wide, wide_phi, doubles, wide_t)
+            add_centred_moments(
+                centred_kind, z, means, all_logits, k + k_wide, centred_phi, work, doubles, centred_t, t_rows, t_ld
+            )
+        else:
+            divide_up(logits, k, n, w, total)
+        if k:
+            add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
+
+
+@cache
+def _function(dtype: str) -> Any:
+    """The compiled function for rows of a dtype: made, or fetched from numba's cache, at first use."""
+    element, double = getattr(types, dtype), types.float64
+
+    def given(element: Any, dimensions: int = 1, layout: str = "C") -> Any:
+        return types.Array(element, dimensions, layout, readonly=True)
+
+    def made(element: Any) -> Any:
+        return types.Array(element, 1, "C")
+
+    signature = types.void(
+        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 11),
+        given(element), made(double), given(double), made(double),
+        given(double, 2), given(double, 2), given(double), made(double),
+        made(element), made(element), *[made(double)] * 7,
+    )  # fmt: skip
+    try:
+        return njit(signature, nogil=True, error_model="numpy", cache=True)(_statistics)
+    except RuntimeError:  # neither the package's folder nor the user's can be written to
+        return njit(signature, nogil=True, error_model="numpy")(_statistics)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the compiled function sums over rows.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        In nats, without what rounding A took away.
+    dots : dict of str to (k, p) float64
+        Sums of the features for the components of each dot group, by its precision.
+    centred : (k, 1 + d, 1 + d) or (k, 1, p) float64
+        For centred components of full matrices the products of ``[1, c]`` with itself, above the
+        diagonal; of others the sums of the features.
+    """
+
+    log_likelihood: float
+    dots: dict[str, FloatArray]
+    centred: FloatArray
+
+
+class Program:
+    """A compiled mixture in the form that the compiled function takes; any thread may use it.
+
+    Parameters
+    ----------
+    compiled : CompiledMixture
+    """
+
+    def __init__(self, compiled: CompiledMixture) -> None:
+        form, d = compiled.family.form, compiled.n_features
+        kind = _KINDS[type(form)]
+        inverse = compiled.coordinates.inverse_scale
+        self._coordinates = compiled.coordinates.shift, pack(inverse) if inverse.ndim == 2 else inverse
+        self._dots = {group.dtype.name: group.natural for group in compiled.groups if isinstance(group, DotGroup)}
+        self._p = max((natural.shape[1] for natural in self._dots.values()), default=1 + d)
+        means, factors, constants = np.empty((0, d)), np.empty((0, 1)), np.empty(0)
+        for group in compiled.groups:
+            if isinstance(group, CentredGroup):
+                means, factors, constants = group.means, group.factors, group.constants
+                if kind == FULL:  # U' is lower triangular, as the inverse scale is
+                    factors = np.stack([pack(factor.T) for factor in factors])
+        self._centred = np.ascontiguousarray(means), np.ascontiguousarray(factors), constants
+        own = (1 + d, 1 + d) if kind == FULL else (1, 1 + d + form.packed_size(d))
+        self._centred_shape = (len(means), own[0], own[1] + PADDING)
+        self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
+        # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
+        self._first = self._p if self._p <= LONGEST else -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
+        self._packed: dict[str, list[tuple[str, Array]]] = {}
+        self._local = threading.local()
+
+    def _arguments(self, dtype: str) -> list[tuple[str, Array]]:
+        """Name and packed A of the groups whose products are in the rows' precision, and in float64 besides."""
+        if dtype not in self._packed:
+            names = ["float32", "float64"]
+            if dtype == "float64" and "float32" not in self._dots:
+                names.reverse()
+            nothing = np.empty((0, self._p))
+            self._packed[dtype] = [
+                (name, pack(self._dots.get(name, nothing).astype(element)))
+                for name, element in zip(names, (dtype, "float64"), strict=True)
+            ]
+        return self._packed[dtype]
+
+    def _space(self, dtype: str, sizes: tuple[int, int, int]) -> list[Array]:
+        """Room for a block, made once for each thread."""
+        space: dict[str, list[Array]] = self._local.__dict__
+        if dtype not in space:
+            d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
+            features = (self._p if self._first == self._p else 1 + d + SLAB) + PADDING
+            centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
+            all_k = k + k_wide + k_centred
+            space[dtype] = [
+                *(_rows(features * (k > 0), dtype), _rows(k, dtype)),
+                *(_rows(features * (k_wide > 0)), _rows(all_k * (all_k > k)), _rows(centred * (k_centred > 0))),
+                *(_rows(d), _rows(1 + d + PADDING), _rows(1)),
+            ]
+        return space[dtype]
+
+    def run(self, X: Array, weights: FloatArray | None) -> Sums:
+        """Sum over rows X, (n, d) float32 or float64, with weights (n,) or none."""
+        X = np.require(X, requirements="A")
+        (name, a), (wide_name, wide) = self._arguments(X.dtype.name)
+        p, means = self._p, self._centred[0]
+        sizes = len(a) // p, len(wide) // p, len(means)
+        sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
+        centred, total = np.zeros(self._centred_shape), np.zeros(8)
+        shape = (*self._kinds, X.shape[1], p, self._first, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
+        with _compiling:
+            function = _function(X.dtype.name)
+        function(
+            X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
+            a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
+            *self._space(X.dtype.name, sizes), total,
+        )  # fmt: skip
+        return Sums(float(total.sum()), {name: t[:, :p] for name, t in sums.items()}, centred[..., :-PADDING])
+
+
+def _rows(count: int, dtype: str = "float64") -> Array:
+    """Room for rows of features or components of a block, from a cache line on; those at 0 are ones."""
+    size = np.dtype(dtype).itemsize
+    room = np.ones(count * LD + 64 // size, dtype=dtype)
+    skip = -room.ctypes.data % 64 // size
+    return room[skip : skip + count * LD]
