@@ -126,7 +126,7 @@ SCHEDULERS = {"threads": threads, "2 workers": processes}
 def compare(sizes: Sequence[int], repeats: int) -> None:
     """Print what a chunk costs."""
     table = Table(
-        f"ms a chunk of {ROWS} rows (d = {D}, K = {K}) ; beyond: of zarr; over: times Dask's own",
+        f"ms a chunk of {ROWS} rows (d = {D}, K = {K}); beyond: of zarr; over: times Dask's own",
         {
             "scheduler": "<9s", "chunks": "6d", "held": "7.4f", "zarr alone": "10.4f", "from zarr": "9.4f",
             "beyond": "7.4f", "dask alone": "10.4f", "graph": "6.4f", "over": "5.2f",

@@ -25,7 +25,7 @@ _TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 # A chunk of an array in memory: so much work, but not less than a few blocks; in threes, which are
 # whole blocks of the compiled kernel as well.
 _CHUNK_BLOCKS = 12
-_CHUNK_WORK = 3e8
+_CHUNK_WORK = 5e7
 
 
 @dataclass(frozen=True)
