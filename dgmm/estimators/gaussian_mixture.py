@@ -18,6 +18,7 @@ from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
 from dgmm.estimators._records import from_record, to_record
 from dgmm.estimators._verbose import VerbosePrinter
+from dgmm.fitting.driving import run
 from dgmm.fitting.events import Callback, Event
 from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
@@ -252,7 +253,7 @@ class GaussianMixture(MixtureEstimator):
             check_moments(moments, family, k, float(self.reg_covar))
             problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
             control = Control(self.tol, int(self.max_iter))
-            result = fit_mixture(problem, control, start, moments.n_positive, run_pass, run_on_sample, rng, emit)
+            result = run(fit_mixture(problem, control, start, moments.n_positive, run_on_sample, rng, emit), run_pass)
         self.plan_ = plan
         self._publish(result, dtype)
         return result

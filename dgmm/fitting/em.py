@@ -16,8 +16,8 @@ from dgmm.mixture.compiled import CentredGroup
 from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
 
 if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
     from dgmm.fitting.problem import Control, FitProblem
-    from dgmm.mixture.chunks import RunPass
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import Array, FloatArray
@@ -160,9 +160,7 @@ def _reseed(problem: FitProblem, parameters: MixtureParameters, moved: Array) ->
     return replace(parameters, means=means, weights=weights)
 
 
-def _iterate(
-    problem: FitProblem, control: Control, state: FitState, run_pass: RunPass
-) -> tuple[FitState, list[Event], int]:
+def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tuple[FitState, list[Event], int]]:
     """One iteration; the rows are read again if their sums were too coarse for what came of them.
 
     How a component is served follows from its old parameters. One that shrinks by orders of
@@ -170,7 +168,7 @@ def _iterate(
     mean.
     """
     compiled = problem.compile(state.parameters)
-    statistics = complete(compiled, run_pass(StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
+    statistics = complete(compiled, (yield StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
     try:
         new, events = em_step(problem, control, state, statistics)
         if not problem.outgrown(compiled, new.parameters):
@@ -179,18 +177,17 @@ def _iterate(
         if all(isinstance(group, CentredGroup) for group in compiled.groups):
             raise
     compiled = problem.compile(state.parameters, centred=True)
-    statistics = run_pass(StatisticsMap(compiled, problem.exponent))
+    statistics = yield StatisticsMap(compiled, problem.exponent)
     new, events = em_step(problem, control, state, statistics)
     return new, events, statistics.n_rows
 
 
-def run_em(
+def em(
     problem: FitProblem,
     control: Control,
     state: FitState,
-    run_pass: RunPass,
     emit: Callable[[Event], bool] = lambda event: False,
-) -> FitState:
+) -> Reads[FitState]:
     """Iterate until there is a reason to stop.
 
     Parameters
@@ -198,8 +195,6 @@ def run_em(
     problem, control
     state : FitState
         Where to start, or to go on from.
-    run_pass : callable
-        Runs a :class:`~dgmm.mixture.chunks.ChunkMap` over all rows.
     emit : callable
         Is told the events; returns True to stop the fit.
 
@@ -211,7 +206,7 @@ def run_em(
     stopping = False
     while state.reason is None:
         began = time.perf_counter()
-        state, events, n_rows = _iterate(problem, control, state, run_pass)
+        state, events, n_rows = yield from _iterate(problem, control, state)
         events.append(
             IterationFinished(
                 iteration=state.n_iter,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.fitting.em import FitState, run_em
+from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import Event, FitFinished
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
 
 if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
     from dgmm.fitting.problem import Control, FitProblem
     from dgmm.mixture.chunks import RunPass
     from dgmm.mixture.parameters import MixtureParameters
@@ -56,21 +57,18 @@ def fit_mixture(
     control: Control,
     start: Start,
     n_rows: int,
-    run_pass: RunPass,
     run_on_sample: Callable[[RowSample], RunPass],
     rng: np.random.RandomState,
     emit: Callable[[Event], bool] = lambda event: False,
-) -> FitResult:
+) -> Reads[FitResult]:
     """Fit a mixture to rows whose moments are known.
 
     Parameters
     ----------
     problem, control, start
     n_rows : int
-    run_pass : callable
-        Runs a :class:`~dgmm.mixture.chunks.ChunkMap` over all the rows.
     run_on_sample : callable
-        Makes such a runner for sampled rows.
+        Makes a runner of passes over sampled rows.
     rng : RandomState
     emit : callable
         Is told the events; returns True to stop after the current iteration.
@@ -80,9 +78,9 @@ def fit_mixture(
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
-    parameters, event = choose_start(problem, start, n_rows, run_pass, run_on_sample, rng)
+    parameters, event = yield from choose_start(problem, start, n_rows, run_on_sample, rng)
     emit(event)
-    state = run_em(problem, control, FitState.start(parameters), run_pass, emit)
+    state = yield from em(problem, control, FitState.start(parameters), emit)
     if state.reason is None:
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
