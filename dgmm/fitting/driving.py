@@ -70,6 +70,17 @@ def run(algorithm: Reads[T], run_pass: RunPass) -> T:
         return result
 
 
+def counted(algorithm: Reads[T]) -> Reads[tuple[T, int]]:
+    """The same algorithm, which also tells how many reads it asked for."""
+    n_reads, record = 0, None
+    try:
+        while True:
+            record = yield algorithm.send(record)
+            n_reads += 1
+    except StopIteration as end:
+        return end.value, n_reads
+
+
 def together(algorithms: Sequence[Reads[T]]) -> Reads[list[T]]:
     """One algorithm of many: each read serves all that still run.
 

@@ -80,6 +80,9 @@ class IterationFinished(Event):
     """Estimated rise that is still to come, in nats per row; None while it cannot be told."""
     n_rows: int
     seconds: float
+    accepted: bool = True
+    """False if the parameters that were read were worse than those before, and given up;
+    ``lower_bound`` is then that of the best ones."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,12 @@ class FitFinished(Event):
     reason: StopReason
     n_iter: int
     lower_bound: float
+    n_reads: int | None = None
+    """Reads of the data: moments, start and iterations."""
+    remaining_gap: float | None = None
+    """Estimated rise of ``lower_bound`` that is still to come, in nats per row; None if it cannot be told."""
+    sampling_error: float | None = None
+    """``p_free / (2 n)``: to how many nats per row n rows determine the optimum."""
 
 
 Callback: TypeAlias = Callable[[Event], object]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgmm.fitting.driving import counted
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import Event, FitFinished
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
+from dgmm.fitting.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
@@ -34,17 +36,24 @@ class FitResult:
     reason : StopReason
     starved : (K,) bool
         Components that were moved, or have weight 0, because they starved.
+    n_iter : int
+        EM iterations, each one read of the data.
+    n_reads : int
+        Reads of the data in all: moments, start, iterations.
+    remaining_gap : float or None
+        Estimated rise of the last lower bound that is still to come, in nats per row.
+    sampling_error : float
+        p_free / (2 n), in nats per row.
     """
 
     parameters: MixtureParameters
     lower_bounds: tuple[float, ...]
     reason: StopReason
     starved: np.ndarray[tuple[int], np.dtype[np.bool_]]
-
-    @property
-    def n_iter(self) -> int:
-        """EM iterations, each one read of the data."""
-        return len(self.lower_bounds)
+    n_iter: int
+    n_reads: int
+    remaining_gap: float | None
+    sampling_error: float
 
 
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -78,9 +87,10 @@ def fit_mixture(
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
-    parameters, event = yield from choose_start(problem, start, n_rows, run_on_sample, rng)
+    (parameters, event), start_reads = yield from counted(choose_start(problem, start, n_rows, run_on_sample, rng))
     emit(event)
-    state = yield from em(problem, control, FitState.start(parameters), emit)
+    surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
+    state, em_reads = yield from counted(em(problem, control, FitState.start(parameters), emit, surrogate))
     if state.reason is None:
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
@@ -88,5 +98,6 @@ def fit_mixture(
     if not start.is_given:
         order = canonical_order(result)
         result, starved = result.take(order), starved[order]
-    emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1]))
-    return FitResult(result, state.lower_bounds, state.reason, starved)
+    n_reads, error = 1 + start_reads + em_reads, problem.sampling_error
+    emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
+    return FitResult(result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error)

@@ -148,27 +148,14 @@ def choose_start(
         parameters = _best(local, candidates, short)
         if sample_rows < n_rows:
             runner = run_on_sample(problem.sample)
-            state = run(em(_on_sample(local), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters)), runner)
+            state = run(
+                em(problem.on_rows(problem.sample), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters)),
+                runner,
+            )
             parameters, iterations = state.parameters, state.n_iter
         parameters = _override(problem, start, parameters)
     seconds = time.perf_counter() - began
     return parameters, StartChosen(start.init_params, sample_rows, n_starts, iterations, seconds)
-
-
-def _on_sample(problem: FitProblem, rows: RowSample | None = None) -> FitProblem:
-    """The same problem for the sample's rows alone."""
-    sample = problem.sample if rows is None else rows
-    z = problem.coordinates.standardize(sample.rows)
-    scatter = (z * sample.weights[:, None]).T @ z
-    total = float(sample.weights.sum())
-    return replace(
-        problem,
-        exponent=0,
-        sample=sample,
-        total_weight=total,
-        n_effective=float(len(z)),
-        total_scatter=problem.family.form.packed_matrix(scatter)[None],
-    )
 
 
 def _short_sample(problem: FitProblem) -> RowSample:
@@ -186,7 +173,7 @@ def _best(problem: FitProblem, candidates: list[MixtureParameters], iterations: 
     if len(candidates) == 1:
         return candidates[0]
     part = _short_sample(problem)
-    short, runner = _on_sample(problem, part), ArrayPass(part.rows, part.weights)
+    short, runner = problem.on_rows(part), ArrayPass(part.rows, part.weights)
     states = [FitState.start(candidate) for candidate in candidates]
     while len(states) > 1:
         improved: list[FitState] = []

@@ -1,0 +1,222 @@
+"""What the sample, corrected by the last read of all the rows, says of where to read next.
+
+A read at theta_0 gives the M-step of all the rows there. EM on the sample, calibrated so that its
+M-step at theta_0 is that one (:mod:`dgmm.mixture.calibration`), goes on from there in memory. Near
+the optimum its error after many steps is ``(I - J_s)^-1 (J_f - J_s)`` times the one before, with J
+the derivative of the EM map on the sample and on all the rows: where components overlap, I - J_s
+is nearly singular and the sample's noise is magnified. So it is stopped early, and where is decided
+by cross-validation: two halves of the sample go their own ways, each calibrated to the same read,
+and each is judged by the other's surrogate likelihood. Halves of m / 2 rows differ from each other
+in the way in which m rows differ from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import IllDefinedCovarianceError
+from dgmm.mixture.calibration import Calibration
+from dgmm.mixture.kernel import StatisticsMap, complete
+from dgmm.mixture.sampling import RowSample
+
+if TYPE_CHECKING:
+    from dgmm.fitting.problem import FitProblem
+    from dgmm.mixture.chunks import RunPass
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.statistics import SufficientStatistics
+    from dgmm.typing import Array
+
+# Numbers of steps after which the halves are compared.
+_CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 27, 40)
+# Rows that a proposal may go through in memory, in reads of all the rows; what it needs besides its
+# steps, in samples; and the steps below which it is not worth its while.
+_BUDGET = 6.0
+_OVERHEAD = 9
+_FEWEST_STEPS = 3
+# Further steps are not worth their while if they add less than this share of the rise so far, and
+# of the sampling error.
+_SMALL = 0.05
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Where to read next.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        In inner coordinates.
+    rise : float
+        Expected rise of the mean log-likelihood from where the last read was, in nats a row.
+    n_steps : int
+        EM steps up to there; 1 is the EM step itself.
+    """
+
+    parameters: MixtureParameters
+    rise: float
+    n_steps: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of the sample, and their EM; ``problem`` is stated for these rows alone."""
+
+    problem: FitProblem
+    run_pass: RunPass
+
+    @classmethod
+    def of(cls, problem: FitProblem, rows: RowSample, run_on_sample: Callable[[RowSample], RunPass]) -> _Part:
+        # Differences of likelihoods are wanted to more digits than float32 products keep.
+        return cls(replace(problem.on_rows(rows), dtype=np.dtype(np.float64)), run_on_sample(rows))
+
+    def statistics(self, parameters: MixtureParameters) -> SufficientStatistics:
+        compiled = self.problem.compile(parameters)
+        return complete(compiled, self.run_pass(StatisticsMap(compiled)), self.problem.total_scatter)
+
+    def estimate(
+        self, statistics: SufficientStatistics, previous: MixtureParameters, dead: Array
+    ) -> MixtureParameters | None:
+        """M-step; None where these rows are too few for one."""
+        effective = statistics.weight * self.problem.rows_per_weight
+        if (effective[~dead] < self.problem.min_rows).any():
+            return None
+        try:
+            return self.problem.family.estimate(
+                statistics, self.problem.coordinates, self.problem.reg_covar, kept=dead, previous=previous
+            )
+        except IllDefinedCovarianceError:
+            return None
+
+
+class _Path:
+    """Calibrated EM on a part of the sample, from the M-step of all the rows onwards.
+
+    Attributes
+    ----------
+    parameters : MixtureParameters
+        After ``n_steps`` steps.
+    """
+
+    def __init__(self, part: _Part, calibration: Calibration, dead: Array) -> None:
+        self._part, self._calibration, self._dead = part, calibration, dead
+        self.parameters, self.n_steps = calibration.whole, 1
+        self._statistics = part.statistics(self.parameters)
+
+    def advance(self, n_steps: int) -> bool:
+        """Go on until there are so many steps; False where the rows are too few for it."""
+        while self.n_steps < n_steps:
+            own = self._part.estimate(self._statistics, self.parameters, self._dead)
+            if own is None:
+                return False
+            self.parameters = self._calibration.correct(own)
+            self._statistics = self._part.statistics(self.parameters)
+            self.n_steps += 1
+        return True
+
+    @property
+    def value(self) -> float:
+        """Surrogate likelihood of its parameters by its own rows, in nats a row."""
+        return self._statistics.mean_log_likelihood + self._calibration.difference(self.parameters)
+
+    def judge(self, parameters: MixtureParameters) -> float:
+        """Surrogate likelihood of other parameters by these rows, in nats a row."""
+        likelihood = self._part.statistics(parameters).mean_log_likelihood
+        return likelihood + self._calibration.difference(parameters)
+
+
+class Surrogate:
+    """Proposes where to read next.
+
+    Parameters
+    ----------
+    problem : FitProblem
+    run_on_sample : callable
+        Makes a runner of passes over sampled rows.
+    max_steps : int
+        EM steps of a proposal, at most.
+    """
+
+    def __init__(
+        self, problem: FitProblem, run_on_sample: Callable[[RowSample], RunPass], max_steps: int = _CHECKPOINTS[-1]
+    ) -> None:
+        self._max_steps = max_steps
+        self._sampling_error = problem.sampling_error
+        sample = problem.sample
+        half = len(sample.rows) // 2  # ordered by random keys
+        cuts = (slice(None), slice(0, half), slice(half, None))
+        self._whole, *self._halves = (
+            _Part.of(
+                problem, RowSample(sample.size, sample.keys[cut], sample.rows[cut], sample.weights[cut]), run_on_sample
+            )
+            for cut in cuts
+        )
+
+    @classmethod
+    def of(cls, problem: FitProblem, n_rows: int, run_on_sample: Callable[[RowSample], RunPass]) -> Surrogate | None:
+        """The surrogate for a sample of ``n_rows`` rows; None if the sample is too large a part of them.
+
+        A proposal goes through no more rows than six reads of the data would.
+        """
+        samples = _BUDGET * n_rows / len(problem.sample.rows)
+        max_steps = int(samples - _OVERHEAD) // 2
+        if max_steps < _FEWEST_STEPS:
+            return None
+        return cls(problem, run_on_sample, min(max_steps, _CHECKPOINTS[-1]))
+
+    def propose(
+        self, at: MixtureParameters, em_step: MixtureParameters, dead: Array, reach: int | None = None
+    ) -> Proposal:
+        """Propose where to read after a read.
+
+        Parameters
+        ----------
+        at : MixtureParameters
+            Where the read was.
+        em_step : MixtureParameters
+            What it gave.
+        dead : (K,) bool
+            Components that stay as they are.
+        reach : int, optional
+            Steps at most.
+        """
+        plain = Proposal(em_step, 0.0, 1)
+        most = min(self._max_steps, reach or self._max_steps)
+        statistics = [half.statistics(at) for half in self._halves]
+        own = [half.estimate(record, at, dead) for half, record in zip(self._halves, statistics, strict=True)]
+        if any(estimate is None for estimate in own):
+            return plain
+        calibrations = [Calibration(self._whole.problem.family, em_step, part) for part in own if part is not None]
+        before = [
+            record.mean_log_likelihood + calibration.difference(at)
+            for record, calibration in zip(statistics, calibrations, strict=True)
+        ]
+        paths = [_Path(half, calibration, dead) for half, calibration in zip(self._halves, calibrations, strict=True)]
+        best = replace(plain, rise=_mean_rise([path.value for path in paths], before))
+        for n_steps in _CHECKPOINTS[1:]:
+            if n_steps > most or not all(path.advance(n_steps) for path in paths):
+                break
+            crossed = [path.judge(other.parameters) for path, other in zip(paths, paths[::-1], strict=True)]
+            # A likelihood that rises only where it was made is noise; only elsewhere, a singularity.
+            rise = min(_mean_rise(crossed, before), _mean_rise([path.value for path in paths], before))
+            if not rise > best.rise:
+                break
+            small = rise - best.rise < _SMALL * min(best.rise, self._sampling_error)
+            best = Proposal(em_step, rise, n_steps)
+            if small:
+                break
+        if best.n_steps == 1:
+            return best
+        whole = self._whole.estimate(statistics[0].merge(statistics[1]), at, dead)
+        if whole is None:
+            return plain
+        path = _Path(self._whole, Calibration(self._whole.problem.family, em_step, whole), dead)
+        path.advance(best.n_steps)
+        return Proposal(path.parameters, best.rise, path.n_steps)
+
+
+def _mean_rise(values: list[float], before: list[float]) -> float:
+    return float(np.mean([value - first for value, first in zip(values, before, strict=True)]))
