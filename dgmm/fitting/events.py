@@ -110,6 +110,17 @@ class FitFinished(Event):
     sampling_error: float | None = None
     """``p_free / (2 n)``: to how many nats per row n rows determine the optimum."""
 
+    def __str__(self) -> str:
+        """Say why the fit ended, after how many reads, and how near the optimum."""
+        text = self.reason.value
+        if self.n_reads is not None:
+            text += f"; {self.n_reads} reads of the data"
+        if self.sampling_error is not None:
+            known = self.remaining_gap is not None
+            text += f"; the rise that remains is {f'estimated at {self.remaining_gap:.2g}' if known else 'unknown'}"
+            text += f" nats per row, p_free / (2 n) is {self.sampling_error:.2g}"
+        return text
+
 
 Callback: TypeAlias = Callable[[Event], object]
 """A function of one event; returning ``True`` stops the fit."""
