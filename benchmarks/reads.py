@@ -3,7 +3,7 @@
 Each case is fitted by each way of ``accelerate`` from the same start, with ``tol="auto"`` and a
 sample that is a part of the rows. Reads count the first one, which draws the sample. "within": the
 read that finds the mean log-likelihood within p_free / (2 n) of the optimum that the fit heads for
-(plain EM from its result on, 400 iterations or until it rises by less than 1e-8 nats a row or a
+(plain EM from its result on, 250 iterations or until it rises by less than 1e-8 nats a row or a
 ten-thousandth of p_free / (2 n)); "stop": when the fit stopped; "gap": how far below that optimum its result is, in
 units of p_free / (2 n); "est": what it estimated then.
 """
@@ -25,7 +25,7 @@ from benchmarks.machine import Table, arguments, introduce, one_thread
 from dgmm import GaussianMixture
 from dgmm.fitting.events import IterationFinished
 
-MOST_READS = 400
+MOST_READS = 250
 OPTIONS = (None, "auto")
 FEW = 4
 

@@ -22,6 +22,7 @@ from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.calibration import Calibration
 from dgmm.mixture.kernel import StatisticsMap, complete
 from dgmm.mixture.sampling import RowSample
+from dgmm.mixture.vectors import Anderson, from_vector, to_vector
 
 if TYPE_CHECKING:
     from dgmm.fitting.problem import FitProblem
@@ -37,6 +38,10 @@ _CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 27, 40)
 _BUDGET = 6.0
 _OVERHEAD = 9
 _FEWEST_STEPS = 3
+# Steps that Anderson's extrapolation looks back on.
+_MEMORY = 6
+# How far it may go beyond a step, in any entry of the vector (logarithms, or units of the data's spread).
+_FAR = 10.0
 # Further steps are not worth their while if they add less than this share of the rise so far, and
 # of the sampling error.
 _SMALL = 0.05
@@ -93,18 +98,23 @@ class _Part:
 
 
 class _Path:
-    """Calibrated EM on a part of the sample, from the M-step of all the rows onwards.
+    """Calibrated EM on a part of the sample, from the M-step of all the rows onwards, accelerated.
 
     Attributes
     ----------
     parameters : MixtureParameters
-        After ``n_steps`` steps.
+        After ``n_steps`` steps, each one pass over the part.
+    value : float
+        Surrogate likelihood of them by the part's own rows, in nats a row.
     """
 
-    def __init__(self, part: _Part, calibration: Calibration, dead: Array) -> None:
+    def __init__(self, part: _Part, calibration: Calibration, at: MixtureParameters, dead: Array) -> None:
         self._part, self._calibration, self._dead = part, calibration, dead
+        self._mixing = Anderson(_MEMORY)
+        self._mixing.next(to_vector(at), to_vector(calibration.whole))
         self.parameters, self.n_steps = calibration.whole, 1
         self._statistics = part.statistics(self.parameters)
+        self.value = self._valued(self._statistics, self.parameters)
 
     def advance(self, n_steps: int) -> bool:
         """Go on until there are so many steps; False where the rows are too few for it."""
@@ -112,20 +122,34 @@ class _Path:
             own = self._part.estimate(self._statistics, self.parameters, self._dead)
             if own is None:
                 return False
-            self.parameters = self._calibration.correct(own)
-            self._statistics = self._part.statistics(self.parameters)
-            self.n_steps += 1
+            image = self._calibration.correct(own)
+            vector = to_vector(image)
+            trial = self._mixing.next(to_vector(self.parameters), vector)
+            if np.abs(trial - vector).max() > _FAR or not self._rises(from_vector(trial, image)):
+                self._mixing.forget()
+                self._go(image)
         return True
 
-    @property
-    def value(self) -> float:
-        """Surrogate likelihood of its parameters by its own rows, in nats a row."""
-        return self._statistics.mean_log_likelihood + self._calibration.difference(self.parameters)
+    def _rises(self, parameters: MixtureParameters) -> bool:
+        """Go there if the surrogate likelihood is not lower."""
+        before = self.parameters, self._statistics, self.value
+        self._go(parameters)
+        if self.value >= before[2]:
+            return True
+        self.parameters, self._statistics, self.value = before
+        return False
+
+    def _go(self, parameters: MixtureParameters) -> None:
+        self.parameters, self._statistics = parameters, self._part.statistics(parameters)
+        self.value = self._valued(self._statistics, parameters)
+        self.n_steps += 1
+
+    def _valued(self, statistics: SufficientStatistics, parameters: MixtureParameters) -> float:
+        return statistics.mean_log_likelihood + self._calibration.difference(parameters)
 
     def judge(self, parameters: MixtureParameters) -> float:
         """Surrogate likelihood of other parameters by these rows, in nats a row."""
-        likelihood = self._part.statistics(parameters).mean_log_likelihood
-        return likelihood + self._calibration.difference(parameters)
+        return self._valued(self._part.statistics(parameters), parameters)
 
 
 class Surrogate:
@@ -194,7 +218,9 @@ class Surrogate:
             record.mean_log_likelihood + calibration.difference(at)
             for record, calibration in zip(statistics, calibrations, strict=True)
         ]
-        paths = [_Path(half, calibration, dead) for half, calibration in zip(self._halves, calibrations, strict=True)]
+        paths = [
+            _Path(half, calibration, at, dead) for half, calibration in zip(self._halves, calibrations, strict=True)
+        ]
         best = replace(plain, rise=_mean_rise([path.value for path in paths], before))
         for n_steps in _CHECKPOINTS[1:]:
             if n_steps > most or not all(path.advance(n_steps) for path in paths):
@@ -213,7 +239,7 @@ class Surrogate:
         whole = self._whole.estimate(statistics[0].merge(statistics[1]), at, dead)
         if whole is None:
             return plain
-        path = _Path(self._whole, Calibration(self._whole.problem.family, em_step, whole), dead)
+        path = _Path(self._whole, Calibration(self._whole.problem.family, em_step, whole), at, dead)
         path.advance(best.n_steps)
         return Proposal(path.parameters, best.rise, path.n_steps)
 
