@@ -87,7 +87,9 @@ def fit_mixture(
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
-    (parameters, event), start_reads = yield from counted(choose_start(problem, start, n_rows, run_on_sample, rng))
+    (parameters, event), start_reads = yield from counted(
+        choose_start(problem, control, start, n_rows, run_on_sample, rng)
+    )
     emit(event)
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
     state, em_reads = yield from counted(em(problem, control, FitState.start(parameters), emit, surrogate))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import IllDefinedCovarianceError
+from dgmm.fitting.climb import Part, converge
 from dgmm.fitting.driving import run, together
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import StartChosen
@@ -41,6 +42,7 @@ SHORT_ITERATIONS = 10
 SHORT_ITERATIONS_FROM_RANDOM = 100
 SHORT_ROWS = 20_000
 SAMPLE_ITERATIONS = 200
+EXTRAPOLATED_ITERATIONS = 400
 PARALLEL_ROUNDS = 5
 CANDIDATE_STARTS = 10
 
@@ -95,6 +97,7 @@ class ArrayPass:
 
 def choose_start(
     problem: FitProblem,
+    control: Control,
     start: Start,
     n_rows: int,
     run_on_sample: Callable[[RowSample], RunPass],
@@ -109,6 +112,8 @@ def choose_start(
     Parameters
     ----------
     problem : FitProblem
+    control : Control
+        Whether EM on the sample is accelerated too.
     start : Start
     n_rows : int
         Rows of the data.
@@ -153,6 +158,10 @@ def choose_start(
                 runner,
             )
             parameters, iterations = state.parameters, state.n_iter
+            if control.accelerate == "auto":
+                part = Part.of(problem, problem.sample, run_on_sample)
+                parameters, steps = converge(part, parameters, state.dead, EXTRAPOLATED_ITERATIONS)
+                iterations += steps
         parameters = _override(problem, start, parameters)
     seconds = time.perf_counter() - began
     return parameters, StartChosen(start.init_params, sample_rows, n_starts, iterations, seconds)

@@ -18,17 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.errors import IllDefinedCovarianceError
+from dgmm.fitting.climb import Climb, Part
 from dgmm.mixture.calibration import Calibration
-from dgmm.mixture.kernel import StatisticsMap, complete
 from dgmm.mixture.sampling import RowSample
-from dgmm.mixture.vectors import Anderson, from_vector, to_vector
 
 if TYPE_CHECKING:
     from dgmm.fitting.problem import FitProblem
     from dgmm.mixture.chunks import RunPass
     from dgmm.mixture.parameters import MixtureParameters
-    from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import Array
 
 # Numbers of steps after which the halves are compared.
@@ -38,10 +35,6 @@ _CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 27, 40)
 _BUDGET = 6.0
 _OVERHEAD = 9
 _FEWEST_STEPS = 3
-# Steps that Anderson's extrapolation looks back on.
-_MEMORY = 6
-# How far it may go beyond a step, in any entry of the vector (logarithms, or units of the data's spread).
-_FAR = 10.0
 # Further steps are not worth their while if they add less than this share of the rise so far, and
 # of the sampling error.
 _SMALL = 0.05
@@ -66,92 +59,6 @@ class Proposal:
     n_steps: int
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Some rows of the sample, and their EM; ``problem`` is stated for these rows alone."""
-
-    problem: FitProblem
-    run_pass: RunPass
-
-    @classmethod
-    def of(cls, problem: FitProblem, rows: RowSample, run_on_sample: Callable[[RowSample], RunPass]) -> _Part:
-        # Differences of likelihoods are wanted to more digits than float32 products keep.
-        return cls(replace(problem.on_rows(rows), dtype=np.dtype(np.float64)), run_on_sample(rows))
-
-    def statistics(self, parameters: MixtureParameters) -> SufficientStatistics:
-        compiled = self.problem.compile(parameters)
-        return complete(compiled, self.run_pass(StatisticsMap(compiled)), self.problem.total_scatter)
-
-    def estimate(
-        self, statistics: SufficientStatistics, previous: MixtureParameters, dead: Array
-    ) -> MixtureParameters | None:
-        """M-step; None where these rows are too few for one."""
-        effective = statistics.weight * self.problem.rows_per_weight
-        if (effective[~dead] < self.problem.min_rows).any():
-            return None
-        try:
-            return self.problem.family.estimate(
-                statistics, self.problem.coordinates, self.problem.reg_covar, kept=dead, previous=previous
-            )
-        except IllDefinedCovarianceError:
-            return None
-
-
-class _Path:
-    """Calibrated EM on a part of the sample, from the M-step of all the rows onwards, accelerated.
-
-    Attributes
-    ----------
-    parameters : MixtureParameters
-        After ``n_steps`` steps, each one pass over the part.
-    value : float
-        Surrogate likelihood of them by the part's own rows, in nats a row.
-    """
-
-    def __init__(self, part: _Part, calibration: Calibration, at: MixtureParameters, dead: Array) -> None:
-        self._part, self._calibration, self._dead = part, calibration, dead
-        self._mixing = Anderson(_MEMORY)
-        self._mixing.next(to_vector(at), to_vector(calibration.whole))
-        self.parameters, self.n_steps = calibration.whole, 1
-        self._statistics = part.statistics(self.parameters)
-        self.value = self._valued(self._statistics, self.parameters)
-
-    def advance(self, n_steps: int) -> bool:
-        """Go on until there are so many steps; False where the rows are too few for it."""
-        while self.n_steps < n_steps:
-            own = self._part.estimate(self._statistics, self.parameters, self._dead)
-            if own is None:
-                return False
-            image = self._calibration.correct(own)
-            vector = to_vector(image)
-            trial = self._mixing.next(to_vector(self.parameters), vector)
-            if np.abs(trial - vector).max() > _FAR or not self._rises(from_vector(trial, image)):
-                self._mixing.forget()
-                self._go(image)
-        return True
-
-    def _rises(self, parameters: MixtureParameters) -> bool:
-        """Go there if the surrogate likelihood is not lower."""
-        before = self.parameters, self._statistics, self.value
-        self._go(parameters)
-        if self.value >= before[2]:
-            return True
-        self.parameters, self._statistics, self.value = before
-        return False
-
-    def _go(self, parameters: MixtureParameters) -> None:
-        self.parameters, self._statistics = parameters, self._part.statistics(parameters)
-        self.value = self._valued(self._statistics, parameters)
-        self.n_steps += 1
-
-    def _valued(self, statistics: SufficientStatistics, parameters: MixtureParameters) -> float:
-        return statistics.mean_log_likelihood + self._calibration.difference(parameters)
-
-    def judge(self, parameters: MixtureParameters) -> float:
-        """Surrogate likelihood of other parameters by these rows, in nats a row."""
-        return self._valued(self._part.statistics(parameters), parameters)
-
-
 class Surrogate:
     """Proposes where to read next.
 
@@ -173,7 +80,7 @@ class Surrogate:
         half = len(sample.rows) // 2  # ordered by random keys
         cuts = (slice(None), slice(0, half), slice(half, None))
         self._whole, *self._halves = (
-            _Part.of(
+            Part.of(
                 problem, RowSample(sample.size, sample.keys[cut], sample.rows[cut], sample.weights[cut]), run_on_sample
             )
             for cut in cuts
@@ -219,7 +126,7 @@ class Surrogate:
             for record, calibration in zip(statistics, calibrations, strict=True)
         ]
         paths = [
-            _Path(half, calibration, at, dead) for half, calibration in zip(self._halves, calibrations, strict=True)
+            Climb(half, calibration, at, dead) for half, calibration in zip(self._halves, calibrations, strict=True)
         ]
         best = replace(plain, rise=_mean_rise([path.value for path in paths], before))
         for n_steps in _CHECKPOINTS[1:]:
@@ -239,7 +146,7 @@ class Surrogate:
         whole = self._whole.estimate(statistics[0].merge(statistics[1]), at, dead)
         if whole is None:
             return plain
-        path = _Path(self._whole, Calibration(self._whole.problem.family, em_step, whole), at, dead)
+        path = Climb(self._whole, Calibration(self._whole.problem.family, em_step, whole), at, dead)
         path.advance(best.n_steps)
         return Proposal(path.parameters, best.rise, path.n_steps)
 
