@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dgmm.typing import Array
 
 # Steps that Anderson's extrapolation looks back on.
-_MEMORY = 6
+_MEMORY = 10
 # How far it may go beyond a step, in any entry of the vector (logarithms, or units of the data's spread).
 _FAR = 10.0
 # Converged: so many steps rise by less than this share of the sampling error. There are plateaus.
@@ -76,7 +76,7 @@ class Climb:
 
     def __init__(self, part: Part, calibration: Calibration, at: MixtureParameters, dead: Array) -> None:
         self._part, self._calibration, self._dead = part, calibration, dead
-        self._mixing = Anderson(_MEMORY)
+        self._mixing, self._stride = Anderson(_MEMORY), 1.0
         self._mixing.next(to_vector(at), to_vector(calibration.whole))
         self.parameters, self.n_steps = calibration.whole, 1
         self._statistics = part.statistics(self.parameters)
@@ -89,9 +89,15 @@ class Climb:
             if own is None:
                 return False
             image = self._calibration.correct(own)
-            vector = to_vector(image)
-            trial = self._mixing.next(to_vector(self.parameters), vector)
-            if np.abs(trial - vector).max() > _FAR or not self._rises(from_vector(trial, image)):
+            point, there = to_vector(self.parameters), to_vector(image)
+            trial, step = self._mixing.next(point, there), there - point
+            away = (trial - point) @ step <= 0.0
+            if away:  # it heads back for a saddle that EM is leaving
+                trial = there + self._stride * step
+            risen = np.abs(trial - there).max() <= _FAR and self._rises(from_vector(trial, image))
+            if away:
+                self._stride *= 2.0 if risen else 0.25
+            if not risen:
                 self._mixing.forget()
                 self._go(image)
         return True
