@@ -105,3 +105,11 @@ def test_overhead_covers_threads_and_processes() -> None:
 
 def test_machine_alone() -> None:
     assert len(run("-m", "benchmarks.machine")) >= 3
+
+
+def test_reads_are_few_and_end_at_the_optimum() -> None:
+    lines = run("benchmarks/reads.py")
+    rows = table(lines, "reads until within p_free / (2 n)")
+    assert [(row["d"], row["K"]) for row in rows] == [("2", "3"), ("4", "4")]
+    assert all(int(row["auto"]) <= 4 and float(row["left"]) < 1.0 for row in rows)
+    assert int(lines[-1].split(":")[1]) <= 1
