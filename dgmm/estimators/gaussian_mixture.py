@@ -99,9 +99,10 @@ class GaussianMixture(MixtureEstimator):
         Rows of the sample that starts are made on; by default 32 MB of float64, at least 50,000
         rows.
     accelerate : "auto" or None, default "auto"
-        ``"auto"``: after each read the sample says, in memory, where to read next, which takes
-        fewer reads than EM; a read that finds no rise there is made good by an EM step. It is
-        left out where the sample is more than two fifths of the rows. None: plain EM.
+        ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
+        says, in memory, where to read next, which takes fewer reads than EM; a read that finds no
+        rise there is made good by an EM step. With a sample of more than two fifths of the rows
+        each read is an EM step. None: plain EM.
 
     Attributes
     ----------

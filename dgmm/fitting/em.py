@@ -279,9 +279,10 @@ def em(
         proposal = None
         if surrogate is not None and accepted and state.reason is None and state.is_settled:
             proposal = surrogate.propose(before.parameters, state.parameters, state.dead, state.reach)
-            gap = predicted_gap(state.settled_bounds, proposal.rise)
-            enough = control.tol == "auto" and gap is not None and gap < GAP_SHARE * problem.sampling_error
-            state = replace(state, gap=gap, reason=StopReason.GAP if enough else None)
+            if proposal.rise is not None:
+                gap = predicted_gap(state.settled_bounds, proposal.rise)
+                enough = control.tol == "auto" and gap is not None and gap < GAP_SHARE * problem.sampling_error
+                state = replace(state, gap=gap, reason=StopReason.GAP if enough else None)
         events.append(
             IterationFinished(
                 iteration=state.n_iter,

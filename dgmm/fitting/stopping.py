@@ -46,10 +46,12 @@ def predicted_gap(bounds: tuple[float, ...], rise: float) -> float | None:
     >>> predicted_gap((0.0, 1.0, 1.5), 0.25)
     0.5
     """
+    steps = [*(b - a for a, b in pairwise(bounds[-3:])), rise]
+    if len(steps) < 2:
+        return None
     if rise <= 0.0:
         return 0.0
-    steps = [*(b - a for a, b in pairwise(bounds[-3:])), rise]
-    if len(steps) < 2 or min(steps) <= 0.0:
+    if min(steps) <= 0.0:
         return None
     ratio = max(after / before for before, after in pairwise(steps))
     return rise / (1.0 - ratio) if ratio < 1.0 else None

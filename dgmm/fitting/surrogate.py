@@ -13,7 +13,7 @@ in the way in which m rows differ from all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Numbers of steps after which the halves are compared.
 _CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 27, 40)
-# Rows that a proposal may go through in memory, in reads of all the rows; what it needs besides its
-# steps, in samples; and the steps below which it is not worth its while.
+# Rows that a proposal may go through in memory, in reads of all the rows (an extrapolation that fails
+# may add a step); what it needs besides its steps, in samples; and the fewest steps worth their while.
 _BUDGET = 6.0
 _OVERHEAD = 9
 _FEWEST_STEPS = 3
@@ -48,14 +48,15 @@ class Proposal:
     ----------
     parameters : MixtureParameters
         In inner coordinates.
-    rise : float
-        Expected rise of the mean log-likelihood from where the last read was, in nats a row.
+    rise : float or None
+        Expected rise of the mean log-likelihood from where the last read was, in nats a row; None
+        where the sample has too few rows to tell.
     n_steps : int
         EM steps up to there; 1 is the EM step itself.
     """
 
     parameters: MixtureParameters
-    rise: float
+    rise: float | None
     n_steps: int
 
 
@@ -90,11 +91,12 @@ class Surrogate:
     def of(cls, problem: FitProblem, n_rows: int, run_on_sample: Callable[[RowSample], RunPass]) -> Surrogate | None:
         """The surrogate for a sample of ``n_rows`` rows; None if the sample is too large a part of them.
 
-        A proposal goes through no more rows than six reads of the data would.
+        A proposal goes through about as many rows as six reads of the data would, at most. A sample
+        with less than two rows a component is none to ask.
         """
         samples = _BUDGET * n_rows / len(problem.sample.rows)
         max_steps = int(samples - _OVERHEAD) // 2
-        if max_steps < _FEWEST_STEPS:
+        if max_steps < _FEWEST_STEPS or len(problem.sample.rows) < 2 * problem.n_components:
             return None
         return cls(problem, run_on_sample, min(max_steps, _CHECKPOINTS[-1]))
 
@@ -114,7 +116,7 @@ class Surrogate:
         reach : int, optional
             Steps at most.
         """
-        plain = Proposal(em_step, 0.0, 1)
+        plain = Proposal(em_step, None, 1)
         most = min(self._max_steps, reach or self._max_steps)
         statistics = [half.statistics(at) for half in self._halves]
         own = [half.estimate(record, at, dead) for half, record in zip(self._halves, statistics, strict=True)]
@@ -128,27 +130,27 @@ class Surrogate:
         paths = [
             Climb(half, calibration, at, dead) for half, calibration in zip(self._halves, calibrations, strict=True)
         ]
-        best = replace(plain, rise=_mean_rise([path.value for path in paths], before))
+        highest, best_steps = _mean_rise([path.value for path in paths], before), 1
         for n_steps in _CHECKPOINTS[1:]:
             if n_steps > most or not all(path.advance(n_steps) for path in paths):
                 break
             crossed = [path.judge(other.parameters) for path, other in zip(paths, paths[::-1], strict=True)]
             # A likelihood that rises only where it was made is noise; only elsewhere, a singularity.
             rise = min(_mean_rise(crossed, before), _mean_rise([path.value for path in paths], before))
-            if not rise > best.rise:
+            if not rise > highest:
                 break
-            small = rise - best.rise < _SMALL * min(best.rise, self._sampling_error)
-            best = Proposal(em_step, rise, n_steps)
+            small = rise - highest < _SMALL * min(highest, self._sampling_error)
+            highest, best_steps = rise, n_steps
             if small:
                 break
-        if best.n_steps == 1:
-            return best
+        if best_steps == 1:
+            return Proposal(em_step, highest, 1)
         whole = self._whole.estimate(statistics[0].merge(statistics[1]), at, dead)
         if whole is None:
             return plain
         path = Climb(self._whole, Calibration(self._whole.problem.family, em_step, whole), at, dead)
-        path.advance(best.n_steps)
-        return Proposal(path.parameters, best.rise, path.n_steps)
+        path.advance(best_steps)
+        return Proposal(path.parameters, highest, path.n_steps)
 
 
 def _mean_rise(values: list[float], before: list[float]) -> float:

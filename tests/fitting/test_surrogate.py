@@ -206,3 +206,24 @@ def test_the_foreseen_gap_of_a_geometric_series_is_exact() -> None:
     assert predicted_gap(bounds[:1], 0.5) is None
     assert predicted_gap((0.0, 1.0), 2.0) is None
     assert predicted_gap((0.0, 1.0), 0.0) == 0.0
+    assert predicted_gap((0.0,), 0.0) is None
+
+
+def test_a_sample_with_too_few_rows_for_a_component_stops_nothing() -> None:
+    """Without ``reg_covar`` a half of the sample cannot estimate what all the rows can."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(6000, 6)), 0.3 * rng.normal(size=(90, 6)) + 8.0])
+    problem, start, run_pass = sampled(get_family("full"), 2, rng.permutation(X), 800, reg_covar=0.0)
+    surrogate = Surrogate.of(problem, len(X), on_sample)
+    assert surrogate is not None
+    em_step = run(em(problem, Control(0.0, 1), start), run_pass).parameters
+    few = start.parameters.reweighted(np.array([1.0 - 1e-4, 1e-4]))
+    assert surrogate.propose(few, em_step, np.zeros(2, dtype=bool)).n_steps >= 1
+    plain, fast = both_ways(problem, start, run_pass, len(X))
+    assert abs(fast.lower_bounds[-1] - plain.lower_bounds[-1]) < problem.sampling_error
+
+
+def test_a_sample_of_next_to_no_rows_is_not_asked() -> None:
+    X = blobs(400, 2, 2, seed=0)
+    problem, _, _ = sampled(get_family("spherical"), 2, X, 3)
+    assert Surrogate.of(problem, len(X), on_sample) is None
