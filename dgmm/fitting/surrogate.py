@@ -6,8 +6,8 @@ the optimum its error after many steps is ``(I - J_s)^-1 (J_f - J_s)`` times the
 the derivative of the EM map on the sample and on all the rows: where components overlap, I - J_s
 is nearly singular and the sample's noise is magnified. So it is stopped early, and where is decided
 by cross-validation: two halves of the sample go their own ways, each calibrated to the same read,
-and each is judged by the other's surrogate likelihood. Halves of m / 2 rows differ from each other
-in the way in which m rows differ from all of them.
+and each is judged by the other's surrogate likelihood. A half errs with twice the variance of the
+whole sample, so that what holds for both is on the safe side.
 """
 
 from __future__ import annotations
