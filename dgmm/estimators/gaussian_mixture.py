@@ -101,7 +101,7 @@ class GaussianMixture(MixtureEstimator):
     accelerate : "auto" or None, default "auto"
         ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
         says, in memory, where to read next, which takes fewer reads than EM; a read that finds no
-        rise there is made good by an EM step. With a sample of more than two fifths of the rows
+        rise there is made good by an EM step. With a sample of more than a quarter of the rows
         each read is an EM step. None: plain EM.
 
     Attributes

@@ -87,11 +87,11 @@ def fit_mixture(
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
-    (parameters, event), start_reads = yield from counted(
-        choose_start(problem, control, start, n_rows, run_on_sample, rng)
-    )
-    emit(event)
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
+    sample = None if surrogate is None else surrogate.sample
+    begun = choose_start(problem, start, n_rows, run_on_sample, rng, sample)
+    (parameters, event), start_reads = yield from counted(begun)
+    emit(event)
     state, em_reads = yield from counted(em(problem, control, FitState.start(parameters), emit, surrogate))
     if state.reason is None:
         raise AssertionError("the iteration ended without a reason")

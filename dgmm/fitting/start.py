@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import IllDefinedCovarianceError
-from dgmm.fitting.climb import Part, converge
+from dgmm.fitting.climb import converge
 from dgmm.fitting.driving import run, together
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import StartChosen
@@ -30,6 +30,7 @@ from dgmm.mixture.seeding import (
 )
 
 if TYPE_CHECKING:
+    from dgmm.fitting.climb import Part
     from dgmm.fitting.driving import Reads
     from dgmm.mixture.chunks import ChunkMap, R, RunPass
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
@@ -97,11 +98,11 @@ class ArrayPass:
 
 def choose_start(
     problem: FitProblem,
-    control: Control,
     start: Start,
     n_rows: int,
     run_on_sample: Callable[[RowSample], RunPass],
     rng: np.random.RandomState,
+    accelerated: Part | None = None,
 ) -> Reads[tuple[MixtureParameters, StartChosen]]:
     """Find the parameters that EM starts from.
 
@@ -112,14 +113,14 @@ def choose_start(
     Parameters
     ----------
     problem : FitProblem
-    control : Control
-        Whether EM on the sample is accelerated too.
     start : Start
     n_rows : int
         Rows of the data.
     run_on_sample : callable
         Makes a runner over sampled rows.
     rng : RandomState
+    accelerated : Part, optional
+        The sample, where EM on it is to be extrapolated to its optimum.
 
     Returns
     -------
@@ -158,9 +159,8 @@ def choose_start(
                 runner,
             )
             parameters, iterations = state.parameters, state.n_iter
-            if control.accelerate == "auto":
-                part = Part.of(problem, problem.sample, run_on_sample)
-                parameters, steps = converge(part, parameters, state.dead, EXTRAPOLATED_ITERATIONS)
+            if accelerated is not None:
+                parameters, steps = converge(accelerated, parameters, state.dead, EXTRAPOLATED_ITERATIONS)
                 iterations += steps
         parameters = _override(problem, start, parameters)
     seconds = time.perf_counter() - began

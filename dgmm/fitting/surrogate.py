@@ -34,7 +34,7 @@ _CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 27, 40)
 # may add a step); what it needs besides its steps, in samples; and the fewest steps worth their while.
 _BUDGET = 6.0
 _OVERHEAD = 9
-_FEWEST_STEPS = 3
+_FEWEST_STEPS = 7
 # Further steps are not worth their while if they add less than this share of the rise so far, and
 # of the sampling error.
 _SMALL = 0.05
@@ -63,6 +63,11 @@ class Proposal:
 class Surrogate:
     """Proposes where to read next.
 
+    Attributes
+    ----------
+    sample : Part
+        The whole sample.
+
     Parameters
     ----------
     problem : FitProblem
@@ -80,7 +85,7 @@ class Surrogate:
         sample = problem.sample
         half = len(sample.rows) // 2  # ordered by random keys
         cuts = (slice(None), slice(0, half), slice(half, None))
-        self._whole, *self._halves = (
+        self.sample, *self._halves = (
             Part.of(
                 problem, RowSample(sample.size, sample.keys[cut], sample.rows[cut], sample.weights[cut]), run_on_sample
             )
@@ -122,7 +127,7 @@ class Surrogate:
         own = [half.estimate(record, at, dead) for half, record in zip(self._halves, statistics, strict=True)]
         if any(estimate is None for estimate in own):
             return plain
-        calibrations = [Calibration(self._whole.problem.family, em_step, part) for part in own if part is not None]
+        calibrations = [Calibration(self.sample.problem.family, em_step, part) for part in own if part is not None]
         before = [
             record.mean_log_likelihood + calibration.difference(at)
             for record, calibration in zip(statistics, calibrations, strict=True)
@@ -145,10 +150,10 @@ class Surrogate:
                 break
         if best_steps == 1:
             return Proposal(em_step, highest, 1)
-        whole = self._whole.estimate(statistics[0].merge(statistics[1]), at, dead)
+        whole = self.sample.estimate(statistics[0].merge(statistics[1]), at, dead)
         if whole is None:
             return plain
-        path = Climb(self._whole, Calibration(self._whole.problem.family, em_step, whole), at, dead)
+        path = Climb(self.sample, Calibration(self.sample.problem.family, em_step, whole), at, dead)
         path.advance(best_steps)
         return Proposal(path.parameters, highest, path.n_steps)
 

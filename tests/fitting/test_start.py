@@ -25,7 +25,6 @@ class CountedPass:
 def choose(problem, run_pass, start, n_rows=None, seed=0):
     steps = choose_start(
         problem,
-        Control("auto", 100),
         start,
         len(problem.sample.rows) if n_rows is None else n_rows,
         lambda sample: ArrayPass(sample.rows, sample.weights),

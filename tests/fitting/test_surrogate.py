@@ -32,7 +32,7 @@ def sampled(family, k, X, m, reg_covar=1e-6, weights=None):
     """A problem whose sample is a part of the rows, its start, and a runner over all of them."""
     moments = MomentsMap(3, m)(X, weights, Chunk(0, 0, len(X)))
     problem = FitProblem.of(family, k, moments, reg_covar, X.dtype, OPTIONS)
-    steps = choose_start(problem, AUTO, Start("kmeans", 1), len(X), on_sample, np.random.RandomState(0))
+    steps = choose_start(problem, Start("kmeans", 1), len(X), on_sample, np.random.RandomState(0))
     run_pass = ArrayPass(X, np.ones(len(X)) if weights is None else weights)
     return problem, FitState.start(run(steps, run_pass)[0]), run_pass
 
@@ -190,7 +190,7 @@ def test_memory_work_is_bounded() -> None:
 
         return listen
 
-    for m in (500, 2000, 6000):
+    for m in (500, 2000, 5000):
         problem, start, run_pass = sampled(get_family("full"), 4, X, m)
         surrogate = Surrogate.of(problem, len(X), listening)
         state = run(em(problem, Control(0.0, 4), start, surrogate=surrogate), run_pass)
