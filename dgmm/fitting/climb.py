@@ -11,7 +11,7 @@ import numpy as np
 from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.calibration import Calibration
 from dgmm.mixture.kernel import StatisticsMap, complete
-from dgmm.mixture.vectors import Anderson, from_vector, to_vector
+from dgmm.mixture.extrapolation import Anderson, from_vector, to_vector
 
 if TYPE_CHECKING:
     from dgmm.fitting.problem import FitProblem

@@ -6,7 +6,7 @@ from cases import any_family, families, matrices, random_parameters
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgmm.mixture.vectors import Anderson, from_vector, to_vector
+from dgmm.mixture.extrapolation import Anderson, from_vector, to_vector
 
 seeds = st.integers(0, 10**6)
 
