@@ -56,6 +56,7 @@ RULES: dict[str, Rule] = {
     "verbose": Rule(lambda v: isinstance(v, (bool, np.bool_)) or _is_int(v, 0), "an int of at least 0"),
     "verbose_interval": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
     "sample_rows": Rule(lambda v: v is None or _is_int(v, 1), "None or an int of at least 1"),
+    "accelerate": Rule(lambda v: v is None or (isinstance(v, str) and v == "auto"), "'auto' or None"),
 }
 
 

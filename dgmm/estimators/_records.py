@@ -18,11 +18,19 @@ from dgmm.storage.model import ModelRecord
 
 E = TypeVar("E", bound=MixtureEstimator)
 
+
+def _float_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
 # Scalars of a fit: how each is written as a JSON value, and read.
 _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "n_iter_": (int, int),
     "converged_": (bool, bool),
+    "n_reads_": (int, int),
     "lower_bound_": (float, float),
+    "remaining_gap_": (_float_or_none, _float_or_none),
+    "sampling_error_": (float, float),
     "n_features_in_": (int, int),
     "stop_reason_": (lambda reason: reason.name, StopReason.__getitem__),
     "feature_names_in_": (lambda names: [str(name) for name in names], lambda names: np.asarray(names, dtype=object)),

@@ -37,4 +37,4 @@ class VerbosePrinter:
             case ComponentStarved():
                 print(f"  Component {event.component} starved ({event.effective_rows:.3g} effective rows)")
             case FitFinished():
-                print(f"{event.n_iter} iterations, mean log-likelihood {event.lower_bound:.6f}: {event.reason.value}")
+                print(f"{event.n_iter} iterations, mean log-likelihood {event.lower_bound:.6f}: {event}")

@@ -18,6 +18,7 @@ from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
 from dgmm.estimators._records import from_record, to_record
 from dgmm.estimators._verbose import VerbosePrinter
+from dgmm.fitting.driving import run
 from dgmm.fitting.events import Callback, Event, ExecutionChosen
 from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
@@ -65,13 +66,13 @@ class GaussianMixture(MixtureEstimator):
         Each component's own covariance matrix; one matrix for all; own diagonal; own variance.
     tol : float or "auto", default 1e-3
         The fit has converged when the mean log-likelihood rises by less, in nats per row.
-        ``"auto"``: when the rise that remains, by Aitken's extrapolation, is twice in a row below
-        a tenth of ``p_free / (2 n)``, to which n rows determine the optimum (the estimate errs
-        low, hence the tenth).
+        ``"auto"``: when the rise that remains is estimated to be below a tenth of
+        ``p_free / (2 n)``, to which n rows determine the optimum (estimates err low, hence the
+        tenth): once by what the sample foresees, or twice in a row by Aitken's extrapolation.
     reg_covar : float, default 1e-6
         Added to the diagonal of the covariances, in squared units of X.
     max_iter : int, default 100
-        EM iterations at most.
+        EM iterations at most, each one read of the data.
     n_init : int, default 1
         Starts that are compared on the sample; they cost no read of the data. ``"kmeans"``
         compares four times as many.
@@ -98,6 +99,11 @@ class GaussianMixture(MixtureEstimator):
     sample_rows : int, optional
         Rows of the sample that starts are made on; by default 32 MB of float64, at least 50,000
         rows.
+    accelerate : "auto" or None, default "auto"
+        ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
+        says, in memory, where to read next, which takes fewer reads than EM; a read that finds no
+        rise there is made good by an EM step. With a sample of more than a quarter of the rows
+        each read is an EM step. None: plain EM.
 
     Attributes
     ----------
@@ -114,10 +120,17 @@ class GaussianMixture(MixtureEstimator):
         Why the fit ended; its ``value`` is a sentence.
     n_iter_ : int
         EM iterations, each one read of the data.
+    n_reads_ : int
+        Reads of the data in all: the first one, those of the start, and the iterations.
     lower_bound_ : float
         Mean log-likelihood per row at the last E-step, in nats.
     lower_bounds_ : list of float
-        The same for every iteration.
+        The same for every iteration, except those whose parameters were given up.
+    remaining_gap_ : float or None
+        Estimated rise of ``lower_bound_`` that is still to come, in nats per row; None if it
+        could not be told.
+    sampling_error_ : float
+        ``p_free / (2 n)``: to how many nats per row n rows determine the optimum.
     plan_ : ExecutionPlan
         How the passes were cut up.
     n_features_in_ : int
@@ -149,7 +162,10 @@ class GaussianMixture(MixtureEstimator):
     converged_: bool
     stop_reason_: StopReason
     n_iter_: int
+    n_reads_: int
     lower_bound_: float
+    remaining_gap_: float | None
+    sampling_error_: float
     plan_: ExecutionPlan
 
     def __init__(
@@ -170,6 +186,7 @@ class GaussianMixture(MixtureEstimator):
         verbose: int = 0,
         verbose_interval: int = 10,
         sample_rows: int | None = None,
+        accelerate: Literal["auto"] | None = "auto",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -186,6 +203,7 @@ class GaussianMixture(MixtureEstimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.sample_rows = sample_rows
+        self.accelerate = accelerate
 
     def fit(
         self,
@@ -281,8 +299,8 @@ class GaussianMixture(MixtureEstimator):
             problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
             n_rows = moments.n_positive
             del moments  # its candidates for the sample, which the problem has now
-            control = Control(self.tol, int(self.max_iter))
-            result = fit_mixture(problem, control, start, n_rows, run_pass, run_on_sample, rng, emit)
+            control = Control(self.tol, int(self.max_iter), self.accelerate)
+            result = run(fit_mixture(problem, control, start, n_rows, run_on_sample, rng, emit), run_pass)
         self.plan_ = plan
         self._publish(result, dtype)
         return result
@@ -326,6 +344,9 @@ class GaussianMixture(MixtureEstimator):
     def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
         self._set_parameters(result.parameters, dtype)
         self.n_iter_ = result.n_iter
+        self.n_reads_ = result.n_reads
+        self.remaining_gap_ = result.remaining_gap
+        self.sampling_error_ = result.sampling_error
         self.lower_bounds_ = list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
         self.stop_reason_ = result.reason

@@ -11,13 +11,14 @@ import numpy as np
 
 from dgmm.errors import IllDefinedCovarianceError
 from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
-from dgmm.fitting.stopping import StopReason, aitken_gap
+from dgmm.fitting.stopping import StopReason, aitken_gap, predicted_gap
 from dgmm.mixture.compiled import CentredGroup
 from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
 
 if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
     from dgmm.fitting.problem import Control, FitProblem
-    from dgmm.mixture.chunks import RunPass
+    from dgmm.fitting.surrogate import Surrogate
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import Array, FloatArray
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Aitken's estimate is too small while EM still slows down: a tenth of the sampling error, twice in a
 # row, keeps what remains within a small multiple of that error (held by a test).
 GAP_SHARE = 0.1
+# By how much shorter proposals get after one that failed.
+_CAUTION = 4
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,20 @@ class FitState:
     dead : (K,) bool
         Components that starved again: their weight stays 0.
     settled_since : int
-        Iteration in which a component last starved; steps across it say nothing about convergence.
+        Number of bounds when a component last starved; steps across it say nothing about convergence.
     reason : StopReason or None
         None while the fit goes on.
+    safe : MixtureParameters or None
+        The EM step from the best parameters that were read, where ``parameters`` are not it but a
+        proposal, which a read has yet to confirm.
+    n_steps : int
+        Steps in memory that the proposal took.
+    reach : int or None
+        Steps that a proposal may take; None for as many as it likes, until one fails.
+    n_rejected : int
+        Reads of proposals that were worse than what they came from; they leave no lower bound.
+    gap : float or None
+        Estimated rise from the last lower bound that is still to come, in nats per row.
     """
 
     parameters: MixtureParameters
@@ -54,6 +68,11 @@ class FitState:
     dead: Array
     settled_since: int = 0
     reason: StopReason | None = None
+    safe: MixtureParameters | None = None
+    n_steps: int = 1
+    reach: int | None = None
+    n_rejected: int = 0
+    gap: float | None = None
 
     @classmethod
     def start(cls, parameters: MixtureParameters) -> FitState:
@@ -64,17 +83,38 @@ class FitState:
     @property
     def n_iter(self) -> int:
         """Iterations made, each one read of the rows."""
-        return len(self.lower_bounds)
+        return len(self.lower_bounds) + self.n_rejected
 
     @property
     def change(self) -> float:
         """Rise of the lower bound in the last iteration; infinite in the first."""
-        return self.lower_bounds[-1] - self.lower_bounds[-2] if self.n_iter > 1 else np.inf
+        return self.lower_bounds[-1] - self.lower_bounds[-2] if len(self.lower_bounds) > 1 else np.inf
 
     @property
     def settled_bounds(self) -> tuple[float, ...]:
         """Lower bounds since the last reseeding."""
         return self.lower_bounds[self.settled_since :]
+
+    @property
+    def is_settled(self) -> bool:
+        """False right after a component starved: no read has seen what became of it."""
+        return self.settled_since < len(self.lower_bounds)
+
+    def stepped_back(self) -> FitState:
+        """The state after the read of a proposal that was worse than what it came from.
+
+        The EM step is taken in its place, and proposals dare less from here on.
+        """
+        if self.safe is None:
+            raise AssertionError("there is nothing to step back to")
+        return replace(
+            self,
+            parameters=self.safe,
+            safe=None,
+            n_steps=1,
+            reach=max(self.n_steps // _CAUTION, 1),
+            n_rejected=self.n_rejected + 1,
+        )
 
 
 def em_step(
@@ -123,15 +163,15 @@ def em_step(
         previous=state.parameters,
     )
     bounds = (*state.lower_bounds, statistics.mean_log_likelihood)
-    new = replace(state, parameters=parameters, lower_bounds=bounds, dead=dead)
+    new = replace(state, parameters=parameters, lower_bounds=bounds, dead=dead, safe=None, n_steps=1)
     if starved.any():
-        new = replace(new, reseeded=state.reseeded | moved, settled_since=new.n_iter)
+        new = replace(new, reseeded=state.reseeded | moved, settled_since=len(bounds))
     if moved.any():
         new = replace(new, parameters=_reseed(problem, parameters, moved))
     events: list[Event] = [
         ComponentStarved(int(k), new.n_iter, float(effective[k]), bool(moved[k])) for k in np.flatnonzero(starved)
     ]
-    return replace(new, reason=stop_reason(problem, control, new)), events
+    return replace(new, gap=aitken_gap(new.settled_bounds), reason=stop_reason(problem, control, new)), events
 
 
 def stop_reason(problem: FitProblem, control: Control, state: FitState) -> StopReason | None:
@@ -160,9 +200,7 @@ def _reseed(problem: FitProblem, parameters: MixtureParameters, moved: Array) ->
     return replace(parameters, means=means, weights=weights)
 
 
-def _iterate(
-    problem: FitProblem, control: Control, state: FitState, run_pass: RunPass
-) -> tuple[FitState, list[Event], int]:
+def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tuple[FitState, list[Event], int]]:
     """One iteration; the rows are read again if their sums were too coarse for what came of them.
 
     How a component is served follows from its old parameters. One that shrinks by orders of
@@ -170,7 +208,7 @@ def _iterate(
     mean.
     """
     compiled = problem.compile(state.parameters)
-    statistics = complete(compiled, run_pass(StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
+    statistics = complete(compiled, (yield StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
     try:
         new, events = em_step(problem, control, state, statistics)
         if not problem.outgrown(compiled, new.parameters):
@@ -179,18 +217,42 @@ def _iterate(
         if all(isinstance(group, CentredGroup) for group in compiled.groups):
             raise
     compiled = problem.compile(state.parameters, centred=True)
-    statistics = run_pass(StatisticsMap(compiled, problem.exponent))
+    statistics = yield StatisticsMap(compiled, problem.exponent)
     new, events = em_step(problem, control, state, statistics)
     return new, events, statistics.n_rows
 
 
-def run_em(
+def _fell(problem: FitProblem, before: FitState, after: FitState) -> bool:
+    """Whether the last lower bound is below the one before by more than rounding."""
+    new, old = after.lower_bounds[-1], before.lower_bounds[-1]
+    return not new >= old - 64.0 * np.finfo(problem.dtype).eps * (1.0 + abs(old))
+
+
+def _read(problem: FitProblem, control: Control, state: FitState) -> Reads[tuple[FitState, list[Event], int]]:
+    """One iteration, undone if it was made at a proposal that turns out to be worse."""
+    if state.safe is None:
+        return (yield from _iterate(problem, control, state))
+    try:
+        new, events, n_rows = yield from _iterate(problem, control, state)
+    except IllDefinedCovarianceError:
+        n_rows = 0
+    else:
+        if not _fell(problem, state, new):
+            # One that goes as far as it may, and comes out well, lets the next one go further.
+            if state.reach is not None and state.n_steps * 2 > state.reach:
+                new = replace(new, reach=2 * state.reach)
+            return new, events, n_rows
+    back = state.stepped_back()
+    return replace(back, reason=StopReason.MAX_ITER if back.n_iter >= control.max_iter else None), [], n_rows
+
+
+def em(
     problem: FitProblem,
     control: Control,
     state: FitState,
-    run_pass: RunPass,
     emit: Callable[[Event], bool] = lambda event: False,
-) -> FitState:
+    surrogate: Surrogate | None = None,
+) -> Reads[FitState]:
     """Iterate until there is a reason to stop.
 
     Parameters
@@ -198,34 +260,46 @@ def run_em(
     problem, control
     state : FitState
         Where to start, or to go on from.
-    run_pass : callable
-        Runs a :class:`~dgmm.mixture.chunks.ChunkMap` over all rows.
     emit : callable
         Is told the events; returns True to stop the fit.
+    surrogate : Surrogate, optional
+        Proposes where to read next; without one it is always the EM step.
 
     Returns
     -------
     FitState
-        With a reason.
+        With a reason. Its parameters are the EM step from the best ones that were read.
     """
     stopping = False
     while state.reason is None:
         began = time.perf_counter()
-        state, events, n_rows = _iterate(problem, control, state, run_pass)
+        before = state
+        state, events, n_rows = yield from _read(problem, control, before)
+        accepted = state.n_rejected == before.n_rejected
+        proposal = None
+        if surrogate is not None and accepted and state.reason is None and state.is_settled:
+            proposal = surrogate.propose(before.parameters, state.parameters, state.dead, state.reach)
+            if proposal.rise is not None:
+                gap = predicted_gap(state.settled_bounds, proposal.rise)
+                enough = control.tol == "auto" and gap is not None and gap < GAP_SHARE * problem.sampling_error
+                state = replace(state, gap=gap, reason=StopReason.GAP if enough else None)
         events.append(
             IterationFinished(
                 iteration=state.n_iter,
                 max_iter=control.max_iter,
                 lower_bound=state.lower_bounds[-1],
-                change=state.change,
-                remaining_gap=aitken_gap(state.settled_bounds),
+                change=state.change if accepted else 0.0,
+                remaining_gap=state.gap,
                 n_rows=n_rows,
                 seconds=time.perf_counter() - began,
+                accepted=accepted,
             )
         )
         answers = [emit(event) for event in events]
         stopping = stopping or any(answers)
         # Parameters that no E-step has seen are not an end.
-        if stopping and state.reason is None and state.settled_since < state.n_iter:
+        if stopping and state.reason is None and state.is_settled:
             state = replace(state, reason=StopReason.CALLBACK)
+        if state.reason is None and proposal is not None and proposal.n_steps > 1:
+            state = replace(state, parameters=proposal.parameters, safe=state.parameters, n_steps=proposal.n_steps)
     return state

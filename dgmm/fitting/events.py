@@ -99,6 +99,9 @@ class IterationFinished(Event):
     """Estimated rise that is still to come, in nats per row; None while it cannot be told."""
     n_rows: int
     seconds: float
+    accepted: bool = True
+    """False if the parameters that were read were worse than those before, and given up;
+    ``lower_bound`` is then that of the best ones."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,23 @@ class FitFinished(Event):
     reason: StopReason
     n_iter: int
     lower_bound: float
+    n_reads: int | None = None
+    """Reads of the data: moments, start and iterations."""
+    remaining_gap: float | None = None
+    """Estimated rise of ``lower_bound`` that is still to come, in nats per row; None if it cannot be told."""
+    sampling_error: float | None = None
+    """``p_free / (2 n)``: to how many nats per row n rows determine the optimum."""
+
+    def __str__(self) -> str:
+        """Say why the fit ended, after how many reads, and how near the optimum."""
+        text = self.reason.value
+        if self.n_reads is not None:
+            text += f"; {self.n_reads} reads of the data"
+        if self.sampling_error is not None:
+            known = self.remaining_gap is not None
+            text += f"; the rise that remains is {f'estimated at {self.remaining_gap:.2g}' if known else 'unknown'}"
+            text += f" nats per row, p_free / (2 n) is {self.sampling_error:.2g}"
+        return text
 
 
 Callback: TypeAlias = Callable[[Event], object]

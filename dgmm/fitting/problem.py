@@ -25,7 +25,7 @@ _COARSE = 0.05
 
 @dataclass(frozen=True)
 class Control:
-    """When to stop.
+    """When to stop, and how to get there.
 
     Attributes
     ----------
@@ -33,10 +33,14 @@ class Control:
         Stop when the mean log-likelihood rises by less, in nats per row; ``"auto"``: when the
         rise that remains is estimated to be below the sampling error of the optimum.
     max_iter : int
+        Reads at most.
+    accelerate : "auto" or None
+        Whether the sample, in memory, is asked where to read next.
     """
 
     tol: float | Literal["auto"]
     max_iter: int
+    accelerate: Literal["auto"] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,19 @@ class FitProblem:
             moments.weight,
             family.form.packed_matrix(scatter)[None],
             moments.sample,
+        )
+
+    def on_rows(self, sample: RowSample) -> FitProblem:
+        """The same problem for sampled rows alone, whose weights are in units of ``2**exponent`` already."""
+        z = self.coordinates.standardize(sample.rows)
+        scatter = (z * sample.weights[:, None]).T @ z
+        return replace(
+            self,
+            exponent=0,
+            sample=sample,
+            total_weight=float(sample.weights.sum()),
+            n_effective=float(len(z)),
+            total_scatter=self.family.form.packed_matrix(scatter)[None],
         )
 
     @property

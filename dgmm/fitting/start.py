@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import IllDefinedCovarianceError
-from dgmm.fitting.em import FitState, run_em
+from dgmm.fitting.climb import converge
+from dgmm.fitting.driving import run, together
+from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import StartChosen
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.mixture.chunks import Chunk
@@ -28,6 +30,8 @@ from dgmm.mixture.seeding import (
 )
 
 if TYPE_CHECKING:
+    from dgmm.fitting.climb import Part
+    from dgmm.fitting.driving import Reads
     from dgmm.mixture.chunks import ChunkMap, R, RunPass
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
@@ -39,6 +43,7 @@ SHORT_ITERATIONS = 10
 SHORT_ITERATIONS_FROM_RANDOM = 100
 SHORT_ROWS = 20_000
 SAMPLE_ITERATIONS = 200
+EXTRAPOLATED_ITERATIONS = 400
 PARALLEL_ROUNDS = 5
 CANDIDATE_STARTS = 10
 
@@ -95,14 +100,15 @@ def choose_start(
     problem: FitProblem,
     start: Start,
     n_rows: int,
-    run_pass: RunPass,
     run_on_sample: Callable[[RowSample], RunPass],
     rng: np.random.RandomState,
-) -> tuple[MixtureParameters, StartChosen]:
+    accelerated: Part | None = None,
+) -> Reads[tuple[MixtureParameters, StartChosen]]:
     """Find the parameters that EM starts from.
 
     Starts are made on a part of the sample and improved there by successive halving; the one that is
-    left goes on to EM on the whole sample, if that is less than all the rows.
+    left goes on to EM on the whole sample, if that is less than all the rows. Only ``k-means||``
+    reads the data; its starts share each read.
 
     Parameters
     ----------
@@ -110,11 +116,11 @@ def choose_start(
     start : Start
     n_rows : int
         Rows of the data.
-    run_pass : callable
-        Runs a map over all the data (``k-means||`` needs it).
     run_on_sample : callable
         Makes a runner over sampled rows.
     rng : RandomState
+    accelerated : Part, optional
+        The sample, where EM on it is to be extrapolated to its optimum.
 
     Returns
     -------
@@ -133,11 +139,13 @@ def choose_start(
         sample_rows = 0
     elif start.means is not None:
         centres = problem.coordinates.standardize(start.means)
-        found = _from_centres(local, centres, run_on_sample(problem.sample), _scaled_features(problem))
+        found = run(_from_centres(local, centres, _scaled_features(problem)), run_on_sample(problem.sample))
         parameters = _override(problem, start, found)
     else:
         if start.init_params == "k-means||":
-            candidates = [_parallel_start(problem, run_pass, rng) for _ in range(start.n_init)]
+            # Each has random numbers of its own, whoever it shares its reads with.
+            seeds = [int(rng.randint(2**31 - 1)) for _ in range(start.n_init)]
+            candidates = yield from together([_parallel_start(problem, seed) for seed in seeds])
         else:
             count = start.n_init * (KMEANS_STARTS if start.init_params == "kmeans" else 1)
             candidates = _sample_starts(local, start.init_params, count, rng)
@@ -146,27 +154,17 @@ def choose_start(
         parameters = _best(local, candidates, short)
         if sample_rows < n_rows:
             runner = run_on_sample(problem.sample)
-            state = run_em(_on_sample(local), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters), runner)
+            state = run(
+                em(problem.on_rows(problem.sample), Control("auto", SAMPLE_ITERATIONS), FitState.start(parameters)),
+                runner,
+            )
             parameters, iterations = state.parameters, state.n_iter
+            if accelerated is not None:
+                parameters, steps = converge(accelerated, parameters, state.dead, EXTRAPOLATED_ITERATIONS)
+                iterations += steps
         parameters = _override(problem, start, parameters)
     seconds = time.perf_counter() - began
     return parameters, StartChosen(start.init_params, sample_rows, n_starts, iterations, seconds)
-
-
-def _on_sample(problem: FitProblem, rows: RowSample | None = None) -> FitProblem:
-    """The same problem for the sample's rows alone."""
-    sample = problem.sample if rows is None else rows
-    z = problem.coordinates.standardize(sample.rows)
-    scatter = (z * sample.weights[:, None]).T @ z
-    total = float(sample.weights.sum())
-    return replace(
-        problem,
-        exponent=0,
-        sample=sample,
-        total_weight=total,
-        n_effective=float(len(z)),
-        total_scatter=problem.family.form.packed_matrix(scatter)[None],
-    )
 
 
 def _short_sample(problem: FitProblem) -> RowSample:
@@ -184,14 +182,14 @@ def _best(problem: FitProblem, candidates: list[MixtureParameters], iterations: 
     if len(candidates) == 1:
         return candidates[0]
     part = _short_sample(problem)
-    short, runner = _on_sample(problem, part), ArrayPass(part.rows, part.weights)
+    short, runner = problem.on_rows(part), ArrayPass(part.rows, part.weights)
     states = [FitState.start(candidate) for candidate in candidates]
     while len(states) > 1:
         improved: list[FitState] = []
         failure: IllDefinedCovarianceError | None = None
         for state in states:
             try:
-                improved.append(run_em(short, Control(0.0, state.n_iter + iterations), state, runner))
+                improved.append(run(em(short, Control(0.0, state.n_iter + iterations), state), runner))
             except IllDefinedCovarianceError as error:
                 failure = error
         if failure is not None and not improved:
@@ -224,7 +222,7 @@ def _sample_starts(
         metric = (inner, scaled)[number % 2]
         rows = metric.standardize(part.rows)
         centres = CENTRES[init_params](rows, part.weights, problem.n_components, rng)
-        starts.append(_from_centres(problem, inner.standardize(metric.restore(centres)), runner, metric))
+        starts.append(run(_from_centres(problem, inner.standardize(metric.restore(centres)), metric), runner))
     return starts
 
 
@@ -237,13 +235,13 @@ def _scaled_features(problem: FitProblem) -> Coordinates:
 
 
 def _from_centres(
-    problem: FitProblem, centres: FloatArray, run_pass: RunPass, metric: Coordinates | None = None
-) -> MixtureParameters:
+    problem: FitProblem, centres: FloatArray, metric: Coordinates | None = None
+) -> Reads[MixtureParameters]:
     """Parameters after every row was given to its nearest centre, (K, d) in inner coordinates."""
     nearest = NearestStatisticsMap.about(
         problem.family, centres, problem.coordinates, problem.options, problem.exponent, metric
     )
-    statistics = complete(nearest.target, run_pass(nearest), problem.total_scatter)
+    statistics = complete(nearest.target, (yield nearest), problem.total_scatter)
     return _estimate(problem, statistics)
 
 
@@ -256,14 +254,14 @@ def _estimate(problem: FitProblem, statistics: SufficientStatistics) -> MixtureP
     return parameters.reweighted(weights / weights.sum())
 
 
-def _parallel_start(problem: FitProblem, run_pass: RunPass, rng: np.random.RandomState) -> MixtureParameters:
+def _parallel_start(problem: FitProblem, seed: int) -> Reads[MixtureParameters]:
     """k-means|| over all the data: candidates by distance, weighed, clustered in memory.
 
     Bahmani et al. (2012), algorithm 2, with ``l = 2 K`` and five rounds: seven reads of the data,
     the last of which takes the statistics of the K clusters.
     """
     k, sample = problem.n_components, problem.sample
-    seed = int(rng.randint(2**31 - 1))
+    rng = np.random.RandomState(seed)
     first = rng.choice(len(sample.rows), p=sample.weights / sample.weights.sum())
     centres = problem.coordinates.standardize(sample.rows[first : first + 1])
 
@@ -273,16 +271,16 @@ def _parallel_start(problem: FitProblem, run_pass: RunPass, rng: np.random.Rando
         return DistancesMap(nearest, centres, seed, number, drawn, problem.exponent)
 
     for number in range(PARALLEL_ROUNDS):
-        rows = run_pass(distances(number)).drawn.smallest().rows
+        rows = (yield distances(number)).drawn.smallest().rows
         centres = np.concatenate([centres, problem.coordinates.standardize(rows)])
-    counts = run_pass(distances(PARALLEL_ROUNDS)).counts
+    counts = (yield distances(PARALLEL_ROUNDS)).counts
     used = counts > 0.0
     if np.count_nonzero(used) > k:
         centres = kmeans(centres[used], counts[used], k, rng, n_init=CANDIDATE_STARTS)
     else:  # fewer distinct rows than components
         order = np.argsort(-counts, kind="stable")
         centres = centres[np.resize(order, k)]
-    return _from_centres(problem, centres, run_pass)
+    return (yield from _from_centres(problem, centres))
 
 
 def _override(problem: FitProblem, start: Start, found: MixtureParameters | None) -> MixtureParameters:

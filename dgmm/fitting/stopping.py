@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from itertools import pairwise
 
 
 class StopReason(Enum):
@@ -17,6 +18,43 @@ class StopReason(Enum):
     def converged(self) -> bool:
         """True if the fit ended because it had converged."""
         return self in (StopReason.TOLERANCE, StopReason.GAP)
+
+
+def predicted_gap(bounds: tuple[float, ...], rise: float) -> float | None:
+    """Estimate how far the last lower bound is below its limit, where the next rise is foreseen.
+
+    Parameters
+    ----------
+    bounds : tuple of float
+        Mean log-likelihoods per row of the reads so far, in nats.
+    rise : float
+        Expected rise to the next one.
+
+    Returns
+    -------
+    float or None
+        Nats per row that are still to come if rises go on to shrink as they do now; None if fewer
+        than two bounds are known or the rises do not shrink.
+
+    Notes
+    -----
+    Rises that shrink by a ratio ``a`` sum to ``rise / (1 - a)``; as in :func:`aitken_gap` the
+    larger one of the last two ratios is taken.
+
+    Examples
+    --------
+    >>> predicted_gap((0.0, 1.0, 1.5), 0.25)
+    0.5
+    """
+    steps = [*(b - a for a, b in pairwise(bounds[-3:])), rise]
+    if len(steps) < 2:
+        return None
+    if rise <= 0.0:
+        return 0.0
+    if min(steps) <= 0.0:
+        return None
+    ratio = max(after / before for before, after in pairwise(steps))
+    return rise / (1.0 - ratio) if ratio < 1.0 else None
 
 
 def aitken_gap(bounds: tuple[float, ...]) -> float | None:

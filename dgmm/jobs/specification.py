@@ -170,6 +170,7 @@ class ModelSection(Section):
     sample_rows: Count | None = Field(
         default=None, description=f"{COUNT}: rows of the sample that the start is made from"
     )
+    accelerate: Literal["auto"] | None = Field(default="auto", description="auto, or null for plain EM")
 
     @field_validator("weights_init")
     @classmethod

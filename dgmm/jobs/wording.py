@@ -144,4 +144,4 @@ def chosen(event: StartChosen) -> str:
 def finished(event: FitFinished) -> str:
     """Return a sentence on the end of a fit."""
     count = f"{event.n_iter} iteration{'s' * (event.n_iter != 1)}"
-    return f"fit ended after {count} at {event.lower_bound:.6f} nats per row: {event.reason.value}"
+    return f"fit ended after {count} at {event.lower_bound:.6f} nats per row: {event}"

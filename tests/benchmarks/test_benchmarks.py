@@ -169,3 +169,11 @@ def test_cluster_sizes_tree_gives_the_same_bits_everywhere() -> None:
     assert [row["by"] for row in rows] == ["left fold", "1 thread", "2 threads", "2 workers"]
     assert len({row["bits"] for row in rows[1:]}) == 1
     assert all(float(row["from math"]) < 1e-13 for row in rows)
+
+
+def test_reads_are_few_and_end_at_the_optimum() -> None:
+    lines = run("benchmarks/reads.py")
+    rows = table(lines, "reads until within p_free / (2 n)")
+    assert [(row["d"], row["K"]) for row in rows] == [("2", "3"), ("4", "4")]
+    assert all(int(row["auto"]) <= 4 and float(row["left"]) < 1.0 for row in rows)
+    assert int(lines[-1].split(":")[1]) <= 1

@@ -22,6 +22,7 @@ IMPOSSIBLE = [
     ("verbose", [-1, 0.5, "yes", None], "an int of at least 0"),
     ("verbose_interval", [0, 2.5, None], "an int of at least 1"),
     ("sample_rows", [0, -5, 100.0, "all"], "None or an int of at least 1"),
+    ("accelerate", [True, False, "anderson", 1], "'auto' or None"),
 ]
 
 

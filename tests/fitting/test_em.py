@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from problems import OPTIONS, at_rows, blobs, make_problem
 
 from dgmm.errors import IllDefinedCovarianceError
-from dgmm.fitting.em import FitState, em_step, run_em
+from dgmm.fitting.driving import run
+from dgmm.fitting.em import FitState, em, em_step
 from dgmm.fitting.events import ComponentStarved, IterationFinished
 from dgmm.fitting.problem import Control
 from dgmm.fitting.stopping import StopReason
@@ -23,7 +24,7 @@ FOREVER = Control(0.0, 60)
 def test_the_likelihood_never_falls(family, k, d, seed) -> None:
     X = blobs(120, d, k, seed)
     problem, run_pass = make_problem(family, k, X)
-    state = run_em(problem, Control(0.0, 40), FitState.start(at_rows(problem, X, list(range(k)))), run_pass)
+    state = run(em(problem, Control(0.0, 40), FitState.start(at_rows(problem, X, list(range(k))))), run_pass)
     if not state.reseeded.any():
         steps = np.diff(state.lower_bounds)
         assert (steps >= -1e-10 * (1.0 + np.abs(state.lower_bounds[0]))).all()
@@ -59,15 +60,11 @@ def test_a_run_can_be_taken_up_where_it_stopped(family) -> None:
     X = blobs(200, 3, 3, seed=2)
     problem, run_pass = make_problem(family, 3, X)
     start = FitState.start(at_rows(problem, X, [0, 1, 2]))
-    whole = run_em(problem, Control(0.0, 10), start, run_pass)
-    first = run_em(problem, Control(0.0, 4), start, run_pass)
+    whole = run(em(problem, Control(0.0, 10), start), run_pass)
+    first = run(em(problem, Control(0.0, 4), start), run_pass)
     assert first.reason is StopReason.MAX_ITER
-    rest = run_em(
-        problem,
-        Control(0.0, 10),
-        FitState(first.parameters, first.lower_bounds, first.reseeded, first.dead),
-        run_pass,
-    )
+    again = FitState(first.parameters, first.lower_bounds, first.reseeded, first.dead)
+    rest = run(em(problem, Control(0.0, 10), again), run_pass)
     assert rest.lower_bounds == whole.lower_bounds
     np.testing.assert_array_equal(rest.parameters.covariances, whole.parameters.covariances)
 
@@ -75,7 +72,7 @@ def test_a_run_can_be_taken_up_where_it_stopped(family) -> None:
 def test_a_tolerance_stops_at_the_first_small_step() -> None:
     X = blobs(300, 2, 3, seed=0)
     problem, run_pass = make_problem(get_family("full"), 3, X)
-    state = run_em(problem, Control(1e-4, 500), FitState.start(at_rows(problem, X, [0, 1, 2])), run_pass)
+    state = run(em(problem, Control(1e-4, 500), FitState.start(at_rows(problem, X, [0, 1, 2]))), run_pass)
     steps = np.abs(np.diff(state.lower_bounds))
     assert state.reason is StopReason.TOLERANCE
     assert steps[-1] < 1e-4
@@ -87,8 +84,8 @@ def test_auto_stops_within_the_sampling_error_of_the_optimum(seed) -> None:
     X = blobs(600, 2, 3, seed=seed, spread=1.5)
     problem, run_pass = make_problem(get_family("full"), 3, X)
     start = FitState.start(at_rows(problem, X, [0, 1, 2]))
-    auto = run_em(problem, Control("auto", 5000), start, run_pass)
-    converged = run_em(problem, Control(1e-9, 3000), start, run_pass)
+    auto = run(em(problem, Control("auto", 5000), start), run_pass)
+    converged = run(em(problem, Control(1e-9, 3000), start), run_pass)
     assert auto.reason is StopReason.GAP
     assert auto.n_iter < converged.n_iter
     # The gap is an estimate: hold it to a small multiple of what it promises.
@@ -104,7 +101,7 @@ def test_a_callback_stops_the_run_after_the_iteration() -> None:
         seen.append(event)
         return event.iteration == 3
 
-    state = run_em(problem, FOREVER, FitState.start(at_rows(problem, X, [0, 1])), run_pass, emit)
+    state = run(em(problem, FOREVER, FitState.start(at_rows(problem, X, [0, 1])), emit), run_pass)
     assert state.reason is StopReason.CALLBACK
     assert [event.iteration for event in seen] == [1, 2, 3]
     assert seen[0].change == np.inf
@@ -128,7 +125,7 @@ def test_a_starved_component_is_moved_once_and_then_dies(family) -> None:
             events.append(event)
         return False
 
-    state = run_em(problem, Control(0.0, 30), FitState.start(start), run_pass, emit)
+    state = run(em(problem, Control(0.0, 30), FitState.start(start), emit), run_pass)
     assert [(event.component, event.reseeded) for event in events[:1]] == [(2, True)]
     assert state.parameters.n_components == 3
     assert np.isfinite(state.parameters.means).all()
@@ -162,7 +159,7 @@ def test_as_many_components_as_rows_is_legal() -> None:
     X = np.random.default_rng(0).normal(size=(6, 2)) * 10.0
     problem, run_pass = make_problem(get_family("full"), 6, X, reg_covar=1e-3)
     start = FitState.start(at_rows(problem, X, list(range(6)), variance=0.01))
-    state = run_em(problem, Control(0.0, 20), start, run_pass)
+    state = run(em(problem, Control(0.0, 20), start), run_pass)
     np.testing.assert_allclose(state.parameters.weights, 1 / 6, atol=1e-6)
     np.testing.assert_allclose(problem.coordinates.restore(state.parameters.means), X, atol=1e-6)
 
@@ -173,7 +170,7 @@ def test_a_collapse_without_regularisation_is_an_error(name) -> None:
     problem, run_pass = make_problem(get_family(name), 2, X)
     start = FitState.start(at_rows(problem, X, [0, 69], variance=0.01))
     with pytest.raises(IllDefinedCovarianceError, match=r"component 1 .*reg_covar"):
-        run_em(problem, FOREVER, start, run_pass)
+        run(em(problem, FOREVER, start), run_pass)
 
 
 def test_the_plan_of_the_kernel_does_not_matter() -> None:
@@ -181,7 +178,7 @@ def test_the_plan_of_the_kernel_does_not_matter() -> None:
     bounds = []
     for options in (OPTIONS, KernelOptions(7, {"float32": 1e-3, "float64": -1.0})):
         problem, run_pass = make_problem(get_family("full"), 3, X, options=options)
-        state = run_em(problem, Control(0.0, 15), FitState.start(at_rows(problem, X, [0, 1, 2])), run_pass)
+        state = run(em(problem, Control(0.0, 15), FitState.start(at_rows(problem, X, [0, 1, 2]))), run_pass)
         bounds.append(state.lower_bounds)
     np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-10)
 
@@ -200,14 +197,14 @@ def starving():
 def test_nothing_is_moved_in_the_last_iteration() -> None:
     """No E-step would see it, and the result would be worse than what entered."""
     problem, run_pass, start = starving()
-    state = run_em(problem, Control(0.0, 1), start, run_pass)
+    state = run(em(problem, Control(0.0, 1), start), run_pass)
     assert not state.reseeded.any()
-    next_bound = run_em(problem, Control(0.0, 1), FitState.start(state.parameters), run_pass).lower_bounds[0]
+    next_bound = run(em(problem, Control(0.0, 1), FitState.start(state.parameters)), run_pass).lower_bounds[0]
     assert next_bound >= state.lower_bounds[0] - 1e-9
 
 
 def test_a_callback_cannot_stop_right_after_a_move() -> None:
     problem, run_pass, start = starving()
-    state = run_em(problem, FOREVER, start, run_pass, lambda event: True)
+    state = run(em(problem, FOREVER, start, lambda event: True), run_pass)
     assert state.reason is StopReason.CALLBACK
     assert (state.settled_since, state.n_iter) == (1, 2)
