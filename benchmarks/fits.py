@@ -16,7 +16,7 @@ import dgmm
 from benchmarks.kernel import Case
 from dgmm.fitting.events import Callback, Event, IterationFinished
 
-FROM_STORE: dict[str, Any] = {"execution": dgmm.Execution(persist=False)} if hasattr(dgmm, "Execution") else {}
+FROM_STORE: dict[str, Any] = {"execution": dgmm.Execution(persist=False)}
 """Arguments of a fit that reads its rows anew in every pass, also if they would fit in memory."""
 
 
@@ -56,6 +56,7 @@ class Fit:
         model = dgmm.GaussianMixture(
             start.n_components,
             covariance_type=self.case.family_name,
+            accelerate=None,
             weights_init=start.weights,
             means_init=start.means,
             precisions_init=np.linalg.inv(covariances) if full else 1.0 / covariances,

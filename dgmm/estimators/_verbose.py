@@ -1,10 +1,12 @@
-"""What ``verbose`` prints."""
+"""Who is told the events of a fit: callbacks, and what ``verbose`` prints."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from dgmm.fitting.events import ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
+from dgmm.fitting.events import Callback, ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,20 @@ class VerbosePrinter:
                 print(f"  Component {event.component} starved ({event.effective_rows:.3g} effective rows)")
             case FitFinished():
                 print(f"{event.n_iter} iterations, mean log-likelihood {event.lower_bound:.6f}: {event}")
+
+
+Callbacks: TypeAlias = Iterable[Callback] | Callback
+
+
+def emitter(callbacks: Callbacks, verbose: int, interval: int) -> Callable[[Event], bool]:
+    """Make one function of the callbacks of a fit: it tells all of them, and whether any asks to stop."""
+    told = [callbacks] if callable(callbacks) else list(callbacks)
+    if verbose:
+        told.append(VerbosePrinter(verbose, interval))
+
+    def emit(event: Event) -> bool:
+        # Every callback is told, whatever the ones before it answered.
+        answers = [callback(event) for callback in told]
+        return any(answer is True for answer in answers)
+
+    return emit

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,9 +17,9 @@ from dgmm.estimators._base import MixtureEstimator
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
 from dgmm.estimators._records import from_record, to_record
-from dgmm.estimators._verbose import VerbosePrinter
+from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.driving import run
-from dgmm.fitting.events import Callback, Event, ExecutionChosen
+from dgmm.fitting.events import Event, ExecutionChosen
 from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.start import Start
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 32 * 2**20
 _SAMPLE_ROWS = 50_000
 _SAMPLE_ROWS_FOR_RESEEDING = 10_000
-
-
-Callbacks: TypeAlias = Iterable[Callback] | Callback
 
 
 def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) -> int:
@@ -254,7 +251,8 @@ class GaussianMixture(MixtureEstimator):
         check_parameters(self.get_params(deep=False))
         before = dict(self.__dict__)
         try:
-            result = self._fit(X, sample_weight, self._emitter(callbacks), execution or Execution())
+            emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
+            result = self._fit(X, sample_weight, emit, execution or Execution())
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -311,18 +309,6 @@ class GaussianMixture(MixtureEstimator):
         Parameters are those of :meth:`fit`; the result is that of :meth:`predict`.
         """
         return self.fit(X, y, sample_weight).predict(X)
-
-    def _emitter(self, callbacks: Callbacks) -> Callable[[Event], bool]:
-        told = [callbacks] if callable(callbacks) else list(callbacks)
-        if self.verbose:
-            told.append(VerbosePrinter(int(self.verbose), int(self.verbose_interval)))
-
-        def emit(event: Event) -> bool:
-            # Every callback is told, whatever the ones before it answered.
-            answers = [callback(event) for callback in told]
-            return any(answer is True for answer in answers)
-
-        return emit
 
     def _warm_start(self, d: int) -> Start | None:
         if not (self.warm_start and hasattr(self, "converged_")):
