@@ -63,7 +63,7 @@ def pieces_per_shard(n_pieces: int, n_threads: int, piece_bytes: float) -> int:
     Examples
     --------
     >>> pieces_per_shard(1000, n_threads=2, piece_bytes=2**20)
-    64
+    128
     """
     per_shard = 1
     while (
