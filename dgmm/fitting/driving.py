@@ -10,6 +10,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from dgmm.mixture.sizes import Sized
+
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk, ChunkMap, RunPass
     from dgmm.typing import Array, FloatArray
@@ -21,7 +23,7 @@ Reads: TypeAlias = Generator["ChunkMap[Any]", Any, T]
 
 
 @dataclass(frozen=True)
-class ManyRecords:
+class ManyRecords(Sized):
     """The records of several maps over the same rows, in the order of the maps."""
 
     records: tuple[Any, ...]
@@ -32,7 +34,7 @@ class ManyRecords:
 
 
 @dataclass(frozen=True)
-class ManyMap:
+class ManyMap(Sized):
     """Several maps in one read.
 
     Attributes

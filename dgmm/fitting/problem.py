@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dgmm.mixture.compiled import CompiledMixture, DotGroup, KernelOptions, compile_mixture, dot_product_loss
+from dgmm.mixture.moments import summarize
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -99,9 +100,6 @@ class FitProblem:
         """
         d = len(moments.mean)
         coordinates = family.form.coordinates(moments.mean, moments.covariance + reg_covar * np.eye(d))
-        inverse = coordinates.inverse_scale
-        inverse = inverse if coordinates.is_triangular else np.diag(inverse)
-        scatter = inverse @ moments.scatter @ inverse.T
         return cls(
             family,
             n_components,
@@ -112,21 +110,21 @@ class FitProblem:
             moments.exponent,
             max(moments.total_weight, float(moments.n_positive)),
             moments.weight,
-            family.form.packed_matrix(scatter)[None],
+            _inner_scatter(family, coordinates, moments.mean, moments.scatter, moments.weight),
             moments.sample,
         )
 
     def on_rows(self, sample: RowSample) -> FitProblem:
         """The same problem for sampled rows alone, whose weights are in units of ``2**exponent`` already."""
-        z = self.coordinates.standardize(sample.rows)
-        scatter = (z * sample.weights[:, None]).T @ z
+        mean, scatter, *_ = summarize(sample.rows, sample.weights)
+        weight = float(sample.weights.sum())
         return replace(
             self,
             exponent=0,
             sample=sample,
-            total_weight=float(sample.weights.sum()),
-            n_effective=float(len(z)),
-            total_scatter=self.family.form.packed_matrix(scatter)[None],
+            total_weight=weight,
+            n_effective=float(len(sample.rows)),
+            total_scatter=_inner_scatter(self.family, self.coordinates, mean, scatter, weight),
         )
 
     @property
@@ -172,3 +170,12 @@ class FitProblem:
             isinstance(group, DotGroup) and bool((loss[group.components] * np.finfo(group.dtype).eps > _COARSE).any())
             for group in compiled.groups
         )
+
+
+def _inner_scatter(
+    family: CovarianceFamily, coordinates: Coordinates, mean: FloatArray, scatter: FloatArray, weight: float
+) -> FloatArray:
+    """Packed scatter about 0 in inner coordinates, (1, q), of rows with a scatter (d, d) about their mean."""
+    inverse = coordinates.inverse_scale if coordinates.is_triangular else np.diag(coordinates.inverse_scale)
+    (centre,) = coordinates.standardize(mean[None])
+    return family.form.packed_matrix(inverse @ scatter @ inverse.T + weight * np.outer(centre, centre))[None]

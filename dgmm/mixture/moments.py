@@ -225,7 +225,7 @@ class MomentsMap:
         w_used = np.ldexp(w_used, -exponent) if exponent else w_used
         weight = float(w_used.sum())
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
-            mean, scatter, minimum, maximum = _summarize(X_used, w_used if weights is not None else None)
+            mean, scatter, minimum, maximum = summarize(X_used, w_used if weights is not None else None)
         return replace(
             empty,
             exponent=exponent,
@@ -259,8 +259,8 @@ class MomentsMap:
         return Candidates.of(self.sample_rows, keys[candidates], X[candidates], w[candidates])
 
 
-def _summarize(X: Array, w: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Weighted mean (d,), scatter (d, d) about it, minimum (d,) and maximum (d,), in one read of a chunk.
+def summarize(X: Array, w: FloatArray | None) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Weighted mean (d,), scatter (d, d) about it, minimum (d,) and maximum (d,), in one read of some rows.
 
     Each block is centred on its own mean while it is in the cache; blocks are merged as
     :meth:`Moments.merge` does.
