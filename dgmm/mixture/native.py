@@ -360,7 +360,7 @@ class Program:
         self._centred_shape = (len(means), own[0], own[1] + PADDING)
         self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
         # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
-        self._first = self._p if self._p <= LONGEST else -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
+        self._first = self._p if self._p <= LONGEST else min(self._p, -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS)
         self._packed: dict[str, list[tuple[str, Array]]] = {}
         self._local = threading.local()
 
