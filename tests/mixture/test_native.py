@@ -14,7 +14,7 @@ from cases import any_family, families, random_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmm.mixture import native
+from dgmm.mixture import native, program
 from dgmm.mixture.compiled import KernelOptions, compile_mixture, dot_product_loss
 from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import BlockKernel
@@ -128,7 +128,7 @@ def test_nothing_is_written_beyond_the_rooms_of_a_block(dtype, monkeypatch) -> N
         rooms.append(room)
         return room[:-2048]
 
-    monkeypatch.setattr(native, "_rows", walled)
+    monkeypatch.setattr(program, "rows_of_block", walled)
     family = get_family("full")
     for k in range(1, 18):
         for d in (1, 5, 21):
@@ -220,8 +220,8 @@ coordinates = family.own_coordinates(parameters)
 inner = family.to_inner(parameters, coordinates)
 compiled = compile_mixture(family, inner, coordinates, np.dtype(float), options)
 statistics = BlockKernel(compiled).statistics(np.random.default_rng(0).normal(size=(1000, 2)))
-from dgmm.mixture import native
-hits = sum(native._function("float64").stats.cache_hits.values())
+from dgmm.mixture import program
+hits = sum(program._function("float64").stats.cache_hits.values())
 print(hashlib.sha256(statistics.second.tobytes()).hexdigest(), hits)
 """
 
@@ -256,7 +256,7 @@ def test_the_kernel_works_where_nothing_can_be_cached(monkeypatch) -> None:
             raise RuntimeError("cannot cache function: no locator available for file")
         return lambda function: (function.__name__, options)
 
-    monkeypatch.setattr(native, "njit", njit)
-    name, options = native._function.__wrapped__("float64")
-    assert name == "_statistics"
+    monkeypatch.setattr(program, "njit", njit)
+    name, options = program._function.__wrapped__("float64")
+    assert name == "add_statistics"
     assert options["nogil"]
