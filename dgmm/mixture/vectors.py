@@ -126,7 +126,9 @@ class Vectors:
         series = b.fmul(s, self.polynomial(terms, b.fmul(s, s)))
         high, low = _LOG_2[size]
         exponent = b.sitofp(n, self.type)
-        return self.multiply_add(exponent, self.constant(high), self.multiply_add(exponent, self.constant(low), series))
+        low_part = self.multiply_add(exponent, self.constant(low), series)
+        value = self.multiply_add(exponent, self.constant(high), low_part)
+        return b.select(b.fcmp_ordered("==", x, x), value, x)
 
     def larger(self, a: Any, b: Any) -> Any:
         """The larger one; b where one is NaN."""
