@@ -128,19 +128,23 @@ def quadratic(kind: int, d: int, first: int, count: int, column: int, n: int, ph
 
 @_compiled
 def log_densities(
-    kind: int, d: int, p: int, first: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
+    kind: int, d: int, p: int, head: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
 ) -> None:  # fmt: skip
-    """``A phi`` for the components of one dot group; phi keeps the linear features, and all if first is p."""
+    """``A phi`` for the components of one dot group.
+
+    ``head`` features of phi come before the first slab: all p where the map is kept whole, else the
+    constant and the linear ones and a few more.
+    """
     keep_apart()
     for i in range(d):
         convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
-    strip = n if first == p else STRIP if k <= MANY else STRIP * FURTHER
+    strip = n if p <= LONGEST else STRIP if k <= MANY else STRIP * FURTHER
     for vector in range(0, n, strip):
         column, vectors = vector * (64 // phi.itemsize), min(strip, n - vector)
-        if first > 1 + d:
-            quadratic(kind, d, ZERO, first - 1 - d, column, vectors, phi)
-        multiply(a, k, p, ZERO, first, NO, phi, column, vectors, logits, row * LD + column)
-        for start in range(first, p, SLAB):
+        if head > 1 + d:
+            quadratic(kind, d, ZERO, head - 1 - d, column, vectors, phi)
+        multiply(a, k, p, ZERO, head, NO, phi, column, vectors, logits, row * LD + column)
+        for start in range(head, p, SLAB):
             count = min(SLAB, p - start)
             quadratic(kind, d, start - 1 - d, count, column, vectors, phi)
             multiply(a, k, p, start, count, NO, phi, (1 + d) * LD + column, vectors, logits, row * LD + column)
@@ -148,16 +152,16 @@ def log_densities(
 
 @_compiled
 def add_moments(
-    kind: int, d: int, p: int, first: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
+    kind: int, d: int, p: int, head: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
 ) -> None:
     """``T += R phi'`` for one dot group, after :func:`log_densities`."""
     keep_apart()
     t_ld = p + PADDING
-    if 1 + d < first < p:
-        quadratic(kind, d, ZERO, first - 1 - d, ZERO, n, phi)
-    accumulate(r, row * LD, k, phi, ZERO, first, n, t, ZERO, t_ld)
+    if 1 + d < head < p:
+        quadratic(kind, d, ZERO, head - 1 - d, ZERO, n, phi)
+    accumulate(r, row * LD, k, phi, ZERO, head, n, t, ZERO, t_ld)
     slab = WIDTH_OF_SUMS if k <= MANY else WIDTH_OF_SUMS * FURTHER
-    for start in range(first, p, slab):
+    for start in range(head, p, slab):
         count = min(slab, p - start)
         quadratic(kind, d, start - 1 - d, count, ZERO, n, phi)
         accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
@@ -233,11 +237,12 @@ def add_statistics(  # noqa: C901 (one loop over blocks)
     z: FloatArray, work: FloatArray, w: FloatArray, total: FloatArray,
 ) -> None:  # fmt: skip
     """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :mod:`dgmm.mixture.program`."""
-    kind, centred_kind, d, p, first, k, k_wide, k_centred, t_rows, t_ld, pair = shape
+    kind, centred_kind, d, p, head, k, k_wide, k_centred, t_rows, t_ld = shape
+    pair = 128 // X.itemsize  # rows in two vectors of the products' type
     several = k_wide + k_centred > 0
     for start in range(0, len(X), BLOCK):
         rows = min(BLOCK, len(X) - start)
-        n = (rows + pair - 1) // pair * 2  # vectors of the products' type, an even number
+        n = (rows + pair - 1) // pair * 2  # an even number of vectors, as the softmax takes them
         width = n * pair // 2
         doubles = width // 8
         fill(w, 0, w, 0, w, 0, 1.0, doubles)
@@ -254,12 +259,12 @@ def add_statistics(  # noqa: C901 (one loop over blocks)
             centre(X, start, rows, width, shift, work)
             multiply(inverse, d, d, ZERO, d, YES, work, ZERO, doubles, z, ZERO)
         if k:
-            log_densities(kind, d, p, first, a, k, z, phi, n, logits, ZERO)
+            log_densities(kind, d, p, head, a, k, z, phi, n, logits, ZERO)
         if several:
             for i in range(k):
                 convert(all_logits, i * LD, logits, i * LD, z, 0, 0.0, doubles)
             if k_wide:
-                log_densities(kind, d, p, first, wide, k_wide, z, wide_phi, doubles, all_logits, k)
+                log_densities(kind, d, p, head, wide, k_wide, z, wide_phi, doubles, all_logits, k)
             centred_log_densities(
                 centred_kind, z, means, factors, constants, centred_phi, work, doubles, all_logits, k + k_wide
             )
@@ -267,11 +272,11 @@ def add_statistics(  # noqa: C901 (one loop over blocks)
             for i in range(k):
                 convert(logits, i * LD, all_logits, i * LD, z, 0, 0.0, n)
             if k_wide:
-                add_moments(kind, d, p, first, all_logits, k, k_wide, wide_phi, doubles, wide_t)
+                add_moments(kind, d, p, head, all_logits, k, k_wide, wide_phi, doubles, wide_t)
             add_centred_moments(
                 centred_kind, z, means, all_logits, k + k_wide, centred_phi, work, doubles, centred_t, t_rows, t_ld
             )
         else:
             divide_up(logits, k, n, w, total)
         if k:
-            add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
+            add_moments(kind, d, p, head, logits, ZERO, k, phi, n, t)

@@ -58,7 +58,7 @@ def _function(dtype: str) -> Any:
         return types.Array(element, 1, "C")
 
     signature = types.void(
-        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 11),
+        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 10),
         given(element), made(double), given(double), made(double),
         given(double, 2), given(double, 2), given(double), made(double),
         made(element), made(element), *[made(double)] * 7,
@@ -118,7 +118,7 @@ class Program:
         self._centred_shape = (len(means), own[0], own[1] + PADDING)
         self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
         # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
-        self._first = self._p if self._p <= LONGEST else min(self._p, -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS)
+        self._head = self._p if self._p <= LONGEST else min(self._p, -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS)
         self._packed: dict[str, list[tuple[str, Array]]] = {}
         self._local = threading.local()
 
@@ -140,17 +140,18 @@ class Program:
         space: dict[str, list[Array]] = self._local.__dict__
         if dtype not in space:
             d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
-            features = (self._p if self._first == self._p else 1 + d + SLAB) + PADDING
+            features = (self._p if self._head == self._p else 1 + d + SLAB) + PADDING
             centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
             all_k = k + k_wide + k_centred
             space[dtype] = [
-                *(rows_of_block(features * (k > 0), dtype), rows_of_block(k, dtype)),
-                *(
-                    rows_of_block(features * (k_wide > 0)),
-                    rows_of_block(all_k * (all_k > k)),
-                    rows_of_block(centred * (k_centred > 0)),
-                ),
-                *(rows_of_block(d), rows_of_block(1 + d + PADDING), rows_of_block(1)),
+                rows_of_block(features * (k > 0), dtype),
+                rows_of_block(k, dtype),
+                rows_of_block(features * (k_wide > 0)),
+                rows_of_block(all_k * (all_k > k)),
+                rows_of_block(centred * (k_centred > 0)),
+                rows_of_block(d),
+                rows_of_block(1 + d),
+                rows_of_block(1),
             ]
         return space[dtype]
 
@@ -162,7 +163,7 @@ class Program:
         sizes = len(a) // p, len(wide) // p, len(means)
         sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
         centred, total = np.zeros(self._centred_shape), np.zeros(8)
-        shape = (*self._kinds, X.shape[1], p, self._first, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
+        shape = (*self._kinds, X.shape[1], p, self._head, *sizes, *self._centred_shape[1:])
         with _compiling:
             function = _function(X.dtype.name)
         function(
