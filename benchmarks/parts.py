@@ -22,7 +22,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.kernel import SHAPES, Case
 from benchmarks.machine import Table, arguments, interleaved, introduce, one_thread
-from dgmm.mixture import native
+from dgmm.mixture import native, program
 from dgmm.mixture.kernel import BlockKernel
 
 
@@ -70,22 +70,22 @@ def time_parts(case: Case, times: int, repeats: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
 
     def room(count: int, dtype: Any = natural.dtype) -> Any:
-        space = native._rows(count, np.dtype(dtype).name)
+        space = program.rows_of_block(count, np.dtype(dtype).name)
         space[:] = -rng.random(len(space))
         return space
 
     z, work, w, phi, logits = room(d, float), room(d, float), room(1, float), room(p + native.PADDING), room(k)
     inverse = compiled.coordinates.inverse_scale
-    kind = native.NO_PRODUCTS if p == 1 + d else native._KINDS[type(compiled.family.form)]
+    kind = native.NO_PRODUCTS if p == 1 + d else program.KINDS[type(compiled.family.form)]
     tasks = {
         "columns": partial(_centre, times, rows, compiled.coordinates.shift, work),
         "phi": partial(_quadratic, times, kind, d, p - 1 - d, n, phi),
-        "logits": partial(_multiply, times, native.pack(natural), k, p, False, phi, n, logits),
+        "logits": partial(_multiply, times, program.pack(natural), k, p, False, phi, n, logits),
         "softmax": partial(_divide_up, times, logits, k, n, w, np.zeros(8)),
         "sums": partial(_accumulate, times, logits, k, phi, p, n, np.zeros(k * (p + native.PADDING))),
     }
     if inverse.ndim == 2:
-        tasks["whiten"] = partial(_multiply, times, native.pack(inverse), d, d, True, work, native.BLOCK // 8, z)
+        tasks["whiten"] = partial(_multiply, times, program.pack(inverse), d, d, True, work, native.BLOCK // 8, z)
     for task in tasks.values():
         task()
     whole = partial(BlockKernel(compiled).statistics, case.X)

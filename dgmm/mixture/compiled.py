@@ -35,7 +35,7 @@ class KernelOptions:
         Largest accepted loss of the dot product, in nats a row, for ``"float32"`` and
         ``"float64"`` arithmetic.
     backend : str
-        What sums the statistics over rows: ``"numpy"``, or ``"numba"``, see :mod:`dgmm.mixture.native`.
+        What sums the statistics over rows: ``"numpy"``, or ``"numba"``, see :mod:`dgmm.mixture.program`.
     """
 
     block_rows: int
@@ -120,9 +120,9 @@ class CompiledMixture:
 
     @cached_property
     def program(self) -> Any:
-        """A :class:`~dgmm.mixture.native.Program`; each process makes its own."""
+        """A :class:`~dgmm.mixture.program.Program`; each process makes its own."""
         # Not before a fit needs it: numba takes long to import.
-        return import_module("dgmm.mixture.native").Program(self)
+        return import_module("dgmm.mixture.program").Program(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "program"}

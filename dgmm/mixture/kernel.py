@@ -19,7 +19,7 @@ from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
-    from dgmm.mixture.native import Sums
+    from dgmm.mixture.program import Sums
     from dgmm.typing import Array, FloatArray, IntArray
 
 

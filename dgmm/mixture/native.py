@@ -5,30 +5,22 @@ products and the softmax of :mod:`dgmm.mixture.tiles`. A feature map that is lon
 allows is made and used up in slabs. Arrays of a block have features or components as rows, ``LD``
 numbers apart, all in one piece: loops over them are in :mod:`dgmm.mixture.vectors`.
 
-numba is imported with this module, by ``CompiledMixture.program`` when a fit first needs it. What it
-compiles it keeps beside this file, or in the user's cache directory, for as long as this file's date
-stays: whoever edits ``tiles`` or ``vectors`` alone must touch it.
+:mod:`dgmm.mixture.program` calls :func:`add_statistics`, which calls the rest.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit, types
+from numba import njit
 
-from dgmm.mixture.compiled import CentredGroup, DotGroup
-from dgmm.mixture.forms import Diagonal, Full, Spherical
 from dgmm.mixture.tiles import (
     HEIGHT,
     HEIGHT_OF_SUMS,
     PADDING,
     WIDTH_OF_SUMS,
     add_sums,
-    pack,
     product,
     softmax,
     subtract_transposed,
@@ -36,14 +28,13 @@ from dgmm.mixture.tiles import (
 from dgmm.mixture.vectors import add_squares, convert, fill, keep_apart, multiply_rows, scale, subtract
 
 if TYPE_CHECKING:
-    from dgmm.mixture.compiled import CompiledMixture
     from dgmm.typing import Array, FloatArray
 
 BLOCK = 384
 """Rows of a block: 24 vectors of float32, 48 of float64, which tiles of every width divide."""
 
 LD = BLOCK + 16
-"""Numbers from row to row: an odd number of cache lines, which then do not crowd the same sets."""
+"""Numbers from row to row: 25 or 50 cache lines, which do not crowd the same sets as 24 or 48 would."""
 
 LONGEST = 200
 """Features of the longest map that is kept for both products; of longer ones slabs are made for each."""
@@ -56,11 +47,6 @@ MANY, FURTHER = 128, 8
 
 NO_PRODUCTS, SPHERICAL, DIAGONAL, FULL = range(4)
 """Kinds of quadratic features."""
-
-_KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
-_NO_WEIGHTS = np.empty(0)
-_compiling = threading.Lock()
-
 
 _compiled = njit(nogil=True, error_model="numpy")
 
@@ -98,7 +84,7 @@ def accumulate(
 
 @_compiled
 def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: FloatArray) -> None:
-    """Write rows minus shift as columns, (d, LD); and zeros where there are no more rows."""
+    """Write rows minus shift as columns, (d, LD); and the first again where there are no more rows."""
     keep_apart()
     d = len(shift)
     whole = 0
@@ -110,7 +96,7 @@ def centre(X: Array, start: int, rows: int, width: int, shift: FloatArray, out: 
             out[j * LD + column] = X[start + column, j] - shift[j]
     for column in range(rows, width):
         for j in range(d):
-            out[j * LD + column] = 0.0
+            out[j * LD + column] = out[j * LD]
 
 
 @_compiled
@@ -142,19 +128,23 @@ def quadratic(kind: int, d: int, first: int, count: int, column: int, n: int, ph
 
 @_compiled
 def log_densities(
-    kind: int, d: int, p: int, first: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
+    kind: int, d: int, p: int, head: int, a: Array, k: int, z: FloatArray, phi: Array, n: int, logits: Array, row: int
 ) -> None:  # fmt: skip
-    """``A phi`` for the components of one dot group; phi keeps the linear features, and all if first is p."""
+    """``A phi`` for the components of one dot group.
+
+    ``head`` features of phi come before the first slab: all p where the map is kept whole, else the
+    constant and the linear ones and a few more.
+    """
     keep_apart()
     for i in range(d):
         convert(phi, (1 + i) * LD, z, i * LD, z, i * LD, 0.0, n)
-    strip = n if first == p else STRIP if k <= MANY else STRIP * FURTHER
+    strip = n if p <= LONGEST else STRIP if k <= MANY else STRIP * FURTHER
     for vector in range(0, n, strip):
         column, vectors = vector * (64 // phi.itemsize), min(strip, n - vector)
-        if first > 1 + d:
-            quadratic(kind, d, ZERO, first - 1 - d, column, vectors, phi)
-        multiply(a, k, p, ZERO, first, NO, phi, column, vectors, logits, row * LD + column)
-        for start in range(first, p, SLAB):
+        if head > 1 + d:
+            quadratic(kind, d, ZERO, head - 1 - d, column, vectors, phi)
+        multiply(a, k, p, ZERO, head, NO, phi, column, vectors, logits, row * LD + column)
+        for start in range(head, p, SLAB):
             count = min(SLAB, p - start)
             quadratic(kind, d, start - 1 - d, count, column, vectors, phi)
             multiply(a, k, p, start, count, NO, phi, (1 + d) * LD + column, vectors, logits, row * LD + column)
@@ -162,16 +152,16 @@ def log_densities(
 
 @_compiled
 def add_moments(
-    kind: int, d: int, p: int, first: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
+    kind: int, d: int, p: int, head: int, r: Array, row: int, k: int, phi: Array, n: int, t: FloatArray
 ) -> None:
     """``T += R phi'`` for one dot group, after :func:`log_densities`."""
     keep_apart()
     t_ld = p + PADDING
-    if 1 + d < first < p:
-        quadratic(kind, d, ZERO, first - 1 - d, ZERO, n, phi)
-    accumulate(r, row * LD, k, phi, ZERO, first, n, t, ZERO, t_ld)
+    if 1 + d < head < p:
+        quadratic(kind, d, ZERO, head - 1 - d, ZERO, n, phi)
+    accumulate(r, row * LD, k, phi, ZERO, head, n, t, ZERO, t_ld)
     slab = WIDTH_OF_SUMS if k <= MANY else WIDTH_OF_SUMS * FURTHER
-    for start in range(first, p, slab):
+    for start in range(head, p, slab):
         count = min(slab, p - start)
         quadratic(kind, d, start - 1 - d, count, ZERO, n, phi)
         accumulate(r, row * LD, k, phi, (1 + d) * LD, count, n, t, start, t_ld)
@@ -239,19 +229,20 @@ def divide_up(logits: Array, k: int, n: int, w: FloatArray, total: FloatArray) -
     softmax(logits, 0, k, LD, n, w, total)
 
 
-def _statistics(  # noqa: C901 (one loop over blocks)
+def add_statistics(  # noqa: C901 (one loop over blocks)
     X: Array, weights: FloatArray, shift: FloatArray, inverse: FloatArray, shape: tuple[int, ...],
     a: Array, t: FloatArray, wide: FloatArray, wide_t: FloatArray,
     means: FloatArray, factors: FloatArray, constants: FloatArray, centred_t: FloatArray,
     phi: Array, logits: Array, wide_phi: FloatArray, all_logits: FloatArray, centred_phi: FloatArray,
     z: FloatArray, work: FloatArray, w: FloatArray, total: FloatArray,
 ) -> None:  # fmt: skip
-    """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :class:`Program`."""
-    kind, centred_kind, d, p, first, k, k_wide, k_centred, t_rows, t_ld, pair = shape
+    """Add the moments of rows to ``t`` and the log-likelihood to ``total``; see :mod:`dgmm.mixture.program`."""
+    kind, centred_kind, d, p, head, k, k_wide, k_centred, t_rows, t_ld = shape
+    pair = 128 // X.itemsize  # rows in two vectors of the products' type
     several = k_wide + k_centred > 0
     for start in range(0, len(X), BLOCK):
         rows = min(BLOCK, len(X) - start)
-        n = (rows + pair - 1) // pair * 2  # vectors of the products' type, an even number
+        n = (rows + pair - 1) // pair * 2  # an even number of vectors, as the softmax takes them
         width = n * pair // 2
         doubles = width // 8
         fill(w, 0, w, 0, w, 0, 1.0, doubles)
@@ -268,12 +259,12 @@ def _statistics(  # noqa: C901 (one loop over blocks)
             centre(X, start, rows, width, shift, work)
             multiply(inverse, d, d, ZERO, d, YES, work, ZERO, doubles, z, ZERO)
         if k:
-            log_densities(kind, d, p, first, a, k, z, phi, n, logits, ZERO)
+            log_densities(kind, d, p, head, a, k, z, phi, n, logits, ZERO)
         if several:
             for i in range(k):
                 convert(all_logits, i * LD, logits, i * LD, z, 0, 0.0, doubles)
             if k_wide:
-                log_densities(kind, d, p, first, wide, k_wide, z, wide_phi, doubles, all_logits, k)
+                log_densities(kind, d, p, head, wide, k_wide, z, wide_phi, doubles, all_logits, k)
             centred_log_densities(
                 centred_kind, z, means, factors, constants, centred_phi, work, doubles, all_logits, k + k_wide
             )
@@ -281,139 +272,11 @@ def _statistics(  # noqa: C901 (one loop over blocks)
             for i in range(k):
                 convert(logits, i * LD, all_logits, i * LD, z, 0, 0.0, n)
             if k_wide:
-                add_moments(kind, d, p, first, all_logits, k, k_wide, wide_phi, doubles, wide_t)
+                add_moments(kind, d, p, head, all_logits, k, k_wide, wide_phi, doubles, wide_t)
             add_centred_moments(
                 centred_kind, z, means, all_logits, k + k_wide, centred_phi, work, doubles, centred_t, t_rows, t_ld
             )
         else:
             divide_up(logits, k, n, w, total)
         if k:
-            add_moments(kind, d, p, first, logits, ZERO, k, phi, n, t)
-
-
-@cache
-def _function(dtype: str) -> Any:
-    """The compiled function for rows of a dtype: made, or fetched from numba's cache, at first use."""
-    element, double = getattr(types, dtype), types.float64
-
-    def given(element: Any, dimensions: int = 1, layout: str = "C") -> Any:
-        return types.Array(element, dimensions, layout, readonly=True)
-
-    def made(element: Any) -> Any:
-        return types.Array(element, 1, "C")
-
-    signature = types.void(
-        given(element, 2, "A"), given(double, 1, "A"), given(double), given(double), types.UniTuple(types.intp, 11),
-        given(element), made(double), given(double), made(double),
-        given(double, 2), given(double, 2), given(double), made(double),
-        made(element), made(element), *[made(double)] * 7,
-    )  # fmt: skip
-    try:
-        return njit(signature, nogil=True, error_model="numpy", cache=True)(_statistics)
-    except RuntimeError:  # neither the package's folder nor the user's can be written to
-        return njit(signature, nogil=True, error_model="numpy")(_statistics)
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What the compiled function sums over rows.
-
-    Attributes
-    ----------
-    log_likelihood : float
-        In nats, without what rounding A took away.
-    dots : dict of str to (k, p) float64
-        Sums of the features for the components of each dot group, by its precision.
-    centred : (k, 1 + d, 1 + d) or (k, 1, p) float64
-        For centred components of full matrices the products of ``[1, c]`` with itself, above the
-        diagonal; of others the sums of the features.
-    """
-
-    log_likelihood: float
-    dots: dict[str, FloatArray]
-    centred: FloatArray
-
-
-class Program:
-    """A compiled mixture in the form that the compiled function takes; any thread may use it.
-
-    Parameters
-    ----------
-    compiled : CompiledMixture
-    """
-
-    def __init__(self, compiled: CompiledMixture) -> None:
-        form, d = compiled.family.form, compiled.n_features
-        kind = _KINDS[type(form)]
-        inverse = compiled.coordinates.inverse_scale
-        self._coordinates = compiled.coordinates.shift, pack(inverse) if inverse.ndim == 2 else inverse
-        self._dots = {group.dtype.name: group.natural for group in compiled.groups if isinstance(group, DotGroup)}
-        self._p = max((natural.shape[1] for natural in self._dots.values()), default=1 + d)
-        means, factors, constants = np.empty((0, d)), np.empty((0, 1)), np.empty(0)
-        for group in compiled.groups:
-            if isinstance(group, CentredGroup):
-                means, factors, constants = group.means, group.factors, group.constants
-                if kind == FULL:  # U' is lower triangular, as the inverse scale is
-                    factors = np.stack([pack(factor.T) for factor in factors])
-        self._centred = np.ascontiguousarray(means), np.ascontiguousarray(factors), constants
-        own = (1 + d, 1 + d) if kind == FULL else (1, 1 + d + form.packed_size(d))
-        self._centred_shape = (len(means), own[0], own[1] + PADDING)
-        self._kinds = NO_PRODUCTS if self._p == 1 + d else kind, kind
-        # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
-        self._first = self._p if self._p <= LONGEST else -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS
-        self._packed: dict[str, list[tuple[str, Array]]] = {}
-        self._local = threading.local()
-
-    def _arguments(self, dtype: str) -> list[tuple[str, Array]]:
-        """Name and packed A of the groups whose products are in the rows' precision, and in float64 besides."""
-        if dtype not in self._packed:
-            names = ["float32", "float64"]
-            if dtype == "float64" and "float32" not in self._dots:
-                names.reverse()
-            nothing = np.empty((0, self._p))
-            self._packed[dtype] = [
-                (name, pack(self._dots.get(name, nothing).astype(element)))
-                for name, element in zip(names, (dtype, "float64"), strict=True)
-            ]
-        return self._packed[dtype]
-
-    def _space(self, dtype: str, sizes: tuple[int, int, int]) -> list[Array]:
-        """Room for a block, made once for each thread."""
-        space: dict[str, list[Array]] = self._local.__dict__
-        if dtype not in space:
-            d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
-            features = (self._p if self._first == self._p else 1 + d + SLAB) + PADDING
-            centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
-            all_k = k + k_wide + k_centred
-            space[dtype] = [
-                *(_rows(features * (k > 0), dtype), _rows(k, dtype)),
-                *(_rows(features * (k_wide > 0)), _rows(all_k * (all_k > k)), _rows(centred * (k_centred > 0))),
-                *(_rows(d), _rows(1 + d + PADDING), _rows(1)),
-            ]
-        return space[dtype]
-
-    def run(self, X: Array, weights: FloatArray | None) -> Sums:
-        """Sum over rows X, (n, d) float32 or float64, with weights (n,) or none."""
-        X = np.require(X, requirements="A")
-        (name, a), (wide_name, wide) = self._arguments(X.dtype.name)
-        p, means = self._p, self._centred[0]
-        sizes = len(a) // p, len(wide) // p, len(means)
-        sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
-        centred, total = np.zeros(self._centred_shape), np.zeros(8)
-        shape = (*self._kinds, X.shape[1], p, self._first, *sizes, *self._centred_shape[1:], 128 // X.itemsize)
-        with _compiling:
-            function = _function(X.dtype.name)
-        function(
-            X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
-            a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
-            *self._space(X.dtype.name, sizes), total,
-        )  # fmt: skip
-        return Sums(float(total.sum()), {name: t[:, :p] for name, t in sums.items()}, centred[..., :-PADDING])
-
-
-def _rows(count: int, dtype: str = "float64") -> Array:
-    """Room for rows of features or components of a block, from a cache line on; those at 0 are ones."""
-    size = np.dtype(dtype).itemsize
-    room = np.ones(count * LD + 64 // size, dtype=dtype)
-    skip = -room.ctypes.data % 64 // size
-    return room[skip : skip + count * LD]
+            add_moments(kind, d, p, head, logits, ZERO, k, phi, n, t)

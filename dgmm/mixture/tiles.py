@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from dgmm.mixture.vectors import Vectors, at, pointer_to
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from dgmm.typing import Array
 
 # Vectors that may be summed at a time: with AVX-512 32 registers hold one each, else 16 a half.
-_SUMS = 24 if binding.get_host_cpu_features().get("avx512f") else 6
+# That is asked of the processor that numba compiles for, which NUMBA_CPU_FEATURES may set.
+_SUMS = 24 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2].split(",") else 6
 
 #: Vectors of rows that a strip of `product` is wide, by its height in components; all divide 12.
 _WIDTHS = {h: max(width for width in (1, 2, 3, 4, 6) if h * width <= _SUMS) for h in range(1, min(8, _SUMS) + 1)}

@@ -54,14 +54,14 @@ class Vectors:
         return ir.Constant(self.integers, [number] * self.lanes)
 
     def load(self, pointer: Any, of: Any = None) -> Any:
-        """A vector from unaligned memory."""
+        """A vector from memory that is aligned to 4 bytes only."""
         of = of or self.type
         value = self.builder.load(self.builder.bitcast(pointer, of.as_pointer()))
         value.align = 4
         return value
 
     def store(self, value: Any, pointer: Any) -> None:
-        """Write a vector to unaligned memory."""
+        """Write a vector to memory that is aligned to 4 bytes only."""
         stored = self.builder.store(value, self.builder.bitcast(pointer, value.type.as_pointer()))
         stored.align = 4
 
@@ -115,7 +115,7 @@ class Vectors:
         return b.select(b.fcmp_ordered("<", x, self.constant(_LOWEST[size])), self.constant(0.0), value)
 
     def logarithm(self, x: Any) -> Any:
-        """``log(x)`` for finite normal x >= 1; NaN stays NaN."""
+        """``log(x)`` for finite normal x > 0; NaN stays NaN."""
         b, size = self.builder, self.size
         bits = b.bitcast(x, self.integers)
         shift = self.integer(_MANTISSA[size])
@@ -126,7 +126,9 @@ class Vectors:
         series = b.fmul(s, self.polynomial(terms, b.fmul(s, s)))
         high, low = _LOG_2[size]
         exponent = b.sitofp(n, self.type)
-        return self.multiply_add(exponent, self.constant(high), self.multiply_add(exponent, self.constant(low), series))
+        low_part = self.multiply_add(exponent, self.constant(low), series)
+        value = self.multiply_add(exponent, self.constant(high), low_part)
+        return b.select(b.fcmp_ordered("==", x, x), value, x)
 
     def larger(self, a: Any, b: Any) -> Any:
         """The larger one; b where one is NaN."""

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from cases import any_family, families, random_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmm.mixture import native
+from dgmm.mixture import native, program
 from dgmm.mixture.compiled import KernelOptions, compile_mixture, dot_product_loss
 from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import BlockKernel
@@ -118,25 +119,102 @@ def test_long_feature_maps_and_many_components(family, dtype, k, d) -> None:
         assert_same(*compiled_both(family, parameters, coordinates, SINGLE, dtype), X, None, 1e-3, 1e-6 * loss)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_nothing_is_written_beyond_the_rooms_of_a_block(dtype, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "whole", "lengths"),
+    [("spherical", True, range(196, 206)), ("tied", False, range(197, 206)), ("diag", True, range(98, 104))],
+)
+def test_maps_about_as_long_as_the_longest_that_is_kept_whole(name, whole, lengths) -> None:
+    family = get_family(name)
+    for d in lengths:
+        parameters = random_parameters(family, 3, d, 0)
+        X = np.random.default_rng(0).normal(size=(20, d))
+        both = compiled_both(family, parameters, family.own_coordinates(parameters), DOUBLE, np.float64, whole)
+        assert_same(*both, X)
+
+
+WALL = 2048
+
+
+@settings(max_examples=200)
+@given(
+    any_family,
+    st.integers(1, 20),
+    st.one_of(st.integers(1, 30), st.sampled_from([63, 99, 100, 128, 200])),
+    st.one_of(st.integers(0, 800), st.sampled_from([383, 384, 385])),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([SINGLE, DOUBLE, CENTRED]),
+    st.booleans(),
+)
+def test_rooms_of_a_block_are_kept_to_and_filled_before_they_are_read(family, k, d, n, dtype, ways, whole) -> None:
     rooms = []
 
     def walled(count, own="float64"):
-        room = np.ones(count * native.LD + 2048, dtype=own)
-        room[-2048:] = 7.0
+        room = np.full(WALL + count * native.LD + WALL, np.nan, dtype=own)
+        room[WALL : WALL + native.BLOCK] = 1.0
+        room[:WALL] = room[-WALL:] = 7.0
         rooms.append(room)
-        return room[:-2048]
+        return room[WALL:-WALL]
 
-    monkeypatch.setattr(native, "_rows", walled)
-    family = get_family("full")
-    for k in range(1, 18):
-        for d in (1, 5, 21):
-            parameters = random_parameters(family, k, d, k)
-            X = np.random.default_rng(0).normal(size=(800, d)).astype(dtype)
-            _, compiled = compiled_both(family, parameters, family.own_coordinates(parameters), SINGLE, dtype)
-            BlockKernel(compiled).statistics(X)
-    assert all((room[-2048:] == 7.0).all() for room in rooms)
+    parameters = random_parameters(family, k, d, k)
+    X = np.random.default_rng(0).normal(size=(n, d)).astype(dtype)
+    _, compiled = compiled_both(family, parameters, family.own_coordinates(parameters), ways, dtype, whole)
+    expected = BlockKernel(compiled).statistics(X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "rows_of_block", walled)
+        got = BlockKernel(replace(compiled)).statistics(X)
+    assert rooms
+    assert all((room[:WALL] == 7.0).all() and (room[-WALL:] == 7.0).all() for room in rooms)
+    for name in ("weight", "first", "second", "log_likelihood"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+
+
+EXTREMES = {
+    "equal": lambda rng, shape: np.full(shape, 3.25),
+    "far apart": lambda rng, shape: 1000.0 * rng.normal(size=shape),
+    "very negative": lambda rng, shape: -(10.0 ** rng.uniform(0.0, 37.0, size=shape)),
+    "about the least number": lambda rng, shape: np.where(rng.random(shape) < 0.5, -rng.uniform(80, 760, shape), 0.0),
+    "impossible": lambda rng, shape: np.where(
+        (rng.random(shape) < 0.5) & (np.arange(shape[0])[:, None] > 0), -np.inf, 1.0
+    ),
+    "not numbers": lambda rng, shape: np.where(rng.random(shape) < 0.01, np.nan, rng.normal(size=shape)),
+    "infinite": lambda rng, shape: np.where(rng.random(shape) < 0.01, np.inf, rng.normal(size=shape)),
+}
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_softmax_of_extreme_log_densities(kind, dtype, k) -> None:
+    rng = np.random.default_rng(0)
+    rows, ld = native.BLOCK, native.LD
+    logits = EXTREMES[kind](rng, (k, rows)).astype(dtype)
+    weights = 10.0 ** rng.uniform(-30.0, 30.0, size=rows) * (rng.random(rows) < 0.8)
+    got, w, total = np.zeros((k, ld), dtype=dtype), np.zeros(ld), np.zeros(8)
+    got[:, :rows], w[:rows] = logits, weights
+    native.divide_up(got.ravel(), k, rows * got.itemsize // 64, w, total)
+
+    with np.errstate(all="ignore"):
+        largest = logits.max(axis=0)
+        exponentials = np.exp(logits - largest)
+        sums = exponentials.sum(axis=0)
+        log_likelihood = (weights * (largest + np.log(sums)).astype(float)).sum()
+        responsibilities = exponentials / sums
+    eps = np.finfo(dtype).eps
+    nonzero = np.where(weights > 0.0, weights, 1.0)
+    np.testing.assert_allclose(
+        got[:, :rows] / nonzero,
+        np.where(weights > 0.0, responsibilities, 0.0 * responsibilities),
+        rtol=0,
+        atol=20 * eps,
+    )
+    np.testing.assert_allclose(total.sum(), log_likelihood, rtol=50 * eps)
+
+
+def test_one_component_that_is_not_a_number_shows_in_the_log_likelihood() -> None:
+    logits, total = np.zeros(3 * native.LD), np.zeros(8)
+    logits[native.LD + 5] = np.nan
+    native.divide_up(logits, 3, native.BLOCK // 8, np.ones(native.LD), total)
+    assert np.isnan(total.sum())
 
 
 @families
@@ -207,6 +285,7 @@ def test_a_mixture_travels_without_what_each_process_makes_of_it() -> None:
 _PROCESS = """
 import hashlib, sys
 sys.path.insert(0, {tests!r})
+from dataclasses import replace
 import numpy as np
 from cases import random_parameters
 from dgmm.mixture.compiled import KernelOptions, compile_mixture
@@ -214,27 +293,40 @@ from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import BlockKernel
 assert "numba" not in sys.modules  # not before it is needed
 family = get_family("full")
-parameters = random_parameters(family, 3, 2, 0)
-options = KernelOptions(64, dict(float64=np.inf), "numba")
-coordinates = family.own_coordinates(parameters)
-inner = family.to_inner(parameters, coordinates)
-compiled = compile_mixture(family, inner, coordinates, np.dtype(float), options)
-statistics = BlockKernel(compiled).statistics(np.random.default_rng(0).normal(size=(1000, 2)))
-from dgmm.mixture import native
-hits = sum(native._function("float64").stats.cache_hits.values())
-print(hashlib.sha256(statistics.second.tobytes()).hexdigest(), hits)
+for k, d in ((3, 2), (15, 21)):
+    parameters = random_parameters(family, k, d, 0)
+    options = KernelOptions(64, dict(float64=np.inf), "numba")
+    coordinates = family.own_coordinates(parameters)
+    inner = family.to_inner(parameters, coordinates)
+    compiled = compile_mixture(family, inner, coordinates, np.dtype(float), options)
+    X = np.random.default_rng(0).normal(size=(1000, d))
+    statistics = BlockKernel(compiled).statistics(X)
+    plain = BlockKernel(replace(compiled, backend="numpy")).statistics(X)
+    np.testing.assert_allclose(statistics.second, plain.second, rtol=1e-9, atol=1e-6)
+from dgmm.mixture import program
+function = program._function("float64")
+hits = sum(function.stats.cache_hits.values())
+print(hashlib.sha256(statistics.second.tobytes()).hexdigest(), hits, "zmm" in "".join(function.inspect_asm().values()))
 """
 
 
-def start_process(cache: Path) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROCESS.format(tests=tests)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(tmp_path):
+    """Start a process that runs a copy of the package, which may be edited."""
+    package = Path(program.__file__).parents[1]
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def process(**settings: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROCESS.format(tests=str(Path(__file__).parents[1]))],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache"), **settings},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return process
 
 
 def answer(process: subprocess.Popen[str]) -> list[str]:
@@ -243,20 +335,29 @@ def answer(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
-def test_processes_that_start_together_share_what_was_compiled(tmp_path) -> None:
-    together = [answer(process) for process in [start_process(tmp_path) for _ in range(2)]]
-    later = answer(start_process(tmp_path))
-    assert {digest for digest, _ in together} == {later[0]}
+def test_processes_share_what_was_compiled_from_the_same_sources(start, tmp_path) -> None:
+    together = [answer(process) for process in [start(), start()]]
+    later = answer(start())
+    assert {digest for digest, *_ in together} == {later[0]}
     assert later[1] == "1"
+    with (tmp_path / "dgmm" / "mixture" / "tiles.py").open("a") as file:
+        file.write("# edited\n")
+    edited = answer(start())
+    assert edited[:2] == [later[0], "0"]
 
 
-def test_the_kernel_works_where_nothing_can_be_cached(monkeypatch) -> None:
+def test_the_kernel_is_compiled_for_the_processor_that_is_asked_for(start) -> None:
+    assert answer(start(NUMBA_CPU_NAME="generic"))[1:] == ["0", "False"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, PermissionError])
+def test_the_kernel_works_where_nothing_can_be_cached(error, monkeypatch) -> None:
     def njit(signature, cache=False, **options):
         if cache:
-            raise RuntimeError("cannot cache function: no locator available for file")
+            raise error("cannot cache function")
         return lambda function: (function.__name__, options)
 
-    monkeypatch.setattr(native, "njit", njit)
-    name, options = native._function.__wrapped__("float64")
-    assert name == "_statistics"
+    monkeypatch.setattr(program, "njit", njit)
+    name, options = program._function.__wrapped__("float64")
+    assert name == "add_statistics"
     assert options["nogil"]
