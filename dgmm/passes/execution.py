@@ -89,12 +89,15 @@ class Resources:
         In all of them.
     free : int
         Bytes that are free in the process that has least.
+    addresses : tuple of str
+        Of the worker of each thread, where workers have addresses.
     """
 
     kind: str
     n_workers: int
     n_threads: int
     free: int
+    addresses: tuple[str, ...] = ()
 
     @classmethod
     def measure(cls, rows: Rows, memory_limit: int | None = None) -> Resources:
@@ -116,15 +119,16 @@ class Resources:
 
     @classmethod
     def _of_cluster(cls, client: Client, memory_limit: int | None) -> Resources:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
             client.wait_for_workers(1)
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            workers = client.scheduler_info(n_workers=-1)["workers"]
         free = [
             (memory_limit or worker["memory_limit"] or _free_here()) - worker["metrics"].get("memory", 0)
-            for worker in workers
+            for worker in workers.values()
         ]
-        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers), min(free))
+        addresses = tuple(address for address in sorted(workers) for _ in range(workers[address]["nthreads"]))
+        return cls("distributed", len(free), len(addresses), min(free), addresses)
 
 
 def _configured_synchronous() -> bool:

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,15 +70,25 @@ def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequenc
     return Delayed(root, HighLevelGraph.from_collections(root, graph, dependencies=sharding.collections))
 
 
-def lazy_shards(sharding: Sharding, *, packed: bool) -> list[Delayed]:
-    """The shards as lazy values: packed, or themselves, which are small."""
+def lazy_shards(sharding: Sharding, addresses: Sequence[str], *, packed: bool) -> list[Delayed]:
+    """The shards as lazy values: packed, or themselves, which are small.
+
+    Workers whose addresses are given (one for each thread) get equal parts: where a shard is made,
+    each pass works on it. Another worker takes over if one dies.
+    """
     token = f"{next(_numbers)}-{os.getpid()}"
     shards = []
     for index, shard in enumerate(sharding.references):
         key = f"dgmm-shard-{token}-{index}"
         reference = (_unwrap, _Data(shard)) if sharding.streamed else shard
         graph = {key: (pack, reference) if packed else reference}
-        shards.append(Delayed(key, HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)))
+        where = nullcontext()
+        if addresses:
+            place = index * len(addresses) // len(sharding.references)
+            where = dask.annotate(workers=[addresses[place]], allow_other_workers=True)
+        with where:
+            layers = HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)
+        shards.append(Delayed(key, layers))
     return shards
 
 
@@ -185,7 +195,7 @@ class PassRunner:
         sharding = Sharding.of(self.rows, self.plan.chunk_rows, resources.n_threads, here=here, lean=self.lean)
         if not self.persist and not (distributed and sharding.streamed):
             return sharding, []
-        shards = lazy_shards(sharding, packed=self.persist)
+        shards = lazy_shards(sharding, resources.addresses, packed=self.persist)
         if distributed:  # held by the workers, made again if one dies
             shards = list(dask.persist(*shards))
         held = replace(sharding, references=[shard.key for shard in shards], collections=shards, streamed=False)

@@ -1,6 +1,7 @@
 """What travels between the driver and the workers."""
 
 import os
+from collections import Counter
 
 import dask.array as da
 import numpy as np
@@ -93,3 +94,14 @@ def test_an_error_in_a_workers_task_comes_out_as_it_is(client):
     lazy = da.from_array(X, chunks=(10, 2))
     with pytest.raises(DataError, match=r"chunk 2, row 3 \(row 23 of the data\), feature 1"):
         GaussianMixture(2).fit(lazy)
+
+
+@pytest.mark.parametrize("persist", [True, False])
+def test_workers_get_equal_parts(client, persist):
+    run_pass = PassRunner(rows(), PLAN, persist=persist)
+    run_pass(SpellingMap())
+    shards = [shard.key for shard in run_pass._sharding.collections]
+    holders = client.who_has()
+    counts = Counter(holders[key][0] for key in shards)
+    assert len(counts) == 3
+    assert max(counts.values()) - min(counts.values()) <= 1
