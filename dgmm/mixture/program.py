@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import logging
 import threading
+import time
 from dataclasses import dataclass
 from functools import cache
 from types import FunctionType
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
     from dgmm.typing import Array, FloatArray
 
+logger = logging.getLogger("dgmm")
+
 KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
 """How the compiled functions call the forms of matrices."""
 
 _NO_WEIGHTS = np.empty(0)
+_LONG = 2.0
 _compiling = threading.Lock()
 
 
@@ -70,6 +75,17 @@ def _function(dtype: str) -> Any:
         return njit(signature, nogil=True, error_model="numpy", cache=True)(function)
     except (RuntimeError, OSError):  # neither the package's folder nor the user's can be written to
         return njit(signature, nogil=True, error_model="numpy")(native.add_statistics)
+
+
+@cache
+def _ready(dtype: str) -> Any:
+    """The compiled function, and a word on what it took where that was long."""
+    began = time.perf_counter()
+    function = _function(dtype)
+    seconds = time.perf_counter() - began
+    if seconds > _LONG:
+        logger.info("compiled the kernel for %s rows in %.0f s", dtype, seconds)
+    return function
 
 
 @dataclass(frozen=True)
@@ -165,7 +181,7 @@ class Program:
         centred, total = np.zeros(self._centred_shape), np.zeros(8)
         shape = (*self._kinds, X.shape[1], p, self._head, *sizes, *self._centred_shape[1:])
         with _compiling:
-            function = _function(X.dtype.name)
+            function = _ready(X.dtype.name)
         function(
             X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
             a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
