@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dgmm.mixture.chunks import RunPass
     from dgmm.typing import RandomState
 
-_SAMPLE_BYTES = 32 * 2**20
+_SAMPLE_BYTES = 24 * 2**20
 _SAMPLE_ROWS = 50_000
 _SAMPLE_ROWS_FOR_RESEEDING = 10_000
 
@@ -94,7 +94,7 @@ class GaussianMixture(MixtureEstimator):
     verbose_interval : int, default 10
         Iterations between prints.
     sample_rows : int, optional
-        Rows of the sample that starts are made on; by default 32 MB of float64, at least 50,000
+        Rows of the sample that starts are made on; by default 24 MB of float64, at least 50,000
         rows.
     accelerate : "auto" or None, default "auto"
         ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
