@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Chunks that are joined to a piece, at most: what one task reads must not take too long.
 JOINED = 64
 # Shards for each thread (up to twice as many): enough to level out threads of different speed.
-_SHARDS_PER_THREAD = 4
+_SHARDS_PER_THREAD = 8
 # Bytes of a shard that is read anew in each pass: a minute's work is lost with a worker, not an hour's.
 _STREAMED_BYTES = 2**30
 # Bytes of what several pieces may share (a zarr array's handle, a constant) without being sent with each.
@@ -63,7 +63,7 @@ def pieces_per_shard(n_pieces: int, n_threads: int, piece_bytes: float) -> int:
     Examples
     --------
     >>> pieces_per_shard(1000, n_threads=2, piece_bytes=2**20)
-    128
+    64
     """
     per_shard = 1
     while (

@@ -84,7 +84,8 @@ def lazy_shards(sharding: Sharding, addresses: Sequence[str], *, packed: bool) -
         graph = {key: (pack, reference) if packed else reference}
         where = nullcontext()
         if addresses:
-            place = index * len(addresses) // len(sharding.references)
+            middle = (sharding.first_chunks[index] + sharding.first_chunks[index + 1]) / 2
+            place = int(middle * len(addresses) / sharding.first_chunks[-1])
             where = dask.annotate(workers=[addresses[place]], allow_other_workers=True)
         with where:
             layers = HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)
