@@ -320,8 +320,8 @@ def by_tree(chunk_map: LeafMap, leaves: int) -> Callable[[], SufficientStatistic
     plan = replace(ExecutionPlan.choose(get_family("full"), chunk_map.k, chunk_map.d), chunk_rows=1)
 
     def run() -> SufficientStatistics:
-        # As many shards as a cluster of an eighth as many threads would have.
-        resources = replace(Resources.measure(rows), n_threads=leaves // 8)
+        # As a cluster of so many threads would have: each leaf a shard.
+        resources = replace(Resources.measure(rows), n_threads=leaves // 4)
         return PassRunner(rows, plan, resources=resources)(chunk_map)
 
     return run

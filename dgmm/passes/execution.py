@@ -89,15 +89,12 @@ class Resources:
         In all of them.
     free : int
         Bytes that are free in the process that has least.
-    addresses : tuple of str
-        Of the worker of each thread, where workers have addresses.
     """
 
     kind: str
     n_workers: int
     n_threads: int
     free: int
-    addresses: tuple[str, ...] = ()
 
     @classmethod
     def measure(cls, rows: Rows, memory_limit: int | None = None) -> Resources:
@@ -127,8 +124,7 @@ class Resources:
             (memory_limit or worker["memory_limit"] or _free_here()) - worker["metrics"].get("memory", 0)
             for worker in workers.values()
         ]
-        addresses = tuple(address for address in sorted(workers) for _ in range(workers[address]["nthreads"]))
-        return cls("distributed", len(free), len(addresses), min(free), addresses)
+        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free))
 
 
 def _configured_synchronous() -> bool:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 # Chunks that are joined to a piece, at most: what one task reads must not take too long.
 JOINED = 64
-# Shards for each thread (up to twice as many): enough to level out threads of different speed.
-_SHARDS_PER_THREAD = 8
+# Shards for each thread (up to twice as many): enough to level out threads of different speed. A task
+# costs more on a cluster than in this process.
+_SHARDS_PER_THREAD_HERE, _SHARDS_PER_THREAD = 8, 4
 # Bytes of a shard that is read anew in each pass: a minute's work is lost with a worker, not an hour's.
 _STREAMED_BYTES = 2**30
 # Bytes of what several pieces may share (a zarr array's handle, a constant) without being sent with each.
@@ -57,19 +58,16 @@ def piece_starts(lengths: IntArray | None, n_chunks: int, chunk_rows: int) -> In
     return np.array([*starts, n_chunks])
 
 
-def pieces_per_shard(n_pieces: int, n_threads: int, piece_bytes: float) -> int:
+def pieces_per_shard(n_pieces: int, n_shards: int, piece_bytes: float) -> int:
     """How many pieces make a shard: a power of two, so that shards are nodes of the tree of merges.
 
     Examples
     --------
-    >>> pieces_per_shard(1000, n_threads=2, piece_bytes=2**20)
+    >>> pieces_per_shard(1000, n_shards=16, piece_bytes=2**20)
     64
     """
     per_shard = 1
-    while (
-        -(-n_pieces // (2 * per_shard)) >= _SHARDS_PER_THREAD * n_threads
-        and 2 * per_shard * piece_bytes <= _STREAMED_BYTES
-    ):
+    while -(-n_pieces // (2 * per_shard)) >= n_shards and 2 * per_shard * piece_bytes <= _STREAMED_BYTES:
         per_shard *= 2
     return per_shard
 
@@ -120,7 +118,8 @@ class Sharding:
         starts = piece_starts(rows.lengths, rows.n_chunks, chunk_rows)
         n_pieces = len(starts) - 1
         total = rows.largest_chunk_bytes * rows.n_chunks if rows.nbytes is None else rows.nbytes
-        size = pieces_per_shard(n_pieces, n_threads, total / n_pieces)
+        per_thread = _SHARDS_PER_THREAD_HERE if here else _SHARDS_PER_THREAD
+        size = pieces_per_shard(n_pieces, per_thread * n_threads, total / n_pieces)
         first_chunks = [*starts[:-1:size].tolist(), rows.n_chunks]
         if rows.local:
             return cls(_views(rows, starts, size), first_chunks, [], streamed=True)

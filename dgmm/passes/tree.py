@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,26 +70,15 @@ def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequenc
     return Delayed(root, HighLevelGraph.from_collections(root, graph, dependencies=sharding.collections))
 
 
-def lazy_shards(sharding: Sharding, addresses: Sequence[str], *, packed: bool) -> list[Delayed]:
-    """The shards as lazy values: packed, or themselves, which are small.
-
-    Workers whose addresses are given (one for each thread) get equal parts: where a shard is made,
-    each pass works on it. Another worker takes over if one dies.
-    """
+def lazy_shards(sharding: Sharding, *, packed: bool) -> list[Delayed]:
+    """The shards as lazy values: packed, or themselves, which are small."""
     token = f"{next(_numbers)}-{os.getpid()}"
     shards = []
     for index, shard in enumerate(sharding.references):
         key = f"dgmm-shard-{token}-{index}"
         reference = (_unwrap, _Data(shard)) if sharding.streamed else shard
         graph = {key: (pack, reference) if packed else reference}
-        where = nullcontext()
-        if addresses:
-            middle = (sharding.first_chunks[index] + sharding.first_chunks[index + 1]) / 2
-            place = int(middle * len(addresses) / sharding.first_chunks[-1])
-            where = dask.annotate(workers=[addresses[place]], allow_other_workers=True)
-        with where:
-            layers = HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)
-        shards.append(Delayed(key, layers))
+        shards.append(Delayed(key, HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)))
     return shards
 
 
@@ -196,7 +185,7 @@ class PassRunner:
         sharding = Sharding.of(self.rows, self.plan.chunk_rows, resources.n_threads, here=here, lean=self.lean)
         if not self.persist and not (distributed and sharding.streamed):
             return sharding, []
-        shards = lazy_shards(sharding, resources.addresses, packed=self.persist)
+        shards = lazy_shards(sharding, packed=self.persist)
         if distributed:  # held by the workers, made again if one dies
             shards = list(dask.persist(*shards))
         held = replace(sharding, references=[shard.key for shard in shards], collections=shards, streamed=False)

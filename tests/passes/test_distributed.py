@@ -1,7 +1,6 @@
 """What travels between the driver and the workers."""
 
 import os
-from collections import Counter
 
 import dask.array as da
 import numpy as np
@@ -14,8 +13,7 @@ from dgmm.errors import DataError
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.predict import LABELS, predict_lazily
 from dgmm.passes.rows import Rows
-from dgmm.passes.sharding import Sharding
-from dgmm.passes.tree import PassRunner, lazy_shards
+from dgmm.passes.tree import PassRunner
 
 pytestmark = pytest.mark.cluster
 
@@ -95,16 +93,3 @@ def test_an_error_in_a_workers_task_comes_out_as_it_is(client):
     lazy = da.from_array(X, chunks=(10, 2))
     with pytest.raises(DataError, match=r"chunk 2, row 3 \(row 23 of the data\), feature 1"):
         GaussianMixture(2).fit(lazy)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_workers_are_asked_to_take_equal_parts(packed):
-    """Dask may move a shard before it is made, if a worker is idle."""
-    addresses = ("a", "b", "b")  # a worker with one thread, one with two
-    sharding = Sharding.of(rows(), PLAN.chunk_rows, len(addresses), here=False)
-    asked = Counter()
-    for shard in lazy_shards(sharding, addresses, packed=packed):
-        annotations = shard.dask.layers[shard.key].annotations
-        assert annotations["allow_other_workers"]
-        asked.update(annotations["workers"])
-    assert asked == {"a": 10, "b": 20}

@@ -106,16 +106,16 @@ def test_the_tree_is_as_flat_as_can_be(n):
 
 
 @pytest.mark.parametrize(
-    ("n_pieces", "n_threads", "shards"), [(1, 2, 1), (7, 2, 7), (32, 2, 16), (1000, 2, 16), (100_000, 40, 391)]
+    ("n_pieces", "least", "shards"), [(1, 16, 1), (7, 16, 7), (32, 16, 16), (1000, 16, 16), (100_000, 320, 391)]
 )
-def test_shards_suffice_for_the_threads(n_pieces, n_threads, shards):
-    size = pieces_per_shard(n_pieces, n_threads, 1.0)
+def test_shards_suffice_for_the_threads(n_pieces, least, shards):
+    size = pieces_per_shard(n_pieces, least, 1.0)
     assert size & (size - 1) == 0
     assert -(-n_pieces // size) == shards
 
 
 def test_a_shard_that_is_read_in_each_pass_is_not_too_long():
-    assert pieces_per_shard(100_000, 2, 2.0**24) == 64
+    assert pieces_per_shard(100_000, 16, 2.0**24) == 64
 
 
 @dataclass(frozen=True)
