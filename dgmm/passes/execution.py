@@ -32,6 +32,10 @@ _LEAN_COPIES, _COPIES = 3, 5
 _COPIES_OF_MODEL = 8
 
 
+SYNCHRONOUS = ("synchronous", "sync", "single-threaded")
+"""Names of Dask's scheduler of one thread."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """How a fit is run; changes no bit of its result.
@@ -109,7 +113,7 @@ class Resources:
             scheduler = scheduler.func
         if scheduler is dask.multiprocessing.get:
             return cls("processes", n, n, free // n)
-        if scheduler is dask.get or (rows.local and _configured_synchronous()):
+        if scheduler is dask.get or (rows.local and dask.config.get("scheduler", None) in SYNCHRONOUS):
             return cls("threads", 1, 1, free)
         known = rows.local or getattr(scheduler, "__module__", "") == "dask.threaded"
         return cls("threads" if known else "other", 1, n, free)
@@ -125,10 +129,6 @@ class Resources:
             for worker in workers.values()
         ]
         return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free))
-
-
-def _configured_synchronous() -> bool:
-    return dask.config.get("scheduler", None) in ("synchronous", "sync", "single-threaded")
 
 
 def _free_here() -> int:

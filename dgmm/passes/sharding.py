@@ -94,7 +94,9 @@ class Sharding:
     streamed: bool
 
     @classmethod
-    def of(cls, rows: Rows, chunk_rows: int, n_threads: int, *, here: bool, lean: bool = False) -> Sharding:
+    def of(
+        cls, rows: Rows, chunk_rows: int, n_threads: int, *, here: bool, packed: bool = False, lean: bool = False
+    ) -> Sharding:
         """Cut rows into shards.
 
         Parameters
@@ -106,6 +108,8 @@ class Sharding:
             That the shards are for, in all workers.
         here : bool
             True if they work in this process.
+        packed : bool
+            True if the shards will be loaded.
         lean : bool
             See :class:`~dgmm.passes.execution.Execution`.
 
@@ -113,7 +117,8 @@ class Sharding:
         -----
         Where each chunk can be made without the others (it comes straight from a file, a generator
         or an array), shards make their chunks themselves, one at a time. Else Dask makes the
-        chunks, and each piece is a shard.
+        chunks, and each piece is a shard, since its task waits for all that it is given; of those
+        that are loaded, many pieces are one.
         """
         starts = piece_starts(rows.lengths, rows.n_chunks, chunk_rows)
         n_pieces = len(starts) - 1
@@ -131,8 +136,10 @@ class Sharding:
         pieces = [_Piece.of(rows, a, b) for a, b in itertools.pairwise(starts.tolist())]
         recipes = _recipes(graph, pieces, here=here)
         if recipes is None:
-            references = [(PackedShard, [piece.task(rows.n_features)]) for piece in pieces]
-            return cls(references, starts.tolist(), collections, streamed=False)
+            size = size if packed else 1
+            tasks = [piece.task(rows.n_features) for piece in pieces]
+            references = [(PackedShard, tasks[i : i + size]) for i in range(0, n_pieces, size)]
+            return cls(references, [*starts[:-1:size].tolist(), rows.n_chunks], collections, streamed=False)
         # There is nothing to read ahead of what is in memory.
         ahead = not lean and any(not _is_data(node) for node in recipes[0].graph.values())
         shards: list[Shard] = [

@@ -19,7 +19,7 @@ from dask.utils import parse_bytes
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.sizes import array_bytes
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.execution import Resources
+from dgmm.passes.execution import SYNCHRONOUS, Resources
 from dgmm.passes.sharding import Sharding
 from dgmm.passes.shards import map_shard, merge_records, pack
 
@@ -182,7 +182,9 @@ class PassRunner:
         resources = self.resources or Resources.measure(self.rows)
         distributed = resources.kind == "distributed"
         here = resources.kind in ("threads", "other")
-        sharding = Sharding.of(self.rows, self.plan.chunk_rows, resources.n_threads, here=here, lean=self.lean)
+        sharding = Sharding.of(
+            self.rows, self.plan.chunk_rows, resources.n_threads, here=here, packed=self.persist, lean=self.lean
+        )
         if not self.persist and not (distributed and sharding.streamed):
             return sharding, []
         shards = lazy_shards(sharding, packed=self.persist)
@@ -196,5 +198,5 @@ class PassRunner:
         if not self.rows.local:
             return {}
         configured = dask.config.get("scheduler", None)
-        in_process = configured in ("synchronous", "sync", "single-threaded") or callable(configured)
+        in_process = configured in SYNCHRONOUS or callable(configured)
         return {"scheduler": configured if in_process else "threads"}

@@ -67,6 +67,14 @@ def test_threads(expected, family, num_workers, persist):
         assert_same_bits(fit(rows(), family, persist=persist), expected[family])
 
 
+def test_lean(expected):
+    X = rows().map_blocks(slowly)  # which is read, so that there is something to be lean about
+    lean = GaussianMixture(3, max_iter=3, tol=0.0, random_state=0, sample_rows=500)
+    with pytest.warns(ConvergenceWarning):
+        lean.fit(X, sample_weight=np.arange(len(X)) % 3, execution=Execution(persist=False, lean=True))
+    assert_same_bits(lean, expected["full"])
+
+
 @pytest.mark.parametrize("persist", [True, False])
 def test_chunks_that_dask_makes(expected, persist):
     """Chunks that are not independent of each other are handed to the shards by Dask."""
