@@ -43,6 +43,22 @@ class ExistsError(FormatError, FileExistsError):
     """There is something at a path that should be written."""
 
 
+class ReadError(DataError, OSError):
+    """A chunk could not be read, however often it was tried."""
+
+
+class CheckpointError(DgmmError, RuntimeError):
+    """A checkpoint cannot be used."""
+
+
+class CheckpointMismatchError(CheckpointError, ValueError):
+    """A checkpoint is of other data, other parameters, another plan or another version."""
+
+
+class CheckpointInUseError(CheckpointError, BlockingIOError):
+    """Another process works with the same checkpoint."""
+
+
 class JobError(DgmmError, ValueError):
     """A job file or a cluster file is wrong; nothing has been started."""
 
@@ -72,3 +88,7 @@ class StarvedComponentWarning(UserWarning):
 
 class RegularizationWarning(UserWarning):
     """``reg_covar`` is not small against the variance of a feature."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written, or the last one could not be read; the fit goes on."""
