@@ -32,6 +32,9 @@ _LEAN_COPIES, _COPIES = 3, 5
 _COPIES_OF_MODEL = 8
 
 
+PASS_RETRIES = 3
+"""How often a part of a pass is computed again after workers were lost, unless the user says otherwise."""
+
 SYNCHRONOUS = ("synchronous", "sync", "single-threaded")
 """Names of Dask's scheduler of one thread."""
 
@@ -53,6 +56,9 @@ class Execution:
     memory_limit : int, optional
         Bytes that this process, or each worker, may use in all; what is free is measured if left
         out.
+    pass_retries : int, default 3
+        How often a pass, or the part of it that was under way, is computed again after a cluster
+        lost workers with what they held. Dask itself starts a task up to four times before that.
 
     Raises
     ------
@@ -71,12 +77,15 @@ class Execution:
     persist: bool | Literal["auto"] = "auto"
     lean: bool = False
     memory_limit: int | None = None
+    pass_retries: int = PASS_RETRIES
 
     def __post_init__(self) -> None:
         if self.persist not in (True, False, "auto"):
             raise ParameterError(f"persist is {self.persist!r}; expected True, False or 'auto'")
         if self.memory_limit is not None and self.memory_limit <= 0:
             raise ParameterError(f"memory_limit is {self.memory_limit!r}; expected a number of bytes above 0")
+        if not isinstance(self.pass_retries, int) or isinstance(self.pass_retries, bool) or self.pass_retries < 0:
+            raise ParameterError(f"pass_retries is {self.pass_retries!r}; expected an int of at least 0")
 
 
 @dataclass(frozen=True)
@@ -93,12 +102,14 @@ class Resources:
         In all of them.
     free : int
         Bytes that are free in the process that has least.
+    client : distributed.Client or None
     """
 
     kind: str
     n_workers: int
     n_threads: int
     free: int
+    client: Client | None = None
 
     @classmethod
     def measure(cls, rows: Rows, memory_limit: int | None = None) -> Resources:
@@ -128,7 +139,7 @@ class Resources:
             (memory_limit or worker["memory_limit"] or _free_here()) - worker["metrics"].get("memory", 0)
             for worker in workers.values()
         ]
-        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free))
+        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free), client)
 
 
 def _free_here() -> int:
