@@ -17,7 +17,8 @@ from dgmm._version import __version__
 from dgmm.errors import CheckpointMismatchError, CheckpointWarning, ParameterError
 from dgmm.fitting.driving import Progress
 from dgmm.fitting.events import Event, FitResumed
-from dgmm.storage.checkpoint import Checkpoint, CheckpointStore, CheckpointWriter
+from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
+from dgmm.storage.writer import CheckpointWriter
 
 if TYPE_CHECKING:
     from types import TracebackType
