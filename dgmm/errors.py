@@ -6,9 +6,35 @@ caller who knows nothing of dgmm would catch.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+# A path of ``pathlib`` has lost one of the two slashes.
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}"
+_USERINFO = re.compile(rf"({_URL})\S*@")  # a secret may hold slashes
+_QUERY = re.compile(rf"({_URL}[^\s?#'\"]*)[?#][^\s'\"]*")
+
+
+def redact(text: str) -> str:
+    """Return a text with the credentials of all URLs in it struck out: user, password, query.
+
+    Examples
+    --------
+    >>> redact("cannot open s3://me:secret@bucket/x and https://host/x?X-Amz-Signature=abc")
+    'cannot open s3://***@bucket/x and https://host/x?***'
+    """
+    return _QUERY.sub(r"\1?***", _USERINFO.sub(r"\1***@", text))
+
 
 class DgmmError(Exception):
-    """Base of every error that dgmm raises on purpose."""
+    """Base of every error that dgmm raises on purpose; no text of it shows the credentials of a URL."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a worker raises is sent to the driver.
+        return type(self), self.args
 
 
 class ParameterError(DgmmError, ValueError, TypeError):
@@ -77,8 +103,7 @@ class MissingExtraError(DgmmError, ImportError):
         )
         self._parts = (package, extra, purpose)
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
-        # What a worker raises is sent to the driver.
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._parts
 
 
