@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from dgmm.errors import JobError
 from dgmm.estimators import GaussianMixture
+from dgmm.jobs.specification import is_url
 from dgmm.storage.listing import is_model, list_arrays
 
 if TYPE_CHECKING:
@@ -38,9 +40,21 @@ def inspect_path(path: Path) -> Sheet:
     FormatError
         If it is nothing that dgmm reads.
     """
+    require_file(path)
+    return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+
+
+def require_file(path: Path) -> None:
+    """Refuse a path at which there is nothing, or a URL.
+
+    Raises
+    ------
+    JobError
+    """
+    if is_url(path):
+        raise JobError(f"{path}: a URL; this version reads and writes local files only")
     if not path.exists():
         raise JobError(f"{path}: there is no such file or folder")
-    return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
 
 
 def _model_sheet(path: Path) -> Sheet:
@@ -80,7 +94,7 @@ def _arrays_sheet(path: Path) -> Sheet:
     listings = list_arrays(path)
     rows = []
     for item in listings:
-        size = int(np.prod(item.shape)) * item.dtype.itemsize
+        size = math.prod(item.shape) * item.dtype.itemsize
         rows.append(
             [
                 item.name or path.name,
