@@ -13,6 +13,7 @@ from typing import Any
 _URL = r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}"
 _USERINFO = re.compile(rf"({_URL})\S*@")  # a secret may hold slashes
 _QUERY = re.compile(rf"({_URL}[^\s?#'\"]*)[?#][^\s'\"]*")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def redact(text: str) -> str:
@@ -26,11 +27,22 @@ def redact(text: str) -> str:
     return _QUERY.sub(r"\1?***", _USERINFO.sub(r"\1***@", text))
 
 
+def printable(text: str) -> str:
+    r"""Return a text with its control characters written out, since a file may hold some that rule terminals.
+
+    Examples
+    --------
+    >>> printable("a name\x1b[2J")
+    'a name\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 class DgmmError(Exception):
-    """Base of every error that dgmm raises on purpose; no text of it shows the credentials of a URL."""
+    """Base of every error that dgmm raises on purpose; its text has neither credentials nor control characters."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(printable(redact(arg)) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a worker raises is sent to the driver.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.errors import JobError
+from dgmm.errors import JobError, printable
 from dgmm.estimators import GaussianMixture
 from dgmm.jobs.specification import is_url
 from dgmm.storage.listing import is_model, list_arrays
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A heading, facts and a table, all as text."""
+    """A heading, facts and a table, all as text without control characters."""
 
     heading: str
     facts: list[tuple[str, str]]
@@ -41,7 +41,14 @@ def inspect_path(path: Path) -> Sheet:
         If it is nothing that dgmm reads.
     """
     require_file(path)
-    return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+    sheet = _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+    # Names in the file are its author's.
+    return Sheet(
+        printable(sheet.heading),
+        [(key, printable(value)) for key, value in sheet.facts],
+        sheet.columns,
+        [[printable(cell) for cell in row] for row in sheet.rows],
+    )
 
 
 def require_file(path: Path) -> None:
