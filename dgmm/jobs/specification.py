@@ -267,7 +267,9 @@ class LocalCluster(Cluster):
     )
     local_directory: FilePath | None = Field(default=None, description=f"{PATH}, of the folder that workers spill to")
     dashboard_address: str | None = Field(
-        default=None, min_length=1, description="an address as ':8787' for Dask's dashboard; none if left out"
+        default=None,
+        min_length=1,
+        description="an address for Dask's dashboard, as ':8787' (for this machine alone); none if left out",
     )
 
 
