@@ -53,7 +53,7 @@ def _outputs(job: Job) -> Iterator[Problem]:
         yield from _place(job, place, path)
         if key == "picture" and path.suffix.lower() != ".png":
             yield job.problem(place, f"found {path.name!r}; the picture is a PNG: its name must end in .png")
-        if not (path.exists() or path.is_symlink()):
+        if path.is_symlink() or not path.exists():
             continue
         is_folder = key in ("model", "labels")
         if is_folder != path.is_dir() or (is_folder and not is_zarr(path)):
@@ -64,6 +64,10 @@ def _outputs(job: Job) -> Iterator[Problem]:
 
 
 def _place(job: Job, key: KeyPath, path: Path) -> Iterator[Problem]:
+    if path.is_symlink():
+        where = path.readlink()
+        yield job.problem(key, f"{path} is a link to {where}; nothing is written through links: give the place itself")
+        return
     parent = path.absolute().parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -74,7 +78,10 @@ def _place(job: Job, key: KeyPath, path: Path) -> Iterator[Problem]:
 
 
 def _collisions(job: Job) -> Iterator[Problem]:
-    taken: list[tuple[KeyPath, Path]] = []
+    taken: list[tuple[KeyPath, Path]] = [(("the job file",), Path(job.file))]
+    for name in ("tls_ca_file", "tls_cert", "tls_key"):
+        if (file := getattr(job.cluster, name, None)) is not None:
+            taken.append((("cluster", name), file))
     if isinstance(job.input, PathInput):
         taken.append((("input", "path"), job.input.path))
     else:

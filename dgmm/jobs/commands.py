@@ -8,10 +8,12 @@ from typing import Any
 from dgmm.errors import JobError
 from dgmm.estimators import GaussianMixture
 from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.inspection import require_file
 from dgmm.jobs.loading import load_cluster, make_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.rows import layout_of
 from dgmm.jobs.running import JobResult, leading_dims, run_job, write_labels
+from dgmm.jobs.specification import is_url
 from dgmm.storage.arrays import open_array
 from dgmm.storage.listing import is_model
 from dgmm.storage.replacing import is_zarr
@@ -72,8 +74,9 @@ def predict_array(
         If the model or the data cannot be read or do not fit together, or the cluster is lost.
     """
     for path in (model, data):
-        if not path.exists():
-            raise JobError(f"{path}: there is no such file or folder")
+        require_file(path)
+    if is_url(labels):
+        raise JobError(f"{labels}: a URL; this version reads and writes local files only")
     if labels.exists() and not overwrite:
         raise JobError(f"{labels}: exists already; choose another path or use --overwrite")
     if labels.exists() and not is_zarr(labels):

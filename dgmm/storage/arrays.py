@@ -17,6 +17,7 @@ import zarr
 
 from dgmm.errors import DataError, FormatError
 from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
+from dgmm.storage.vetting import vet_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
         If the metadata cannot be read.
     """
     with _reading(Path(path)):
+        vet_store(Path(path))
         node = zarr.open_group(Path(path), mode="r", use_consolidated=False).get(name)
         return dict(node.attrs) if isinstance(node, zarr.Array) else {}
 
@@ -202,15 +204,15 @@ def _open_npy(path: Path) -> da.Array:
             if file.read(len(_NPY)) != _NPY:
                 raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, FormatError):
-            raise
+        source = _NpyFile(str(path), found.shape, found.dtype)
+        chunks = ("auto", *found.shape[1:]) if found.ndim else ()
+        return da.from_array(
+            source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
+        )
+    except FormatError:
+        raise
+    except Exception as error:  # whatever numpy stumbles over in a foreign header
         raise FormatError(f"{path}: not a .npy file of numbers that can be read: {error}") from error
-    source = _NpyFile(str(path), found.shape, found.dtype)
-    chunks = ("auto", *found.shape[1:]) if found.ndim else ()
-    return da.from_array(
-        source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
-    )
 
 
 @contextmanager
@@ -219,7 +221,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (DataError, FormatError):
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever zarr stumbles over in a foreign file
         raise FormatError(f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -243,6 +245,7 @@ def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
         If its metadata cannot be read.
     """
     with _reading(path):
+        vet_store(path)
         if _is_group(path):
             return zarr.open_group(path, mode="r", use_consolidated=False)
         return zarr.open_array(path, mode="r")
@@ -282,6 +285,7 @@ def as_dask(array: Any, folder: Path, name: str) -> da.Array:
     """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
     chunks = read_chunks(array)
     if _is_packed(array) and _is_group(folder):
+        vet_store(folder)
         others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
         dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
         variable = dataset[name]
