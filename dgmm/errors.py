@@ -6,6 +6,8 @@ caller who knows nothing of dgmm would catch.
 
 from __future__ import annotations
 
+from sklearn.exceptions import NotFittedError as _NotFittedError
+
 
 class DgmmError(Exception):
     """Base of every error that dgmm raises on purpose."""
@@ -13,6 +15,10 @@ class DgmmError(Exception):
 
 class ParameterError(DgmmError, ValueError, TypeError):
     """A parameter of an estimator or a function is impossible."""
+
+
+class NotFittedError(DgmmError, _NotFittedError):  # type: ignore[misc]
+    """An estimator was asked for something that only a fitted one knows."""
 
 
 class DataError(DgmmError, ValueError):
@@ -45,6 +51,10 @@ class ExistsError(FormatError, FileExistsError):
 
 class ReadError(DataError, OSError):
     """A chunk could not be read, however often it was tried."""
+
+
+class WriteError(DgmmError, OSError):
+    """An output could not be written; nothing of it is left."""
 
 
 class CheckpointError(DgmmError, RuntimeError):

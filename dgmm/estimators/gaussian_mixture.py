@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm._version import __version__
-from dgmm.errors import StarvedComponentWarning
+from dgmm.errors import ParameterError, StarvedComponentWarning
 from dgmm.estimators._base import MixtureEstimator
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
@@ -24,7 +24,7 @@ from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.start import Start
 from dgmm.fitting.stopping import StopReason
-from dgmm.mixture.checks import check_moments
+from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sampling import RowSample
@@ -249,6 +249,8 @@ class GaussianMixture(MixtureEstimator):
         StarvedComponentWarning, RegularizationWarning
         """
         check_parameters(self.get_params(deep=False))
+        if not (execution is None or isinstance(execution, Execution)):
+            raise ParameterError(f"execution is {execution!r}; it must be None or a dgmm.Execution")
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
@@ -295,6 +297,7 @@ class GaussianMixture(MixtureEstimator):
             run_pass.rows = rows.with_lengths(moments.lengths)
             check_moments(moments, family, k, float(self.reg_covar))
             problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
+            check_start(start.means, start.covariances, problem.family, problem.coordinates)
             n_rows = moments.n_positive
             del moments  # its candidates for the sample, which the problem has now
             control = Control(self.tol, int(self.max_iter), self.accelerate)

@@ -10,6 +10,7 @@ import numpy as np
 from dgmm.errors import JobError
 from dgmm.estimators import GaussianMixture
 from dgmm.storage.listing import is_model, list_arrays
+from dgmm.storage.paths import local_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +39,8 @@ def inspect_path(path: Path) -> Sheet:
     FormatError
         If it is nothing that dgmm reads.
     """
-    if not path.exists():
-        raise JobError(f"{path}: there is no such file or folder")
+    if not local_path(path).exists():
+        raise JobError(f"{path}: there is no such file or folder; expected a model, a zarr store or a .npy file")
     return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
 
 

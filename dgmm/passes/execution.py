@@ -15,8 +15,9 @@ from dask.utils import format_bytes
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
-from dgmm.errors import InsufficientMemoryError, ParameterError
+from dgmm.errors import InsufficientMemoryError
 from dgmm.passes.sharding import JOINED
+from dgmm.rules import Rule, check, is_bool, is_int
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -31,6 +32,12 @@ _LEAN_COPIES, _COPIES = 3, 5
 # Arrays as large as A that a model needs on the driver: covariances, factors, A and their successors.
 _COPIES_OF_MODEL = 8
 
+
+_RULES = {
+    "persist": Rule(lambda v: is_bool(v) or (isinstance(v, str) and v == "auto"), "True, False or 'auto'"),
+    "lean": Rule(is_bool, "True or False"),
+    "memory_limit": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1, in bytes"),
+}
 
 SYNCHRONOUS = ("synchronous", "sync", "single-threaded")
 """Names of Dask's scheduler of one thread."""
@@ -73,10 +80,7 @@ class Execution:
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.persist not in (True, False, "auto"):
-            raise ParameterError(f"persist is {self.persist!r}; expected True, False or 'auto'")
-        if self.memory_limit is not None and self.memory_limit <= 0:
-            raise ParameterError(f"memory_limit is {self.memory_limit!r}; expected a number of bytes above 0")
+        check(_RULES, vars(self))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from dgmm.errors import DataError, FormatError
+from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _NPY = b"\x93NUMPY"
 _PART_BYTES = 2**24
+# A graph takes about a kilobyte of the driver's memory for each.
+_MOST_CHUNKS = 10**7
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
 
 
@@ -63,7 +66,7 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
     ...     print(open_array(Path(folder, "x.npy")).sum().compute())
     15.0
     """
-    path = Path(path).absolute()
+    path = local_path(path).absolute()
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; expected a zarr store or a .npy file")
     if path.is_file():
@@ -136,7 +139,7 @@ def write_array(
     if any(np.isnan(size) for size in x.shape):
         raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
     with replacing_folder(path, overwrite=overwrite) as temporary:
-        _store(x, temporary, name, dims, attrs or {})
+        _store(x, temporary, str(path), name, dims, attrs or {})
 
 
 @dataclass(frozen=True)
@@ -145,31 +148,36 @@ class _Target:
 
     folder: str
     name: str
+    path: str
+    """The name that the folder will have."""
 
     def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
         if not Path(self.folder, "zarr.json").is_file():
             # The write was given up: the folder must not come back to life.
             raise FileNotFoundError(f"{self.folder}: removed while it was written")
-        array = zarr.open_array(Path(self.folder, self.name), mode="r+")
-        array[region] = block
+        with writing(self.path):
+            array = zarr.open_array(Path(self.folder, self.name), mode="r+")
+            array[region] = block
 
 
-def _store(x: da.Array, folder: Path, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
+def _store(x: da.Array, folder: Path, path: str, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
     chunks = tuple(max(1, *sizes) for sizes in x.chunks)
     # Two tasks that share a chunk of the store would overwrite each other's part.
     x = x.rechunk(chunks)
-    group = zarr.open_group(folder, mode="w-", zarr_format=3)
-    group.create_array(
-        name,
-        shape=x.shape,
-        chunks=chunks,
-        dtype=x.dtype,
-        dimension_names=tuple(dims),
-        attributes=dict(attrs),
-    )
+    with writing(path):
+        group = zarr.open_group(folder, mode="w-", zarr_format=3)
+        group.create_array(
+            name,
+            shape=x.shape,
+            chunks=chunks,
+            dtype=x.dtype,
+            dimension_names=tuple(dims),
+            attributes=dict(attrs),
+        )
     if x.size:
-        da.store(x, _Target(str(folder), name), lock=False)
-    consolidate(folder)
+        da.store(x, _Target(str(folder), name, path), lock=False)
+    with writing(path):
+        consolidate(folder)
 
 
 def consolidate(folder: Path) -> None:
@@ -281,6 +289,12 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
 def as_dask(array: Any, folder: Path, name: str) -> da.Array:
     """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
     chunks = read_chunks(array)
+    n_chunks = math.prod(-(-length // size) for length, size in zip(array.shape, chunks, strict=True))
+    if n_chunks > _MOST_CHUNKS:
+        raise FormatError(
+            f"{folder / name}: its shape is {array.shape} in {n_chunks:,} chunks; at most {_MOST_CHUNKS:,} can be "
+            "kept track of: write it again with larger chunks"
+        )
     if _is_packed(array) and _is_group(folder):
         others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
         dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import zarr
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
 from dgmm.storage.arrays import consolidate
+from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import replacing_folder
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
             "details": json.dumps(record.details, allow_nan=False),
         },
     )
-    with replacing_folder(Path(path), overwrite=overwrite) as folder:
+    with replacing_folder(path, overwrite=overwrite) as folder, writing(path):
         dataset.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False)
         consolidate(folder)
 
@@ -107,7 +107,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
     FormatError
         If it is not a dgmm model, is damaged, or has a version that this dgmm does not know.
     """
-    source = Path(path)
+    source = local_path(path)
     if not source.exists():
         raise NotFoundError(f"there is no model at {source}")
     try:

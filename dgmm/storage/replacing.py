@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.errors import ExistsError
+from dgmm.storage.paths import local_path, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,13 @@ def is_zarr(path: str | Path) -> bool:
 def replacing_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary file name beside ``path``, renamed to it if the body ends without an error."""
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
-        temporary.replace(path)
+        with writing(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,14 +52,16 @@ def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[P
     ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
     """
-    path = Path(path).resolve()
+    path = local_path(path).resolve()
     refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
         yield temporary
         refuse_existing(path, overwrite=overwrite)
-        _swap(temporary, path)
+        with writing(path):
+            _swap(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
