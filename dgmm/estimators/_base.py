@@ -74,7 +74,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
             public = (self.weights_, means, self.precisions_cholesky_)
             if all(np.array_equal(a.astype(np.asarray(b).dtype), b) for a, b in zip(own, public, strict=True)):
                 return exact
-        k, d = check_fitted_arrays(vars(self), family)
+        k, d = check_fitted_arrays(self.__dict__, family)
         factors = family.inner(self.precisions_cholesky_, k, d)
         covariances = family.form.invert(family.form.precision(factors))
         return MixtureParameters(

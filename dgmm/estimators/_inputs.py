@@ -43,7 +43,7 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
         If its shape is wrong.
     """
     check_not_lazy(X, "X")
-    own = X if hasattr(X, "columns") or hasattr(X, "toarray") else _as_array(X)
+    own: Any = X if hasattr(X, "columns") or hasattr(X, "toarray") else _as_array(X)
     if hasattr(own, "columns"):
         for name, dtype in zip(own.columns, own.dtypes, strict=True):
             check_dtype(dtype, f"column {name!r} of X")

@@ -55,7 +55,7 @@ def emitter(callbacks: Callbacks, verbose: int, interval: int) -> Callable[[Even
         If one is no callable. What a callback raises ends the fit as it is.
     """
     given = [callbacks] if callable(callbacks) or not isinstance(callbacks, Iterable) else callbacks
-    told: list[Callback] = list(given)  # type: ignore[arg-type]
+    told: list[Callback] = list(given)
     for callback in told:
         if not callable(callback):
             raise ParameterError(

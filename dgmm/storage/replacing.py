@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import uuid
@@ -44,7 +45,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
 
     Raises
