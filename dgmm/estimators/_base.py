@@ -188,7 +188,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         score = PassRunner(rows, plan)(ScoreMap(compiled, entropy))
         if score.total_weight == 0.0:
             found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
-            raise DataError(f"X has no likelihood: {found}")
+            raise DataError(f"X has no likelihood: {found}; give at least one row of weight above 0")
         return score
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
