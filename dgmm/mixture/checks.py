@@ -110,7 +110,7 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
             f"({variances[feature]:.3g}){f' and large for {others} more' if others else ''}: it widens every "
             "component along it; decrease reg_covar, or scale the input data",
             RegularizationWarning,
-            stacklevel=5,  # the caller of fit
+            stacklevel=9,  # the caller of fit
         )
 
 

@@ -81,6 +81,15 @@ class Rows:
         """The same rows after a pass has counted them."""
         return replace(self, lengths=lengths)
 
+    def chunks(self, numbers: list[int]) -> Rows:
+        """Some of the chunks alone, in their order."""
+        if self.lengths is None or not self.local:
+            weights = None if self.weights is None else self.weights.blocks[numbers]
+            return Rows(self.X.blocks[numbers], weights, None if self.lengths is None else self.lengths[numbers])
+        ends = np.cumsum(self.lengths)
+        chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
+        return Rows(self.X[chosen], None if self.weights is None else self.weights[chosen], self.lengths[numbers])
+
     @classmethod
     def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
         """Cut an array in memory, (n, d), into chunks.

@@ -27,7 +27,15 @@ FIT, SCORE = ("fit",), ("fit", "score")
 
 
 def weights(
-    name: str, make: Any, error: type[Exception], what: str, where: str, to_do: str, doors=SCORE, X=None, **parameters: Any
+    name: str,
+    make: Any,
+    error: type[Exception],
+    what: str,
+    where: str,
+    to_do: str,
+    doors=SCORE,
+    X=None,
+    **parameters: Any,
 ) -> None:
     """Add kinds of weights; ``make`` is a function of none, or the weights."""
     for door in doors:
@@ -79,7 +87,9 @@ for word, value, shown in (
     ):
         weights(f"{word}, {kind}", make, DataError, f"^sample_weight contains {shown}",
                 r"first at chunk 2, row 7( \(row 47 of the data\))?", COUNTS, SCORE, X)  # fmt: skip
-    weights(f"one number, {word}", value, DataError, f"^sample_weight contains {shown}", "first at chunk 0, row 0", COUNTS)
+    weights(
+        f"one number, {word}", value, DataError, f"^sample_weight contains {shown}", "first at chunk 0, row 0", COUNTS
+    )
 for word, X in {"in memory": blobs, "chunked": lazy_rows, "of unknown length": unknown_rows}.items():
     weights(f"zero for all rows, {word}", 0.0, DataError, "every sample_weight", "60 rows is zero", "at least one", X=X)
 weights("of fewer rows than components", lambda: np.r_[np.ones(3), np.zeros(N - 3)], DataError,
@@ -142,9 +152,15 @@ def unreadable() -> da.Array:
 def parameter(name: str, words: str, *values: Any) -> None:
     for number, value in enumerate(values):
         KINDS.append(
-            Kind("fit", f"{name}: a {type(value).__name__} ({number})",
-                 lambda _, value=value: Given(unreadable(), parameters={name: value}),
-                 ParameterError, f"^{name} is", f"^{name} is", f"it must be {words}")  # fmt: skip
+            Kind(
+                "fit",
+                f"{name}: a {type(value).__name__} ({number})",
+                lambda _, value=value: Given(unreadable(), parameters={name: value}),
+                ParameterError,
+                f"^{name} is",
+                f"^{name} is",
+                f"it must be {words}",
+            )  # fmt: skip
         )
 
 
@@ -205,7 +221,14 @@ for family, shape in SHAPES.items():
     sign = "positive definite" if unit.ndim > 1 and family != "diag" else "positive"
     start("precisions of another shape", r"has shape \(5, 5\)", "^precisions_init", r"expected \(n_", family,
           precisions_init=np.ones((5, 5)))  # fmt: skip
-    start("precisions, NaN", "contains nan", r"^precisions_init .* at \[0", "must be finite", family, precisions_init=spoiled)
+    start(
+        "precisions, NaN",
+        "contains nan",
+        r"^precisions_init .* at \[0",
+        "must be finite",
+        family,
+        precisions_init=spoiled,
+    )
     for word, factor in {"negative": -1.0, "zero": 0.0}.items():
         start(f"precisions, {word}", f"must be {sign}", "^precisions_init", f"for covariance_type='{family}'", family,
               precisions_init=unit * factor)  # fmt: skip
@@ -235,7 +258,13 @@ add("set_params", "a parameter of a part", Given(options={"foo__bar": 3}), Param
 
 # -- callbacks and executions ---------------------------------------------------------------------
 
-for word, value in {"a number": 3, "None": None, "a word": "abc", "a list of numbers": [3], "one of two": [print, "x"]}.items():
+for word, value in {
+    "a number": 3,
+    "None": None,
+    "a word": "abc",
+    "a list of numbers": [3],
+    "one of two": [print, "x"],
+}.items():
     add("fit", f"callbacks: {word}", Given(unreadable(), options={"callbacks": value}), ParameterError, "callbacks holds",
         "callbacks", "must be a callable that takes an event")  # fmt: skip
 for word, value in {"a dict": {"persist": True}, "a word": "threads", "a number": 0, "the class": Execution}.items():
@@ -261,7 +290,15 @@ for method in ("predict", "predict_proba", "score_samples", "score", "aic", "bic
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
         add("unfitted", f"{method}, {kind}", Given(options={"X": X()}, text=method), NotFittedError, "is not fitted yet",
             "This GaussianMixture instance", "call fit, or load")  # fmt: skip
-add("unfitted", "sample", Given(text="sample"), NotFittedError, "is not fitted yet", "GaussianMixture", "call fit, or load")
+add(
+    "unfitted",
+    "sample",
+    Given(text="sample"),
+    NotFittedError,
+    "is not fitted yet",
+    "GaussianMixture",
+    "call fit, or load",
+)
 add("unfitted", "save", Given(text="save", options={"path": "new.zarr"}), NotFittedError, "is not fitted yet",
     "GaussianMixture", "call fit, or load")  # fmt: skip
 for value in (0, -1, 2.5, "3", None, True, np.nan, [3], np.array([1, 2])):

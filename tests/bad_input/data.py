@@ -70,7 +70,9 @@ for word, value in {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf
     rows(f"{word} in float32", lambda v=value: lazy(spoilt(v).astype(np.float32)), DataError, what, FIRST, "drop or")
 rows("many NaN", lambda: lazy(np.where(blobs() > 0, np.nan, blobs())), DataError, r"\d\d of its 180 values are NaN",
      r"first at chunk 0, row \d+, feature \d", "drop or impute", FIT)  # fmt: skip
-rows("NaN in a dataframe", lambda: frame([1.0, np.nan, 2.0]), DataError, "NaN", "row 1, feature 0", "drop or impute", FIT)
+rows(
+    "NaN in a dataframe", lambda: frame([1.0, np.nan, 2.0]), DataError, "NaN", "row 1, feature 0", "drop or impute", FIT
+)
 for dtype, column in {"Int64": [1, None, 2], "Float32": [1.0, None, 2.0], "boolean": [True, None, False]}.items():
     rows(f"missing values of pandas' {dtype}", lambda d=dtype, c=column: frame(pd.array(c, dtype=d)), DataError,
          "X contains NaN", "row 1, feature 0", "drop or impute", FIT)  # fmt: skip

@@ -52,7 +52,9 @@ def test_bad_input_is_refused(shelf, kind):
     given = kind.make(shelf)
     before = shelf.tree()
     with time_limit(SECONDS):
-        message = refusal_by_a_command(shelf, kind, given) if isinstance(kind.refusal, int) else refusal(shelf, kind, given)
+        message = (
+            refusal_by_a_command(shelf, kind, given) if isinstance(kind.refusal, int) else refusal(shelf, kind, given)
+        )
     for part in (kind.what, kind.where, kind.to_do):
         assert re.search(part, message), f"{part!r} is not in: {message}"
     assert shelf.tree() == before
