@@ -1,4 +1,4 @@
-"""The command line: ``dgmm run``, ``fit``, ``predict``, ``inspect``."""
+"""The command line: ``dgmm run``, ``fit``, ``predict``, ``inspect``, ``certs``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from dgmm.errors import (
     ParameterError,
     WriteError,
 )
+from dgmm.jobs.certificates import HOSTS, make_certificates
 from dgmm.jobs.commands import fit_array, predict_array
 from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.loading import load_cluster, load_job
@@ -221,6 +222,20 @@ def inspect(
     for row in sheet.rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+
+
+@app.command()
+def certs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name or address of the machines, as often as needed; else this one's."),
+    ] = None,
+    days: Annotated[int, typer.Option(metavar="N", help="How long they are good for.")] = 365,
+) -> None:
+    """Make certificates that encrypt a cluster's traffic and keep others out of it."""
+    for line in make_certificates(folder, hosts=host or HOSTS, days=days):
+        Console().print(Text(line), soft_wrap=True)
 
 
 def _number(text: str) -> float | str:

@@ -6,11 +6,49 @@ caller who knows nothing of dgmm would catch.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from sklearn.exceptions import NotFittedError as _NotFittedError
+
+# A path of ``pathlib`` has lost one of the two slashes.
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}"
+_USERINFO = re.compile(rf"({_URL})\S*@")  # a secret may hold slashes
+_QUERY = re.compile(rf"({_URL}[^\s?#'\"]*)[?#][^\s'\"]*")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def redact(text: str) -> str:
+    """Return a text with the credentials of all URLs in it struck out: user, password, query.
+
+    Examples
+    --------
+    >>> redact("cannot open s3://me:secret@bucket/x and https://host/x?X-Amz-Signature=abc")
+    'cannot open s3://***@bucket/x and https://host/x?***'
+    """
+    return _QUERY.sub(r"\1?***", _USERINFO.sub(r"\1***@", text))
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its control characters written out, since a file may hold some that rule terminals.
+
+    Examples
+    --------
+    >>> printable("a name\x1b[2J")
+    'a name\\x1b[2J'
+    """
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class DgmmError(Exception):
-    """Base of every error that dgmm raises on purpose."""
+    """Base of every error that dgmm raises on purpose; its text has neither credentials nor control characters."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(redact(arg)) if isinstance(arg, str) else arg for arg in args))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a worker raises is sent to the driver.
+        return type(self), self.args
 
 
 class ParameterError(DgmmError, ValueError, TypeError):
@@ -87,8 +125,7 @@ class MissingExtraError(DgmmError, ImportError):
         )
         self._parts = (package, extra, purpose)
 
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
-        # What a worker raises is sent to the driver.
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._parts
 
 

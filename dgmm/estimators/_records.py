@@ -12,6 +12,7 @@ from dgmm.errors import FormatError
 from dgmm.estimators._base import MixtureEstimator
 from dgmm.estimators._parameters import check_parameters
 from dgmm.fitting.stopping import StopReason
+from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.model import ModelRecord
@@ -23,18 +24,50 @@ def _float_or_none(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _reader(kind: type, read: Callable[[Any], Any] | None = None) -> Callable[[Any], Any]:
+    """Return a reader of JSON values that takes those of one type alone."""
+
+    def checked(value: Any) -> Any:
+        # JSON has one kind of number, but True is none.
+        allowed = (int, float) if kind is float else kind
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"found {str(value)[:60]!r}, expected a value of type {kind.__name__}")
+        return (read or kind)(value)
+
+    return checked
+
+
+def _names(values: list[Any]) -> Any:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("feature names are not all text")
+    return np.asarray(values, dtype=object)
+
+
+def _plan(values: dict[str, Any]) -> ExecutionPlan:
+    plan = ExecutionPlan.from_dict(values)
+    tolerance = plan.tolerance.values()
+    counts = (plan.block_rows, plan.chunk_rows)
+    if plan.backend not in ("numba", "numpy") or not all(type(n) is int and n > 0 for n in counts):
+        raise ValueError("plan_ is not one of an execution")
+    if not all(type(x) is float and x >= 0.0 for x in tolerance):
+        raise ValueError("plan_ has a tolerance that is none")
+    return plan
+
+
+_read_float = _reader(float)
+
 # Scalars of a fit: how each is written as a JSON value, and read.
 _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "n_iter_": (int, int),
-    "converged_": (bool, bool),
-    "n_reads_": (int, int),
-    "lower_bound_": (float, float),
-    "remaining_gap_": (_float_or_none, _float_or_none),
-    "sampling_error_": (float, float),
-    "n_features_in_": (int, int),
-    "stop_reason_": (lambda reason: reason.name, StopReason.__getitem__),
-    "feature_names_in_": (lambda names: [str(name) for name in names], lambda names: np.asarray(names, dtype=object)),
-    "plan_": (ExecutionPlan.to_dict, ExecutionPlan.from_dict),
+    "n_iter_": (int, _reader(int)),
+    "converged_": (bool, _reader(bool)),
+    "n_reads_": (int, _reader(int)),
+    "lower_bound_": (float, _read_float),
+    "remaining_gap_": (_float_or_none, lambda value: None if value is None else _read_float(value)),
+    "sampling_error_": (float, _read_float),
+    "n_features_in_": (int, _reader(int)),
+    "stop_reason_": (lambda reason: reason.name, _reader(str, StopReason.__getitem__)),
+    "feature_names_in_": (lambda names: [str(name) for name in names], _reader(list, _names)),
+    "plan_": (ExecutionPlan.to_dict, _reader(dict, _plan)),
 }
 
 
@@ -74,34 +107,52 @@ def from_record(cls: type[E], record: ModelRecord, source: str | os.PathLike[str
         If the record is of another class, or does not hold together.
     """
     if record.estimator != cls.__name__:
-        raise FormatError(f"the model at {source} is a {record.estimator}; load it with that class")
+        raise FormatError(f"the model at {source} is a {record.estimator[:60]}; load it with that class")
     try:
         estimator = cls(**record.details["params"])
-        check_parameters(estimator.get_params(deep=False))
-        _restore(estimator, record)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        params = estimator.get_params(deep=False)
+        check_parameters(params)
+        for name in ("weights_init", "means_init", "precisions_init"):
+            if params[name] is not None and not np.isfinite(np.asarray(params[name], dtype=np.float64)).all():
+                raise ValueError(f"{name} is not finite")
+        with np.errstate(all="ignore"):
+            _restore(estimator, record)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise FormatError(f"the model at {source} is damaged: {error}") from error
     return estimator
 
 
-def _restore(estimator: MixtureEstimator, record: ModelRecord) -> None:
-    arrays, family = record.arrays, estimator._family
-    k, d = arrays["means"].shape
-    if arrays["weights"].shape != (k,):
-        raise ValueError(f"weights have shape {arrays['weights'].shape}, means {arrays['means'].shape}")
+def _check(record: ModelRecord, family: CovarianceFamily) -> None:
+    """Refuse a record whose parts do not hold together; raises ValueError."""
+    arrays, (k, d) = record.arrays, record.arrays["means"].shape
+    shapes = {"weights": (k,), "covariances": family.shape(k, d), "precisions_cholesky": family.shape(k, d)}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} have shape {arrays[name].shape}, means {(k, d)}")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"{name} contains NaN or infinity")
-    if record.details["fit"].get("n_features_in_", d) != d:
-        raise ValueError(f"means have {d} features, n_features_in_ is {record.details['fit']['n_features_in_']}")
+    if (arrays["weights"] < 0.0).any() or not 0.99 < arrays["weights"].sum() < 1.01:
+        raise ValueError("weights are no distribution")
+    fit = record.details["fit"]
+    if fit.get("n_features_in_", d) != d or len(fit.get("feature_names_in_", range(d))) != d:
+        raise ValueError(f"means have {d} features, but n_features_in_ or feature_names_in_ have not")
+
+
+def _restore(estimator: MixtureEstimator, record: ModelRecord) -> None:
+    arrays, family, fit = record.arrays, estimator._family, record.details["fit"]
+    _check(record, family)
+    k, d = arrays["means"].shape
     parameters = MixtureParameters(
         arrays["weights"],
         arrays["means"],
         family.inner(arrays["covariances"], k, d),
         family.inner(arrays["precisions_cholesky"], k, d),
     )
+    if not np.isfinite(family.form.half_log_det(parameters.precisions_cholesky, d)).all():
+        raise ValueError("precisions_cholesky are not those of a density")
     estimator._set_parameters(parameters, np.dtype(record.dtype))
     estimator.lower_bounds_ = arrays["lower_bounds"].tolist()
     for name, (_, read) in _SCALARS.items():
-        if name in record.details["fit"]:
-            setattr(estimator, name, read(record.details["fit"][name]))
+        if name in fit:
+            setattr(estimator, name, read(fit[name]))

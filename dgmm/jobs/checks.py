@@ -60,7 +60,7 @@ def _outputs(job: Job) -> Iterator[Problem]:
 
 
 def _in_the_way(path: Path, *, is_folder: bool, overwrite: bool) -> Iterator[str]:
-    if not (path.exists() or path.is_symlink()):
+    if path.is_symlink() or not path.exists():
         return
     if is_folder != path.is_dir() or (is_folder and not is_zarr(path)):
         yield f"{path} exists and is no {'zarr store' if is_folder else 'file'}, so it is never overwritten"
@@ -74,6 +74,10 @@ def _place(job: Job, key: KeyPath, path: Path) -> Iterator[Problem]:
 
 
 def _unwritable(path: Path) -> Iterator[str]:
+    if path.is_symlink():
+        where = path.readlink()
+        yield f"{path} is a link to {where}; nothing is written through links: give the place itself"
+        return
     parent = path.absolute().parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -84,7 +88,10 @@ def _unwritable(path: Path) -> Iterator[str]:
 
 
 def _collisions(job: Job) -> Iterator[Problem]:
-    taken: dict[str, Path] = {}
+    taken: dict[str, Path] = {"the job file": Path(job.file)}
+    for name in ("tls_ca_file", "tls_cert", "tls_key"):
+        if (file := getattr(job.cluster, name, None)) is not None:
+            taken[f"cluster.{name}"] = file
     if isinstance(job.input, PathInput):
         taken["input.path"] = job.input.path
     else:

@@ -31,6 +31,7 @@ from dgmm.jobs.workers import ignore_interrupts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_LOOPBACK = "127.0.0.1"
 _LOST = (BrokenProcessPool, KilledWorker, CommClosedError, CancelledError, asyncio.CancelledError)
 
 
@@ -96,14 +97,19 @@ def _start_processes(n: int | None, stack: ExitStack) -> str:
 
 
 def _start_local(section: LocalCluster, stack: ExitStack) -> str:
+    asked = section.dashboard_address
+    # A port alone would be opened to the network. Without a dashboard, Dask still answers questions
+    # about its health there, and would warn if it found its usual port taken.
+    dashboard = {"dashboard": asked is not None, "dashboard_address": _on_loopback(asked or "0")}
     try:
         cluster = stack.enter_context(
             distributed.LocalCluster(
+                host=_LOOPBACK,
                 n_workers=section.n_workers,
                 threads_per_worker=section.threads_per_worker,
                 memory_limit=section.memory_limit,
                 local_directory=None if section.local_directory is None else str(section.local_directory),
-                dashboard_address=section.dashboard_address,
+                scheduler_kwargs=dashboard,
                 preload=[ignore_interrupts.__module__],
             )
         )
@@ -112,6 +118,11 @@ def _start_local(section: LocalCluster, stack: ExitStack) -> str:
         raise ClusterError(f"the local cluster could not be started: {error}") from error
     workers = cluster.scheduler_info["workers"]
     return f"local cluster of {_count(len(cluster.workers) or len(workers), 'worker')}"
+
+
+def _on_loopback(address: str) -> str:
+    port = address.removeprefix(":")
+    return f"{_LOOPBACK}:{port}" if port.isdigit() else address
 
 
 def _connect(section: SchedulerCluster, stack: ExitStack) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.errors import JobError
+from dgmm.errors import JobError, printable
 from dgmm.estimators import GaussianMixture
 from dgmm.storage.listing import is_model, list_arrays
 from dgmm.storage.paths import local_path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A heading, facts and a table, all as text."""
+    """A heading, facts and a table, all as text without control characters."""
 
     heading: str
     facts: list[tuple[str, str]]
@@ -39,9 +40,26 @@ def inspect_path(path: Path) -> Sheet:
     FormatError
         If it is nothing that dgmm reads.
     """
+    require_file(path)
+    sheet = _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+    # Names in the file are its author's.
+    return Sheet(
+        printable(sheet.heading),
+        [(key, printable(value)) for key, value in sheet.facts],
+        sheet.columns,
+        [[printable(cell) for cell in row] for row in sheet.rows],
+    )
+
+
+def require_file(path: Path) -> None:
+    """Refuse a path at which there is nothing, or a URL.
+
+    Raises
+    ------
+    JobError, ParameterError
+    """
     if not local_path(path).exists():
         raise JobError(f"{path}: there is no such file or folder; expected a model, a zarr store or a .npy file")
-    return _model_sheet(path) if is_model(path) else _arrays_sheet(path)
 
 
 def _model_sheet(path: Path) -> Sheet:
@@ -81,7 +99,7 @@ def _arrays_sheet(path: Path) -> Sheet:
     listings = list_arrays(path)
     rows = []
     for item in listings:
-        size = int(np.prod(item.shape)) * item.dtype.itemsize
+        size = math.prod(item.shape) * item.dtype.itemsize
         rows.append(
             [
                 item.name or path.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import reprlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, read_text
+from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     ClusterFile,
     ClusterSection,
@@ -198,7 +197,7 @@ def _describe(item: Any, path: KeyPath, owner: type[BaseModel] | None, field: Fi
         return f"missing; expected {allowed}"
     found = _value(source, path)
     reason = f" ({cause})" if cause is not None else ""
-    return f"found {_short(found)}{reason}; allowed: {allowed}{_suggest(found, choices)}"
+    return f"found {quote(found)}{reason}; allowed: {allowed}{_suggest(found, choices)}"
 
 
 def _value(source: Source, path: KeyPath) -> Any:
@@ -211,14 +210,6 @@ def _value(source: Source, path: KeyPath) -> Any:
         else:
             return None
     return value
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = shortener.maxlong = 60
-    return "nothing" if value is None else shortener.repr(value).replace("True", "true").replace("False", "false")
 
 
 def _suggest(found: Any, choices: list[str]) -> str:

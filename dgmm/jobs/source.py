@@ -2,24 +2,34 @@
 
 Only what a job file needs: mappings with words as keys, sequences, and scalars by the rules of YAML
 1.2's core schema (so ``1e-3`` is a number and ``on`` is a word). Aliases, tags and duplicate keys are
-refused.
+refused, and so are files that are none (pipes, devices) or larger than :data:`MOST_BYTES`.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import reprlib
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
-from dgmm.errors import JobError
+from dgmm.errors import JobError, redact
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands: keys of mappings and indices of sequences, from the top."""
+
+MOST_BYTES = 1_000_000
+"""The largest file that is read."""
+
+_MOST_PROBLEMS = 100
+# Longer ones overflow where they become floats, or are refused by int() itself.
+_MOST_DIGITS = 100
 
 _SCALARS = {
     "tag:yaml.org,2002:null": (r"(?:~|null|Null|NULL|)", "~nN"),
@@ -81,7 +91,35 @@ def dotted(path: KeyPath) -> str:
 def fail(file: str, problems: tuple[Problem, ...]) -> JobError:
     """Return the error that reports all problems of a file, one a line, in the order of lines."""
     ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.line)
-    return JobError("\n".join(problem.render(file) for problem in ordered))
+    lines = [problem.render(file) for problem in ordered[:_MOST_PROBLEMS]]
+    if len(ordered) > _MOST_PROBLEMS:
+        lines.append(f"{file}: and {len(ordered) - _MOST_PROBLEMS} problems more")
+    return JobError("\n".join(lines))
+
+
+class _Quoting(reprlib.Repr):
+    """Writes a value out for a message: short, without the credentials of URLs or what a mapping holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 60
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        return "a mapping"
+
+    def repr_str(self, x: str, level: int) -> str:
+        # A shortened URL would no longer be known for one.
+        return super().repr_str(redact(x), level)
+
+    def repr_bool(self, x: bool, level: int) -> str:
+        return str(x).lower()
+
+    def repr_NoneType(self, x: None, level: int) -> str:  # noqa: N802
+        return "nothing"
+
+
+quote = _Quoting().repr
+"""Return a value of a job file as messages show it."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -101,22 +139,38 @@ for _tag, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_tag, re.compile(rf"^{_pattern}\Z"), [*_first, ""])
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for somebody who writes to a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def read_text(path: Path) -> str:
     """Read a small text file.
 
     Raises
     ------
     JobError
-        If it cannot be read or is not UTF-8.
+        If it cannot be read, is no regular file, is larger than :data:`MOST_BYTES` or is not UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise JobError(f"{path}: this is a folder, a pipe or a device; expected a YAML file")
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise JobError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise JobError(f"{path}: this is a folder; expected a YAML file") from None
     except OSError as error:
         raise JobError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(error, JobError):
+            raise
+        raise JobError(f"{path}: cannot be read: {error}") from error
+    if len(content) > MOST_BYTES:
+        raise JobError(f"{path}: larger than {MOST_BYTES:,} bytes; expected a YAML file")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise JobError(f"{path}: not UTF-8 text (byte {error.start} is invalid)") from error
 
@@ -213,12 +267,14 @@ class _Walk:
                     return None
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
+                case "int" | "float" if len(text) > _MOST_DIGITS:
+                    raise ValueError
                 case "int":
                     return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
                 case "float":
                     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         except (ValueError, KeyError):
-            self._report(line, path, f"{text[:40]!r} is not a number or truth value that can be read")
+            self._report(line, path, f"{quote(text)} is not a number or truth value that can be read")
             return None
         if _UNPRINTABLE.search(text):
             self._report(line, path, "the text holds characters that cannot be printed")

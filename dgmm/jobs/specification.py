@@ -6,6 +6,7 @@ The ``description`` of a field states its allowed values; error messages and the
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,14 +37,21 @@ class MisplacedKeyError(ValueError):
         self.path = path
 
 
-def _resolve(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value.strip():
+def is_url(path: str | Path) -> bool:
+    """Return True for a URL, also for one that pathlib has taken a slash of."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
+
+
+def _locate(value: Any, info: ValidationInfo) -> Any:
+    """Make an absolute path; a link at its end stays one, so that it can be told from what it leads to."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("not a path")
-    if "://" in value:
+    if is_url(value):
         raise ValueError("a URL; this version reads and writes local files only")
     folder = (info.context or {}).get("folder", Path())
     try:
-        path = Path(folder, Path(value).expanduser()).resolve()
+        path = Path(folder, Path(value).expanduser()).absolute()
+        path = path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
         path.exists()
     except OSError as error:
         raise ValueError(error.strerror) from error
@@ -52,7 +60,7 @@ def _resolve(value: Any, info: ValidationInfo) -> Any:
     return path
 
 
-FilePath = Annotated[Path, BeforeValidator(_resolve)]
+FilePath = Annotated[Path, BeforeValidator(_locate)]
 
 PATH = "a path, taken from the job file's folder unless absolute"
 COUNT = "a whole number of at least 1"
@@ -88,8 +96,8 @@ class ImageInput(Section):
 
     @field_validator("image")
     @classmethod
-    def _locate(cls, value: str, info: ValidationInfo) -> str:
-        return value if value in SHIPPED_PICTURES else str(_resolve(value, info))
+    def _picture(cls, value: str, info: ValidationInfo) -> str:
+        return value if value in SHIPPED_PICTURES else str(_locate(value, info))
 
 
 SHIPPED_PICTURES = ("china.jpg", "flower.jpg")
@@ -259,7 +267,9 @@ class LocalCluster(Cluster):
     )
     local_directory: FilePath | None = Field(default=None, description=f"{PATH}, of the folder that workers spill to")
     dashboard_address: str | None = Field(
-        default=None, min_length=1, description="an address as ':8787' for Dask's dashboard; none if left out"
+        default=None,
+        min_length=1,
+        description="an address for Dask's dashboard, as ':8787' (for this machine alone); none if left out",
     )
 
 
@@ -268,7 +278,7 @@ class SchedulerCluster(Cluster):
 
     kind: Literal["scheduler"]
     address: str = Field(
-        pattern=r"^(tcp|tls|ws|wss|ucx|inproc)://\S+$",
+        pattern=r"^(tcp|tls|ws|wss|ucx|inproc)://[^\s@?#]+$",
         description="the scheduler's address, as tcp://host:8786 or tls://host:8786",
     )
     timeout: float = Field(default=10.0, gt=0.0, description="a number of seconds above 0")

@@ -18,6 +18,7 @@ import zarr
 from dgmm.errors import DataError, FormatError
 from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
+from dgmm.storage.vetting import vet_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _NPY = b"\x93NUMPY"
 _PART_BYTES = 2**24
-# A graph takes about a kilobyte of the driver's memory for each.
-_MOST_CHUNKS = 10**7
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
 
 
@@ -90,6 +89,7 @@ def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
         If the metadata cannot be read.
     """
     with _reading(Path(path)):
+        vet_store(Path(path))
         node = zarr.open_group(Path(path), mode="r", use_consolidated=False).get(name)
         return dict(node.attrs) if isinstance(node, zarr.Array) else {}
 
@@ -210,15 +210,15 @@ def _open_npy(path: Path) -> da.Array:
             if file.read(len(_NPY)) != _NPY:
                 raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, FormatError):
-            raise
+        source = _NpyFile(str(path), found.shape, found.dtype)
+        chunks = ("auto", *found.shape[1:]) if found.ndim else ()
+        return da.from_array(
+            source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
+        )
+    except FormatError:
+        raise
+    except Exception as error:  # whatever numpy stumbles over in a foreign header
         raise FormatError(f"{path}: not a .npy file of numbers that can be read: {error}") from error
-    source = _NpyFile(str(path), found.shape, found.dtype)
-    chunks = ("auto", *found.shape[1:]) if found.ndim else ()
-    return da.from_array(
-        source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
-    )
 
 
 @contextmanager
@@ -227,7 +227,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (DataError, FormatError):
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:  # whatever zarr stumbles over in a foreign file
         raise FormatError(f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -251,6 +251,7 @@ def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
         If its metadata cannot be read.
     """
     with _reading(path):
+        vet_store(path)
         if _is_group(path):
             return zarr.open_group(path, mode="r", use_consolidated=False)
         return zarr.open_array(path, mode="r")
@@ -289,13 +290,8 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
 def as_dask(array: Any, folder: Path, name: str) -> da.Array:
     """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
     chunks = read_chunks(array)
-    n_chunks = math.prod(-(-length // size) for length, size in zip(array.shape, chunks, strict=True))
-    if n_chunks > _MOST_CHUNKS:
-        raise FormatError(
-            f"{folder / name}: its shape is {array.shape} in {n_chunks:,} chunks; at most {_MOST_CHUNKS:,} can be "
-            "kept track of: write it again with larger chunks"
-        )
     if _is_packed(array) and _is_group(folder):
+        vet_store(folder)
         others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
         dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
         variable = dataset[name]

@@ -3,12 +3,14 @@
 The group holds the variables ``weights`` (component), ``means`` (component, feature),
 ``covariances`` and ``precisions_cholesky`` (of the family's shape) and ``lower_bounds``
 (iteration), all float64, and these attributes: ``format`` ("dgmm-model"), ``format_version``,
-``dgmm_version``, ``class``, ``dtype`` (of the fitted attributes) and ``details`` (a JSON object:
-the estimator's parameters and the scalars of the fit).
+``dgmm_version``, ``class``, ``dtype`` (of the fitted attributes), ``details`` (a JSON object:
+the estimator's parameters and the scalars of the fit) and ``digest`` (SHA-256 of all these but the
+versions; the first models have none). Chunks end with a CRC-32C, so that other readers notice damage too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -17,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
 from dgmm.storage.arrays import consolidate
 from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import replacing_folder
+from dgmm.storage.vetting import node_type, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.typing import FloatArray
 
@@ -32,6 +38,8 @@ FORMAT = "dgmm-model"
 FORMAT_VERSION = 1
 
 _REQUIRED = ("weights", "means", "covariances", "precisions_cholesky", "lower_bounds")
+_DTYPES = {name: name for name in ("float32", "float64")}
+_CODECS = frozenset({"bytes", "zstd", "crc32c"})
 
 
 @dataclass(frozen=True)
@@ -90,15 +98,22 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
             "class": record.estimator,
             "dtype": record.dtype,
             "details": json.dumps(record.details, allow_nan=False),
+            "digest": _digest(record),
         },
     )
+    encoding = {name: {"compressors": [ZstdCodec(), Crc32cCodec()]} for name in record.arrays}
     with replacing_folder(path, overwrite=overwrite) as folder, writing(path):
-        dataset.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False)
+        dataset.to_zarr(
+            folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True
+        )
         consolidate(folder)
 
 
 def load_model(path: str | os.PathLike[str]) -> ModelRecord:
     """Read a model.
+
+    Nothing in the files is taken on trust: no class is looked up by a name in them, only the codecs
+    of a model's arrays are run, and no more memory is taken than what the files can hold.
 
     Raises
     ------
@@ -111,21 +126,59 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
     if not source.exists():
         raise NotFoundError(f"there is no model at {source}")
     try:
-        attributes = dict(zarr.open_group(source, mode="r").attrs)
-    except Exception as error:
+        metadata = read_json(source / "zarr.json")
+        if node_type(metadata) != "group":
+            raise FormatError("its zarr.json is not that of a group")
+    except FormatError as error:
         raise FormatError(f"{source} is not a zarr group, so it is no dgmm model: {error}") from error
-    if attributes.get("format") != FORMAT:
+    attributes = metadata.get("attributes")
+    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
         raise FormatError(f"{source} is a zarr group, but no dgmm model (its attribute 'format' is not {FORMAT!r})")
     version = attributes.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != FORMAT_VERSION or isinstance(version, bool | float):
         raise FormatError(
-            f"{source} is a dgmm model of format version {version}; this dgmm reads version {FORMAT_VERSION}: "
-            f"it was written by dgmm {attributes.get('dgmm_version')}, use that one or a later one"
+            f"{source} is a dgmm model of format version {str(version)[:20]}; this dgmm reads version "
+            f"{FORMAT_VERSION}: it was written by dgmm {str(attributes.get('dgmm_version'))[:20]}, use that one or a "
+            "later one"
         )
     try:
-        with xr.open_zarr(source, chunks=None) as dataset:
-            arrays = {name: np.asarray(dataset[name].values, dtype=np.float64) for name in _REQUIRED}
-        details = json.loads(str(attributes["details"]))
-        return ModelRecord(str(attributes["class"]), np.dtype(str(attributes["dtype"])).name, arrays, details)
-    except Exception as error:
+        arrays = {name: _read(source, name) for name in _REQUIRED}
+        record = ModelRecord(
+            str(attributes["class"]),
+            _DTYPES[str(attributes["dtype"])],
+            arrays,
+            json.loads(str(attributes["details"]), parse_constant=_refuse_constant),
+        )
+        if attributes.get("digest", digest := _digest(record)) != digest:
+            raise FormatError("its content is not what was written (the digest differs)")
+    except Exception as error:  # whatever zarr stumbles over in a damaged file
         raise FormatError(f"the model at {source} is damaged: {error}") from error
+    return record
+
+
+def _read(source: Path, name: str) -> FloatArray:
+    """Read one array of a model, after a look at its metadata and files."""
+    folder = source / name
+    metadata = vet_node(folder, _CODECS).get("zarr.json")
+    if node_type(metadata) != "array":
+        raise FormatError(f"there is no array {name!r}")
+    vet_chunks(folder, metadata, itemsize=8)
+    array = zarr.open_array(folder, mode="r", zarr_format=3)
+    if array.dtype != np.float64:
+        raise FormatError(f"{name} has dtype {array.dtype}; expected float64")
+    return np.asarray(array[...], dtype=np.float64)
+
+
+def _digest(record: ModelRecord) -> str:
+    """Return a checksum of all that a model is, whatever its files look like."""
+    found = hashlib.sha256()
+    for text in (record.estimator, record.dtype, json.dumps(record.details, sort_keys=True)):
+        found.update(text.encode() + b"\0")
+    for name, array in sorted(record.arrays.items()):
+        found.update(f"{name} {array.shape}\0".encode())
+        found.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return found.hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

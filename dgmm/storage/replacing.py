@@ -51,9 +51,9 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
     Raises
     ------
     ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store, or a link.
     """
-    path = local_path(path).resolve()
+    path = local_path(path).absolute()
     refuse_existing(path, overwrite=overwrite)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +74,13 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
     Raises
     ------
     ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
+        If ``path`` exists and ``overwrite`` is False, or it is no zarr store, or a link.
     """
-    if not (path.exists() or path.is_symlink()):
+    if path.is_symlink():
+        raise ExistsError(
+            f"{path}: a link to {path.readlink()}; nothing is written through links: give the place itself"
+        )
+    if not path.exists():
         return
     if not is_zarr(path):
         raise ExistsError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")

@@ -216,7 +216,8 @@ def test_all_problems_with_the_files_are_reported_at_once(tmp_path):
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
         "input.path",
         "input.sample_weight",
-        "output.model",
+        "output.model",  # no zarr store
+        "output.model",  # the job file itself
     ]
 
 

@@ -1,0 +1,192 @@
+"""What is looked at in a zarr store before zarr opens it: files may come from strangers.
+
+zarr finds the class of a codec by the name that the metadata give, among all that installed packages
+offer, and one of numcodecs' (``pickle``) runs code that stands in the data. Here only codecs that
+turn bytes into numbers or text pass.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgmm.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METADATA = ("zarr.json", ".zgroup", ".zarray", ".zattrs", ".zmetadata")
+"""The files of a zarr store that hold metadata."""
+
+_CODEC_NAMES = """
+adler32 astype bitround blosc bytes bz2 crc32 crc32c delta endian fixedscaleoffset fletcher32 gzip jenkins_lookup3
+lz4 lzma packbits pcodec quantize sharding_indexed shuffle transpose vlen-bytes vlen-utf8 zfpy zlib zstd
+"""
+CODECS = frozenset(_CODEC_NAMES.split())
+"""Names of codecs, of both formats of zarr, that run no code of the data's; ``numcodecs.`` may stand before them."""
+
+_MOST_BYTES = 2**28
+_MOST_CHUNKS = 10_000_000
+_ALWAYS = 2**26
+_MOST_EXPANSION = 1000
+
+
+def vet_store(path: Path) -> None:
+    """Refuse a zarr array or group that must not be opened: the metadata of it and of what lies directly in it.
+
+    Raises
+    ------
+    FormatError
+        If metadata are no JSON or no regular file, name a codec that is not in :data:`CODECS`, or
+        speak of more chunks than any machine could list.
+    """
+    found = vet_node(path, CODECS)
+    if ".zgroup" in found or node_type(found.get("zarr.json")) == "group":
+        for child in path.iterdir():
+            if child.is_dir():
+                vet_node(child, CODECS)
+
+
+def node_type(metadata: Any) -> Any:
+    """Return ``"group"`` or ``"array"``, as metadata of format 3 say."""
+    return metadata.get("node_type") if isinstance(metadata, dict) else None
+
+
+def vet_node(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
+    """Return the metadata of one array or group as JSON values, by file name; empty if there are none.
+
+    Raises
+    ------
+    FormatError
+        As :func:`vet_store`.
+    """
+    found = {name: read_json(path / name) for name in METADATA if (path / name).exists()}
+    for metadata in (*found.values(), *_consolidated(found)):
+        for codec in _codecs(metadata, 0):
+            if not isinstance(codec, str) or codec.removeprefix("numcodecs.") not in allowed:
+                raise FormatError(f"{path}: the codec {str(codec)[:60]!r} is not one that dgmm lets read data")
+        _vet_count(path, metadata)
+    return found
+
+
+def _consolidated(found: dict[str, Any]) -> Iterator[Any]:
+    """Yield the copies of other nodes' metadata that a group of either format may hold."""
+    group = found.get("zarr.json")
+    for copies in (group.get("consolidated_metadata") if isinstance(group, dict) else None, found.get(".zmetadata")):
+        inner = copies.get("metadata") if isinstance(copies, dict) else None
+        if isinstance(inner, dict):
+            yield from inner.values()
+
+
+def read_json(file: Path) -> Any:
+    """Read JSON without NaN from a regular file.
+
+    Raises
+    ------
+    FormatError
+        If it is something else.
+    """
+    if not file.is_file():
+        raise FormatError(f"{file}: not a regular file")
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise FormatError(f"{file}: larger than {_MOST_BYTES:,} bytes; expected metadata in JSON")
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{file.parent}: its zarr metadata cannot be read: {file.name}: {error}") from error
+
+
+def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
+    """Yield the names of all codecs, also those within others, that metadata of either format name."""
+    if not isinstance(metadata, dict) or depth > 8:
+        return
+    for key in ("codecs", "index_codecs", "filters", "compressor"):
+        listed = metadata.get(key)
+        for codec in listed if isinstance(listed, list) else [listed]:
+            if isinstance(codec, dict):
+                yield codec.get("name", codec.get("id"))
+                yield from _codecs(codec.get("configuration"), depth + 1)
+            elif codec is not None:
+                yield codec
+
+
+def _vet_count(path: Path, metadata: Any) -> None:
+    shape, chunks = declared_shapes(metadata)
+    count = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=False) if size > 0)
+    if count > _MOST_CHUNKS:
+        raise FormatError(f"{path}: speaks of {count:,} chunks; more than {_MOST_CHUNKS:,} cannot be worked with")
+
+
+def declared_shapes(metadata: Any) -> tuple[list[int], list[int]]:
+    """Return the shape of an array and of its chunks, as far as metadata say so in the right form."""
+    if not isinstance(metadata, dict):
+        return [], []
+    grid = metadata.get("chunk_grid")
+    inner = grid.get("configuration") if isinstance(grid, dict) else None
+    chunks = inner.get("chunk_shape") if isinstance(inner, dict) else metadata.get("chunks")
+    return _lengths(metadata.get("shape")), _lengths(chunks)
+
+
+def _lengths(value: Any) -> list[int]:
+    if isinstance(value, list) and all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in value):
+        return value
+    return []
+
+
+def vet_chunks(folder: Path, metadata: Any, *, itemsize: int) -> None:
+    """Refuse an array of format 3 whose chunks are not all there, or could take far more memory than disk.
+
+    Parameters
+    ----------
+    folder : path
+        Of the array.
+    metadata : JSON values
+        Of the array, from :func:`vet_node`.
+    itemsize : int
+        Bytes of a value.
+
+    Raises
+    ------
+    FormatError
+        If anything in the folder is a link, a pipe or a device, if a chunk is missing, or if the
+        array or one of its chunks would unpack to more than 1,000 times its files (64 MiB are always allowed).
+    """
+    shape, chunks = declared_shapes(metadata)
+    if len(shape) != len(chunks) or not shape or 0 in chunks:
+        raise FormatError(f"{folder.name} has the shape {str(shape)[:60]} and chunks {str(chunks)[:60]}")
+    files = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
+    for file in files:
+        if file.is_symlink() or not file.is_file():
+            raise FormatError(f"{file.relative_to(folder.parent)} is not a regular file")
+    content = [file for file in files if file.name not in METADATA]
+    expected = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=True))
+    if len(content) != expected:
+        raise FormatError(f"{folder.name} has {len(content)} chunks; expected {expected}")
+    most = max(_ALWAYS, _MOST_EXPANSION * sum(file.stat().st_size for file in content))
+    declared = itemsize * max(math.prod(shape), math.prod(chunks))
+    unpacked = sum(max(file.stat().st_size, _zstd_size(file)) for file in content)
+    if max(declared, unpacked) > most:
+        raise FormatError(
+            f"{folder.name} would take {max(declared, unpacked):,} bytes; its files hold at most {most:,}"
+        )
+
+
+def _zstd_size(file: Path) -> float:
+    """Return to how many bytes a file unpacks by the header of its Zstandard frame; 0 if it has none.
+
+    RFC 8878, section 3.1.1.1.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(18)
+    if head[:4] != b"\x28\xb5\x2f\xfd" or len(head) < 6:
+        return 0
+    flag, single, dictionary = head[4] >> 6, head[4] >> 5 & 1, head[4] & 3
+    size = (1 if single else 0, 2, 4, 8)[flag]
+    if size == 0:
+        return math.inf  # unknown until it is unpacked; no writer of zarr's does so
+    start = 5 + (not single) + (0, 1, 2, 4)[dictionary]
+    return int.from_bytes(head[start : start + size], "little") + 256 * (flag == 1)
