@@ -11,7 +11,7 @@ PACKAGE = ROOT / "dgmm"
 
 # Each layer may import from itself and from those above it in this list.
 LAYERS = (
-    ("errors", "typing", "_version"),
+    ("errors", "typing", "rules", "_version"),
     ("mixture",),
     ("fitting",),
     ("storage",),
@@ -25,7 +25,8 @@ LAYERS = (
 
 # What a layer may import from outside besides the standard library.
 OUTSIDE = {
-    "errors": set(),
+    "errors": {"sklearn"},
+    "rules": {"numpy"},
     "typing": {"numpy"},
     "_version": set(),
     "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl", "numba", "llvmlite"},

@@ -15,7 +15,7 @@ from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.progress import FitProgress, RandomNumbers
 from dgmm.fitting.start import Start
-from dgmm.mixture.checks import check_moments
+from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample
@@ -80,7 +80,11 @@ class FitSetup:
         def prepare(moments: Moments) -> FitProblem:
             run_pass.learn(moments.lengths)
             check_moments(moments, self.family, self.n_components, self.reg_covar)
-            return FitProblem.of(self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options)
+            problem = FitProblem.of(
+                self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
+            )
+            check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
+            return problem
 
         def run_on_sample(sample: RowSample) -> RunPass:
             return PassRunner(Rows.from_array(sample.rows, sample.weights, self.plan.chunk_rows), self.plan)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import StarvedComponentWarning
+from dgmm.errors import ParameterError, StarvedComponentWarning
 from dgmm.estimators._fitting import FitSetup, default_sample_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
@@ -247,6 +247,8 @@ class GaussianMixture(SavedMixture):
             If a checkpoint could not be written, or an earlier one had to be taken.
         """
         check_parameters(self.get_params(deep=False))
+        if not (execution is None or isinstance(execution, Execution)):
+            raise ParameterError(f"execution is {execution!r}; it must be None or a dgmm.Execution")
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))

@@ -15,8 +15,9 @@ from dask.utils import format_bytes
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
-from dgmm.errors import InsufficientMemoryError, ParameterError
+from dgmm.errors import InsufficientMemoryError
 from dgmm.passes.sharding import JOINED
+from dgmm.rules import Rule, at_least, check, is_bool, is_int
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -34,6 +35,13 @@ _COPIES_OF_MODEL = 8
 
 PASS_RETRIES = 3
 """How often a part of a pass is computed again after workers were lost, unless the user says otherwise."""
+
+_RULES = {
+    "persist": Rule(lambda v: is_bool(v) or (isinstance(v, str) and v == "auto"), "True, False or 'auto'"),
+    "lean": Rule(is_bool, "True or False"),
+    "memory_limit": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1, in bytes"),
+    "pass_retries": at_least(0),
+}
 
 SYNCHRONOUS = ("synchronous", "sync", "single-threaded")
 """Names of Dask's scheduler of one thread."""
@@ -80,12 +88,7 @@ class Execution:
     pass_retries: int = PASS_RETRIES
 
     def __post_init__(self) -> None:
-        if self.persist not in (True, False, "auto"):
-            raise ParameterError(f"persist is {self.persist!r}; expected True, False or 'auto'")
-        if self.memory_limit is not None and self.memory_limit <= 0:
-            raise ParameterError(f"memory_limit is {self.memory_limit!r}; expected a number of bytes above 0")
-        if not isinstance(self.pass_retries, int) or isinstance(self.pass_retries, bool) or self.pass_retries < 0:
-            raise ParameterError(f"pass_retries is {self.pass_retries!r}; expected an int of at least 0")
+        check(_RULES, vars(self))
 
 
 @dataclass(frozen=True)

@@ -77,19 +77,13 @@ class Block:
         """
         rows = [to_block(block, index + i, n_features) for i, block in enumerate(X)]
         for i, block in enumerate(rows):
-            if lengths is not None and len(block) != lengths[i]:
-                raise DataError(
-                    f"chunk {index + i} of X has {len(block)} rows, but was declared with {lengths[i]}; "
-                    "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
-                )
-            if weights is not None and len(weights[i]) != len(block):
-                raise DataError(
-                    f"chunk {index + i} has {len(block)} rows and {len(weights[i])} weights; chunk both alike"
-                )
+            if lengths is not None:
+                check_length(block, index + i, lengths[i])
+        w = None if weights is None else [to_weights(block, index + i, len(rows[i])) for i, block in enumerate(weights)]
         if len(rows) == 1:
-            return cls(rows[0], None if weights is None else weights[0], index, ())
+            return cls(rows[0], None if w is None else w[0], index, ())
         joined = tuple(map(len, rows))
-        return cls(np.concatenate(rows), None if weights is None else np.concatenate(weights), index, joined)
+        return cls(np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
 
 
 @dataclass(frozen=True)
@@ -275,15 +269,42 @@ def to_block(block: Any, index: int, n_features: int) -> Array:
     DataError
         If it is not what the array declared: dimensions, features, real numbers, nothing masked.
     """
-    check_unmasked(block, "X", f" in chunk {index}")
-    X = np.asarray(block)
-    if X.dtype.kind not in "biuf":
-        raise DataTypeError(
-            f"chunk {index} of X holds {type(block).__name__} of dtype {X.dtype}; expected an array of real numbers"
-        )
+    X = _numbers(block, index, "X")
     if X.ndim != 2 or X.shape[1] != n_features:
         raise DataError(
             f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
             "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
         )
     return X.astype(kernel_dtype(X.dtype), copy=False)
+
+
+def check_length(X: Array, index: int, declared: int) -> None:
+    """Refuse a chunk that has not the rows it was declared with."""
+    if len(X) != declared:
+        raise DataError(
+            f"chunk {index} of X has {len(X)} rows, but was declared with {declared}; "
+            "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
+        )
+
+
+def to_weights(block: Any, index: int, n_rows: int) -> Array:
+    """Make what a task was handed for the weights of a chunk float64, (n,); errors are those of :func:`to_block`."""
+    weights = _numbers(block, index, "sample_weight")
+    if weights.shape != (n_rows,):
+        found = len(weights) if weights.ndim == 1 else f"an array {weights.shape} of"
+        raise DataError(f"chunk {index} has {n_rows} rows and {found} weights; chunk both alike")
+    return weights.astype(np.float64, copy=False)
+
+
+def _numbers(block: Any, index: int, name: str) -> Array:
+    check_unmasked(block, name, f" in chunk {index}")
+    try:
+        values = np.asarray(block)
+    except (TypeError, ValueError):
+        values = np.empty(0, dtype=object)
+    if values.dtype.kind not in "biuf":
+        raise DataTypeError(
+            f"chunk {index} of {name} holds {type(block).__name__} of dtype {values.dtype}; "
+            "expected an array of real numbers: look at what the function given to map_blocks returns"
+        )
+    return values
