@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import scipy
 
 from dgmm._version import __version__
 from dgmm.errors import (
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dgmm.estimators._base import MixtureEstimator
-    from dgmm.estimators._fitting import FitSetup
+    from dgmm.fitting.start import Start
+    from dgmm.passes.plan import ExecutionPlan
+    from dgmm.passes.rows import Rows
 
 # Parameters that change what is printed, not what is fitted.
 _SILENT = ("verbose", "verbose_interval", "warm_start")
@@ -57,9 +58,8 @@ def to_checkpoint(given: Any) -> Checkpoint | None:
     raise ParameterError(f"checkpoint is {given!r}; expected a path, a URL or a dgmm.Checkpoint")
 
 
-def fingerprint_of(estimator: MixtureEstimator, setup: FitSetup) -> dict[str, Any]:
+def fingerprint_of(estimator: MixtureEstimator, rows: Rows, start: Start, plan: ExecutionPlan) -> dict[str, Any]:
     """What a fit is known by: its data as far as they can be told without a read, parameters and plan."""
-    rows, start = setup.rows, setup.start
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _SILENT}
     for name in ("weights_init", "means_init", "precisions_init"):
         parameters.pop(name)
@@ -75,11 +75,10 @@ def fingerprint_of(estimator: MixtureEstimator, setup: FitSetup) -> dict[str, An
         },
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "start": {name: _digest(getattr(start, name)) for name in ("weights", "means", "covariances")},
-        "plan": setup.plan.to_dict(),
+        "plan": plan.to_dict(),
         "made by": {
             "dgmm": __version__,
             "numpy": np.__version__,
-            "scipy": scipy.__version__,
             "machine": platform.machine(),
         },
     }
