@@ -53,22 +53,21 @@ def retried(
         except LOST as error:
             failure: Exception = error
         forget()
-        killed = isinstance(failure, KilledWorker)
-        text = what(failure.task if isinstance(failure, KilledWorker) else None)
+        killed = failure if isinstance(failure, KilledWorker) else None
+        text = what(killed and killed.task)
         name = type(failure).__name__
         if client is not None and client.status != "running":
             raise ClusterError(
                 f"the scheduler was lost during {text} ({name}); start the cluster again and run again"
             ) from failure
         if attempt == retries:
-            advice = (
-                "its workers died, perhaps for lack of memory: use smaller chunks, or workers with more memory"
-                if killed
-                else "look at the workers' logs"
-            )
-            raise ClusterError(
-                f"{text} failed {retries + 1} time{'s' * (retries > 0)} ({name}: {failure}); {advice}, then run again"
-            ) from failure
+            text += f" failed {retries + 1} time{'s' * (retries > 0)}"
+            if killed is None:
+                why = f" ({name}: {failure}); look at the workers' logs"
+            else:
+                why = f": {killed.allowed_failures + 1} workers died of it, the last one {killed.last_worker.address}; "
+                why += "if for lack of memory, use smaller chunks or workers with more of it"
+            raise ClusterError(f"{text}{why}, then run again") from failure
         logger.warning("workers were lost during %s (%s); it is computed again", text, name)
         _wait_for_workers(client, text, failure)
     raise AssertionError("not reached")

@@ -158,7 +158,7 @@ class Recipe:
     def _value(self, number: int, key: Any) -> Any:
         """Read one chunk for the last time."""
         try:
-            return get(self.graph, key)
+            return get(self.graph, [key])[0]
         except (DgmmError, MemoryError):
             raise
         except Exception as error:

@@ -1,0 +1,149 @@
+"""A small fit with everything that a large one has, to be killed; runs in processes of its own.
+
+They are forked by a server that has imported and compiled everything, so that a kill costs a fraction
+of a second. What is small here is small for the machine only: chunks are read in each pass, passes
+come in many parts, each of which is kept.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+import warnings
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from dgmm import Checkpoint, Execution, GaussianMixture
+from dgmm.mixture import program
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.storage.places import LocalPlace
+from dgmm.storage.writer import CheckpointWriter
+
+ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "n_reads_", "n_iter_")
+N, D, K = 1600, 2, 2
+FEW = 3
+PARAMETERS = {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 100}
+
+program._function("float64")
+
+
+def read(block, pause=0.0):
+    """The same rows, as if they were read from somewhere."""
+    time.sleep(pause)
+    return block
+
+
+def rows(n_chunks=16, pause=0.0):
+    rng = np.random.default_rng(5)
+    X = np.array([[0.0, 0.0], [3.0, 1.0]])[np.arange(N) % K] + rng.normal(size=(N, D))
+    return da.from_array(X, chunks=(-(-N // n_chunks), D)).map_blocks(read, pause=pause, dtype=np.float64)
+
+
+def fit(X, checkpoint=None, callbacks=(), execution=None, **parameters):
+    """Fit, with pieces as small as the chunks."""
+    choose = ExecutionPlan.choose
+    ExecutionPlan.choose = lambda *shape: replace(choose(*shape), chunk_rows=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = GaussianMixture(**{**PARAMETERS, **parameters})
+            execution = execution or Execution(persist=False)
+            return model.fit(X, checkpoint=checkpoint, callbacks=callbacks, execution=execution)
+    finally:
+        ExecutionPlan.choose = choose
+
+
+def same_bits(model, other):
+    return all(np.array_equal(getattr(model, name), getattr(other, name)) for name in ARRAYS)
+
+
+def save(model, path):
+    """Leave what a fit found in a file."""
+    np.savez(path, **{name: np.asarray(getattr(model, name)) for name in ARRAYS})
+
+
+def is_result(path, expected):
+    """Whether a file holds the bits of a model."""
+    with np.load(path) as found:
+        return all(np.array_equal(found[name], getattr(expected, name)) for name in ARRAYS)
+
+
+# -- in processes of their own ---------------------------------------------------------------------
+
+
+class KillAt:
+    """Kills this process before the n-th change of what is on the disk."""
+
+    def __init__(self, number):
+        self.number, self.count = number, 0
+
+    def install(self):
+        for name in LocalPlace.DURABLE:
+            setattr(LocalPlace, name, self.wrap(getattr(LocalPlace, name)))
+        # Each state is written at once, so that every run counts the same.
+        submit = CheckpointWriter.submit
+
+        def submit_and_wait(writer, parts, *, finished=False):
+            submit(writer, parts, finished=finished)
+            writer.flush()
+
+        CheckpointWriter.submit = submit_and_wait
+
+    def wrap(self, operation):
+        def durable(*arguments):
+            self.count += 1
+            if self.count == self.number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return operation(*arguments)
+
+        return durable
+
+
+def run_and_die(place, result, number=0, **parameters):
+    """Fit on one thread, killed before a change of the disk; or to the end."""
+    KillAt(number).install()
+    with dask.config.set(scheduler="synchronous"):
+        save(fit(rows(FEW), Checkpoint(place, interval=0.0), **parameters), result)
+
+
+def run_for(place, result, seconds, scheduler, workers, **parameters):
+    """Fit, killed after some seconds; or to the end."""
+    if seconds is not None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+    with dask.config.set(scheduler=scheduler, num_workers=workers):
+        save(fit(rows(pause=0.002), Checkpoint(place, interval=0.0), **parameters), result)
+
+
+def in_a_process(target, *arguments, timeout=120.0, **keywords):
+    """Run a function of this module in a process of its own; returns the exit code."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=target, args=arguments, kwargs=keywords)
+    process.start()
+    process.join(timeout)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError(f"{target.__name__} took more than {timeout} s")
+    return process.exitcode
+
+
+def random_moments(seed, longest):
+    """Moments of kills, in seconds from the start of a process: uniform, with a seed."""
+    generator = random.Random(seed)
+    while True:
+        yield generator.uniform(0.0, longest)
+
+
+def leftovers(place):
+    """Names of what unfinished writes left in a checkpoint's folder."""
+    return [path.name for path in Path(place).glob(".*.part")]

@@ -1,0 +1,193 @@
+"""Stores that fail now and then, chunks and checkpoints that are damaged, a disk that is full."""
+
+import shutil
+import subprocess
+import threading
+from contextlib import suppress
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from faults.small_fit import fit, rows, same_bits
+
+from dgmm import Checkpoint, Execution
+from dgmm.errors import CheckpointWarning, ReadError
+from dgmm.fitting.events import PassAdvanced, PassStarted
+from dgmm.passes import shards
+
+
+class StopAt:
+    """A callback that raises when a pass begins."""
+
+    class StoppedError(Exception):
+        pass
+
+    def __init__(self, index):
+        self.index = index
+
+    def __call__(self, event):
+        if isinstance(event, PassStarted) and event.index == self.index:
+            raise self.StoppedError
+
+
+class StopInPass(StopAt):
+    """Raises in the middle of a pass: after some chunks of it are done."""
+
+    def __call__(self, event):
+        if isinstance(event, PassAdvanced) and event.index == self.index and event.chunks_done >= 8:
+            raise self.StoppedError
+
+
+@pytest.fixture
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0, 0.0))
+
+
+class Failing:
+    """Reading chunk 5 fails so many times in a row, each pass anew."""
+
+    def __init__(self, times):
+        self.times, self.failed, self.lock = times, 0, threading.Lock()
+
+    def __call__(self, block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 5:
+            with self.lock:
+                self.failed += 1
+                if self.failed % (self.times + 1):
+                    raise ConnectionResetError("the store hung up")
+        return block
+
+
+def test_a_store_that_fails_now_and_then_is_read_again(no_pauses, caplog):
+    failing = Failing(times=2)
+    assert same_bits(fit(rows().map_blocks(failing, dtype=np.float64)), fit(rows()))
+    assert failing.failed == 3 * 3
+    assert "reading chunk 5 failed (ConnectionResetError: the store hung up); trying again" in caplog.text
+
+
+def test_a_chunk_that_cannot_be_read_is_named_and_the_fit_goes_on_when_it_can(no_pauses, tmp_path):
+    place, failing = Checkpoint(tmp_path / "place", interval=0.0), Failing(times=10**6)
+    X = rows().map_blocks(failing, dtype=np.float64)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(ReadError, match=r"chunk 5 of X .* in 4 attempts \(ConnectionResetError") as caught,
+    ):
+        fit(X, place)
+    assert isinstance(caught.value.__cause__, ConnectionResetError)
+    assert "run again to go on" in caught.value.__notes__[0]
+    failing.times = 0
+    assert same_bits(fit(X, place), fit(rows()))
+
+
+@pytest.fixture(params=["crc32c", "no checksum"])
+def stored(request, tmp_path):
+    """Rows in a zarr store, with or without checksums, and whether it has them."""
+    checked = request.param == "crc32c"
+    compressors = [zarr.codecs.Crc32cCodec()] if checked else []
+    array = zarr.create_array(
+        tmp_path / "x.zarr", shape=(1600, 2), chunks=(100, 2), dtype="float64", compressors=compressors
+    )
+    array[:] = rows().compute()
+    return tmp_path / "x.zarr", checked
+
+
+def chunk_file(store, number):
+    return store / "c" / str(number) / "0"
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        del data[len(data) // 2 :]
+    else:
+        data[len(data) // 2] ^= 16
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_chunk_is_named(stored, how, no_pauses, tmp_path):
+    """A flipped bit of a store without checksums is a number like any other: nobody can see it."""
+    store, checked = stored
+    place, expected = Checkpoint(tmp_path / "place", interval=0.0), fit(da.from_zarr(store))
+    whole = chunk_file(store, 7).read_bytes()
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(StopAt.StoppedError):
+            fit(da.from_zarr(store), place, [StopAt(2)])
+        damage(chunk_file(store, 7), how)
+        if how == "flipped" and not checked:
+            assert not same_bits(fit(da.from_zarr(store)), expected)
+            return
+        with pytest.raises(ReadError, match="chunk 7 of X could not be read"):
+            fit(da.from_zarr(store), place)
+        chunk_file(store, 7).write_bytes(whole)
+        assert same_bits(fit(da.from_zarr(store), place), expected)
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(how, tmp_path):
+    place, expected = Checkpoint(tmp_path / "place", interval=0.0), fit(rows())
+    with dask.config.set(scheduler="synchronous"), pytest.raises(StopAt.StoppedError):
+        fit(rows(), place, [StopAt(3)])
+    newest = max((tmp_path / "place").glob("progress-*"), key=lambda path: int(path.name.split("-")[1]))
+    damage(newest / "c.0", how)
+    with pytest.warns(CheckpointWarning, match="checkpoint [0-9]+ cannot be read") as told:
+        model = fit(rows(), place)
+    assert len(told) == 1
+    assert same_bits(model, expected)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few hundred kilobytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_under_the_checkpoint_ends_no_fit(small_disk):
+    place, expected = Checkpoint(small_disk / "place", interval=0.0), fit(rows())
+
+    def fill(event):
+        if isinstance(event, PassStarted) and event.index == 2:
+            with (small_disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(1024))
+
+    with pytest.warns(CheckpointWarning, match="could not be written, the fit goes on"):
+        assert same_bits(fit(rows(), place, [fill]), expected)
+    (small_disk / "filler").unlink()
+    begun = []
+    model = fit(rows(), place, [lambda event: begun.append(event) if isinstance(event, PassStarted) else None])
+    assert min(event.index for event in begun) >= 1  # from the last one that was written
+    assert same_bits(model, expected)
+
+
+def set_scheduler(name, request):
+    if name == "distributed":
+        request.getfixturevalue("client")
+    scheduler, _, workers = name.partition(" ")
+    return dask.config.set(scheduler=scheduler, num_workers=int(workers or 1))
+
+
+@pytest.mark.parametrize("first", ["threads 1", "threads 4", "distributed"])
+@pytest.mark.parametrize("then", ["synchronous", "threads 3", "processes 2", "distributed"])
+@pytest.mark.parametrize("persist", [False, True])
+def test_a_fit_goes_on_with_other_workers(first, then, persist, request, tmp_path):
+    place, execution = Checkpoint(tmp_path / "place", interval=0.0), Execution(persist=persist)
+    with set_scheduler("synchronous", request):
+        expected = fit(rows())
+    with set_scheduler(first, request), pytest.raises(StopAt.StoppedError):
+        fit(rows(), place, [StopInPass(2)], execution)
+    begun = []
+    with set_scheduler(then, request):
+        model = fit(rows(), place, [begun.append], execution)
+    assert next(event.index for event in begun if isinstance(event, PassStarted)) == 2
+    assert same_bits(model, expected)
