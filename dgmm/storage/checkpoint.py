@@ -6,6 +6,7 @@ any more are removed after that. The format is described in docs/checkpoints.md.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import secrets
@@ -203,7 +204,7 @@ class CheckpointStore:
         """Find out what is there; True if there is nothing yet."""
         names = self._place.names()
         data = None if names is None else self._place.read_pointer()
-        self._passed_over = []
+        self._manifests, self._passed_over = [], []
         if data is not None:
             try:
                 self._manifests, _ = read_pointer(data)
@@ -323,7 +324,7 @@ class CheckpointStore:
         OSError
             If it cannot be written; what was there before is.
         """
-        canonical(fingerprint)
+        fingerprint = json.loads(canonical(fingerprint))
         number = self._number + 1
         stored = {name: self._stored_name(name, value, number) for name, value in parts.items()}
         fresh = [name for name in parts if name not in self._last or stored[name] != self._last[name][1]]
