@@ -161,6 +161,7 @@ class CheckpointStore:
         self._passed_over: list[str] = []
         self._replaces = options.resume == "never"
         self._taken_over_by: str | None = None
+        self._is_open = True
         # The objects of the last save or load, and under which names they lie.
         self._last: dict[str, tuple[Any, str]] = {}
         with self._reaching():
@@ -186,7 +187,8 @@ class CheckpointStore:
         self.close()
 
     def close(self) -> None:
-        """Let it go."""
+        """Let it go; nothing can be saved after that."""
+        self._is_open = False
         self._place.release()
 
     # -- opening --------------------------------------------------------------------------------
@@ -319,11 +321,15 @@ class CheckpointStore:
         ------
         CheckpointInUseError
             If another process has taken the place over.
+        CheckpointError
+            If this store has been closed.
         FormatError
             If a part cannot be stored.
         OSError
             If it cannot be written; what was there before is.
         """
+        if not self._is_open:
+            raise CheckpointError(f"{self._place}: this store has been closed; open another one to save")
         fingerprint = json.loads(canonical(fingerprint))
         number = self._number + 1
         stored = {name: self._stored_name(name, value, number) for name, value in parts.items()}

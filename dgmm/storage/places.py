@@ -34,9 +34,9 @@ except ImportError:  # Windows
     fcntl = None
 
 POINTER = "zarr.json"
-LOCK = ".lock"
+LOCK = ".dgmm.lock"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_TEMPORARY = re.compile(r"\..+\.part")
+_TEMPORARY = re.compile(r"\.[a-z][a-z0-9_.]*-[0-9a-f-]*[0-9a-f]{8}\.part", re.ASCII)
 
 
 class Place(Protocol):

@@ -210,6 +210,9 @@ FOREIGN = {
     "a file": lambda path: path.write_text("text"),
     "a folder with a file": folder_with(notes_txt="text"),
     "a hidden file": folder_with(_hidden="text"),
+    "a download that is not finished": folder_with(_download_part="text"),
+    "a lock of another tool": folder_with(_lock="text"),
+    "a zarr group with a lock of another tool": folder_with(zarr_json="{}", _lock="text"),
     "a zarr group of another kind": lambda path: zarr.open_group(path, mode="w", attributes={"format": "other"}),
     "a zarr array": lambda path: zarr.create_array(path, shape=(3,), dtype="f8"),
     "zarr metadata that are no JSON": folder_with(zarr_json="{"),
@@ -242,6 +245,20 @@ def test_a_foreign_object_in_a_store_is_not_touched(s3):
     with pytest.raises(ExistsError, match=r"no checkpoint \(notes.txt\)"):
         opened(s3)
     assert place.names() == ["notes.txt"]
+
+
+def test_a_closed_store_saves_nothing(tmp_path):
+    with opened(tmp_path / "fit") as store:
+        store.save(FINGERPRINT, {"state": "a"})
+    with pytest.raises(CheckpointError, match="has been closed"):
+        store.save(FINGERPRINT, {"state": "b"})
+    assert load(tmp_path / "fit").parts == {"state": "a"}
+
+
+def test_settings_that_are_missing_are_told(monkeypatch):
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(CheckpointError, match="az://container/fit: could not be opened"):
+        opened("az://container/fit")
 
 
 def test_an_empty_folder_will_do(tmp_path):

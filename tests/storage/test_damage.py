@@ -19,6 +19,7 @@ from dgmm.errors import CheckpointError, FormatError
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.documents import canonical
 from dgmm.storage.objects import ObjectPlace
+from dgmm.storage.places import LOCK
 
 FINGERPRINT = {"rows": 10, "seed": 7}
 OLD, NEW = ((1, -2.0, np.arange(3.0)), (2, -1.0, np.arange(4.0)))
@@ -41,7 +42,7 @@ def load(path, **options):
 def original(tmp_path_factory):
     path = tmp_path_factory.mktemp("damage") / "fit"
     write(path)
-    (path / ".lock").unlink()
+    (path / LOCK).unlink()
     return path
 
 
@@ -190,7 +191,7 @@ def test_if_nothing_can_be_read_the_error_lists_what_was_found_and_nothing_is_to
         (path / "zarr.json").write_text("{")
         with pytest.raises(CheckpointError, match="is damaged"):
             load(path)
-        assert set(files(path)) - set(before) == {Path(".lock")}
+        assert set(files(path)) - set(before) == {Path(LOCK)}
         assert load(path, resume="never") is None
 
 

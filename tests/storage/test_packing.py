@@ -67,7 +67,7 @@ class Tree:
     extra: dict = field(default_factory=dict)
 
 
-TABLE = Schemas(
+ENTRIES = (
     Enumeration(Colour),
     Record(Leaf, points=Floats(("n", "d")), weight=Real()),
     Record(
@@ -79,6 +79,7 @@ TABLE = Schemas(
         extra=Named(Anything()),
     ),
 )
+TABLE = Schemas(*ENTRIES)
 # Any bits at all: NaN with payloads, subnormals, negative zeros.
 floats = st.binary(min_size=8, max_size=8).map(lambda data: struct.unpack("d", data)[0])
 
@@ -195,7 +196,7 @@ def test_a_table_that_does_not_fit_its_class_is_refused_at_once():
     with pytest.raises(TypeError, match="fields"):
         Record(Leaf, points=Floats(("n", "d")))
     with pytest.raises(TypeError, match="one name"):
-        TABLE.with_entries(Enumeration(Colour))
+        Schemas(*ENTRIES, Enumeration(Colour))
 
 
 def leaf_tree(points=0, **fields):
@@ -307,7 +308,7 @@ class Holder:
 @pytest.mark.parametrize("name", KINDS)
 def test_kinds(name):
     kind, right, wrong = KINDS[name]
-    table = TABLE.with_entries(Record(Holder, value=kind))
+    table = Schemas(*ENTRIES, Record(Holder, value=kind))
     for value in right:
         assert bits(unpack(*vars(pack(Holder(value), table)).values(), table).value) == bits(value)
     for value in wrong:

@@ -113,6 +113,7 @@ def test_a_killed_process_holds_nothing(tmp_path, hold):
     place.release()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_fork_does_not_share_the_lock(tmp_path):
     place = LocalPlace(tmp_path / "fit")
     place.acquire()
