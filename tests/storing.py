@@ -1,14 +1,16 @@
-"""Values through the bytes of a stored part, and values as what is equal only if every bit of them is."""
+"""Values through the bytes of a stored part, their bits, and checkpoints saved and loaded in a line."""
 
 import struct
 from dataclasses import fields, is_dataclass
 
 import numpy as np
 
+from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.documents import Manifest, part_objects, read_part
 from dgmm.storage.packing import pack, unpack
 from dgmm.storage.states import STATES
 
+FINGERPRINT = {"rows": 10, "tol": 1e-3, "chunks": [[5, 5], [2]], "seed": 2**70, "name": None}
 MANIFEST = Manifest(1, False, "now", {}, {"x": "x-1-00000000"})
 
 
@@ -35,3 +37,19 @@ def bits(value):
     if is_dataclass(value):
         return type(value), [bits(getattr(value, field.name)) for field in fields(value)]
     return type(value), value
+
+
+def opened(path, **options):
+    return CheckpointStore(Checkpoint(path, **options))
+
+
+def save(path, *states, finished=False, **options):
+    """Save checkpoints whose part ``state`` is each of some values in turn."""
+    with opened(path, **options) as store:
+        for state in states:
+            store.save(FINGERPRINT, {"state": state}, finished=finished)
+
+
+def load(path, **options):
+    with opened(path, **options) as store:
+        return store.load()

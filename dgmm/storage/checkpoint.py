@@ -44,6 +44,7 @@ from dgmm.storage.packing import pack, unpack
 from dgmm.storage.places import LOCK, POINTER, check_path, describe_holder, open_place
 from dgmm.storage.states import STATES
 
+_ATTEMPTS = 10
 _RESUME = ("auto", "never", "must")
 
 
@@ -168,10 +169,7 @@ class CheckpointStore:
             self._look()  # before anything is touched
             self._place.acquire()
             try:
-                is_new = self._look()
-                # Where there is no lock, the pointer says who may write.
-                if is_new or not self._place.exclusive:
-                    self._swap(pointer_object(self._manifests, self._owner))
+                self._claim()
                 if not (self._passed_over or self._replaces):
                     self._clean()
             except BaseException:
@@ -201,6 +199,21 @@ class CheckpointStore:
             raise
         except OSError as error:
             raise CheckpointError(f"{self._place}: the checkpoint cannot be opened: {error}") from error
+
+    def _claim(self) -> None:
+        """Write a pointer if there is none; where there is no lock, in any case: it says who may write."""
+        for _ in range(_ATTEMPTS):
+            is_new = self._look()
+            if self._place.exclusive and not is_new:
+                return
+            try:
+                self._place.swap_pointer(pointer_object(self._manifests, self._owner))
+                return
+            except StalePointerError:  # whoever has it saved in between
+                continue
+        raise CheckpointInUseError(
+            f"{self._place}: another process saves here faster than it can be taken over; wait for it to end or stop it"
+        )
 
     def _look(self) -> bool:
         """Find out what is there; True if there is nothing yet."""

@@ -7,39 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from storing import FINGERPRINT, load, opened, save
 
 from dgmm.errors import (
     CheckpointError,
-    CheckpointInUseError,
     CheckpointMismatchError,
     ExistsError,
     FormatError,
     NotFoundError,
     ParameterError,
 )
-from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
+from dgmm.storage.checkpoint import Checkpoint
 from dgmm.storage.documents import part_name
 from dgmm.storage.objects import ObjectPlace
 from dgmm.storage.places import LOCK, LocalPlace
 
 BOTH = pytest.mark.parametrize("place", ["local", "s3"], indirect=True)
-FINGERPRINT = {"rows": 10, "tol": 1e-3, "chunks": [[5, 5], [2]], "seed": 2**70, "name": None}
-
-
-def opened(path, **options):
-    return CheckpointStore(Checkpoint(path, **options))
-
-
-def save(path, *states, finished=False, **options):
-    """Save checkpoints whose part ``state`` is each of some values in turn."""
-    with opened(path, **options) as store:
-        for state in states:
-            store.save(FINGERPRINT, {"state": state}, finished=finished)
-
-
-def load(path, **options):
-    with opened(path, **options) as store:
-        return store.load()
 
 
 def names_in(path):
@@ -320,71 +303,6 @@ def test_another_version_is_refused_by_name(tmp_path, resume, monkeypatch):
     assert load(path, resume="never") is None
     save(path, "b", resume="never")
     assert load(path).parts == {"state": "b"}
-
-
-# -- two processes ------------------------------------------------------------------------------
-
-
-def test_a_second_process_is_refused(tmp_path, hold):
-    path = tmp_path / "fit"
-    first, second = hold(path), None
-    assert first.save("a") == "saved"
-    second = hold(path)
-    assert "CheckpointInUseError" in second.end()
-    assert first.save("b") == "saved"
-    first.process.kill()
-    first.process.wait(timeout=60)
-    assert load(path).parts == {"state": "b"}
-
-
-def test_in_a_store_the_later_process_takes_over_and_nothing_is_lost(s3, hold):
-    first = hold(s3)
-    assert first.save("a") == "saved"
-    second = hold(s3)
-    assert second.save("b") == "saved"
-    assert first.save("c").startswith("CheckpointInUseError")
-    words = first.save("c")
-    assert f"process {second.process.pid} on" in words
-    assert "has taken this checkpoint over" in words
-    assert second.save("d") == "saved"
-    for holder in (first, second):
-        assert holder.end() == ""
-    found = load(s3)
-    assert (found.number, found.parts) == (3, {"state": "d"})
-    assert len([name for name in ObjectPlace(s3).names() if part_name(name)]) == 2
-
-
-def test_the_earlier_stops_even_if_the_later_saved_nothing(s3):
-    with opened(s3) as first:
-        first.save(FINGERPRINT, {"state": "a"})
-        with opened(s3) as second:
-            with pytest.raises(CheckpointInUseError, match="has taken this checkpoint over"):
-                first.save(FINGERPRINT, {"state": "b"})
-            assert second.load().parts == {"state": "a"}
-            second.save(FINGERPRINT, {"state": "c"})
-    assert load(s3).parts == {"state": "c"}
-
-
-def test_a_swap_whose_answer_was_lost_is_no_other_process(s3, monkeypatch):
-    with opened(s3) as store:
-        store.save(FINGERPRINT, {"state": "a"})
-        put, get = ObjectPlace.put_pointer, ObjectPlace._get
-
-        def fail(*arguments):
-            raise OSError("no answer")
-
-        def put_and_fail(self, data, mode):
-            put(self, data, mode)
-            monkeypatch.setattr(ObjectPlace, "_get", fail)
-            raise FileNotFoundError
-
-        monkeypatch.setattr(ObjectPlace, "put_pointer", put_and_fail)
-        with pytest.raises(OSError, match="no answer"):
-            store.save(FINGERPRINT, {"state": "b"})
-        monkeypatch.setattr(ObjectPlace, "put_pointer", put)
-        monkeypatch.setattr(ObjectPlace, "_get", get)
-        store.save(FINGERPRINT, {"state": "c"})
-    assert load(s3).parts == {"state": "c"}
 
 
 # -- secrets ------------------------------------------------------------------------------------
