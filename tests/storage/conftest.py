@@ -1,6 +1,7 @@
 """Places for checkpoints: folders, a loopback S3, and processes that hold one."""
 
 import os
+import select
 import subprocess
 import sys
 import urllib.request
@@ -76,6 +77,7 @@ class Holder:
         """Let it save, and return what it says."""
         self.process.stdin.write(f"{value}\n")
         self.process.stdin.flush()
+        assert select.select([self.process.stdout], [], [], 120)[0], "it does not answer"
         return self.process.stdout.readline().strip()
 
     def end(self):
