@@ -11,6 +11,7 @@ from storing import FINGERPRINT, load, opened, save
 
 from dgmm.errors import (
     CheckpointError,
+    CheckpointInUseError,
     CheckpointMismatchError,
     ExistsError,
     FormatError,
@@ -228,6 +229,21 @@ def test_a_foreign_object_in_a_store_is_not_touched(s3):
     with pytest.raises(ExistsError, match=r"no checkpoint \(notes.txt\)"):
         opened(s3)
     assert place.names() == ["notes.txt"]
+
+
+def test_nothing_stays_open(tmp_path):
+    def descriptors():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    save(tmp_path / "fit", "a")
+    before = descriptors()
+    for _ in range(50):
+        load(tmp_path / "fit")
+        with opened(tmp_path / "fit"), pytest.raises(CheckpointInUseError):
+            opened(tmp_path / "fit")
+        with pytest.raises(ExistsError):
+            opened(tmp_path / "fit" / "zarr.json")
+    assert descriptors() == before
 
 
 def test_a_closed_store_saves_nothing(tmp_path):
