@@ -6,6 +6,7 @@ any more are removed after that. The format is described in docs/checkpoints.md.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import secrets
@@ -43,6 +44,7 @@ from dgmm.storage.packing import pack, unpack
 from dgmm.storage.places import LOCK, POINTER, check_path, describe_holder, open_place
 from dgmm.storage.states import STATES
 
+_ATTEMPTS = 10
 _RESUME = ("auto", "never", "must")
 NOTE = "note"
 """Key of a fingerprint that holds the note."""
@@ -155,21 +157,24 @@ class CheckpointStore:
 
     def __init__(self, options: Checkpoint) -> None:
         self._options = options
-        self._place = open_place(options.path)
+        try:
+            self._place = open_place(options.path)
+        except OSError as error:
+            raise CheckpointError(str(error)) from error
         self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
         self._manifests: list[Manifest] = []
         self._number = 0
         self._passed_over: list[str] = []
         self._replaces = options.resume == "never"
+        self._taken_over_by: str | None = None
+        self._is_open = True
         # The objects of the last save or load, and under which names they lie.
         self._last: dict[str, tuple[Any, str]] = {}
         with self._reaching():
             self._look()  # before anything is touched
             self._place.acquire()
             try:
-                claimed = self._look()
-                if not (claimed and self._place.exclusive):
-                    self._swap(pointer_object(self._manifests, self._owner))
+                self._claim()
                 if not (self._passed_over or self._replaces):
                     self._clean()
             except BaseException:
@@ -185,7 +190,8 @@ class CheckpointStore:
         self.close()
 
     def close(self) -> None:
-        """Let it go."""
+        """Let it go; nothing can be saved after that."""
+        self._is_open = False
         self._place.release()
 
     # -- opening --------------------------------------------------------------------------------
@@ -199,11 +205,26 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(f"{self._place}: the checkpoint cannot be opened: {error}") from error
 
+    def _claim(self) -> None:
+        """Write a pointer if there is none; where there is no lock, in any case: it says who may write."""
+        for _ in range(_ATTEMPTS):
+            is_new = self._look()
+            if self._place.exclusive and not is_new:
+                return
+            try:
+                self._place.swap_pointer(pointer_object(self._manifests, self._owner))
+                return
+            except StalePointerError:  # whoever has it saved in between
+                continue
+        raise CheckpointInUseError(
+            f"{self._place}: another process saves here faster than it can be taken over; wait for it to end or stop it"
+        )
+
     def _look(self) -> bool:
-        """Find out what is there; True if there is a pointer that can stay."""
+        """Find out what is there; True if there is nothing yet."""
         names = self._place.names()
         data = None if names is None else self._place.read_pointer()
-        self._passed_over = []
+        self._manifests, self._passed_over = [], []
         if data is not None:
             try:
                 self._manifests, _ = read_pointer(data)
@@ -227,7 +248,7 @@ class CheckpointStore:
         self._number = max((manifest.number for manifest in self._manifests), default=0)
         if self._options.resume == "must" and not self._manifests and not self._passed_over:
             raise NotFoundError(f"{self._place}: there is no checkpoint to go on from (resume='must')")
-        return data is not None and not self._passed_over
+        return data is None and not self._passed_over
 
     def _is_own(self, name: str) -> bool:
         return name == LOCK or part_name(name) is not None or self._place.is_temporary(name)
@@ -243,6 +264,8 @@ class CheckpointStore:
                         found[manifest.number] = manifest
         self._manifests = [found[number] for number in sorted(found, reverse=True)]
         self._passed_over = [f"{self._place}: {why}; checkpoints were looked for by their parts"]
+        if not self._manifests and not self._replaces:
+            raise self._nothing_to_read(self._passed_over)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -275,11 +298,15 @@ class CheckpointStore:
             self._last = {name: (parts[name], stored) for name, stored in manifest.parts.items()}
             return Stored(manifest.number, manifest.fingerprint, parts, manifest.finished, tuple(sentences))
         if sentences:
-            raise CheckpointError(
-                f"{self._place}: no checkpoint in it can be read; to start anew, ask for resume='never' or remove it. "
-                + " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
-            )
+            raise self._nothing_to_read(sentences)
         return None
+
+    def _nothing_to_read(self, sentences: list[str]) -> CheckpointError:
+        found = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(sentences, 1))
+        return CheckpointError(
+            f"{self._place}: no checkpoint in it can be read; to start anew, remove it or ask for resume='never'. "
+            f"Found: {found}"
+        )
 
     def _read(self, name: str, stored: str) -> Any:
         try:
@@ -312,12 +339,16 @@ class CheckpointStore:
         ------
         CheckpointInUseError
             If another process has taken the place over.
+        CheckpointError
+            If this store has been closed.
         FormatError
             If a part cannot be stored.
         OSError
             If it cannot be written; what was there before is.
         """
-        canonical(fingerprint)
+        if not self._is_open:
+            raise CheckpointError(f"{self._place}: this store has been closed; open another one to save")
+        fingerprint = json.loads(canonical(fingerprint))
         number = self._number + 1
         stored = {name: self._stored_name(name, value, number) for name, value in parts.items()}
         fresh = [name for name in parts if name not in self._last or stored[name] != self._last[name][1]]
@@ -355,18 +386,18 @@ class CheckpointStore:
         return stored
 
     def _swap(self, pointer: bytes) -> None:
-        for _ in range(2):
+        while self._taken_over_by is None:
             try:
                 self._place.swap_pointer(pointer)
                 return
             except StalePointerError:
                 owner = self._current_owner()
+                # Our own is that of a swap whose answer was lost: now that it has been read, it can be replaced.
                 if owner.get("token") != self._owner["token"]:
-                    break
-                # Our own, of a swap whose answer was lost: it has been read again.
+                    self._taken_over_by = describe_holder(canonical(owner))
         raise CheckpointInUseError(
-            f"{self._place}: {describe_holder(canonical(owner))} has taken this checkpoint over; nothing more is "
-            "written here, and what it found is whole"
+            f"{self._place}: {self._taken_over_by} has taken this checkpoint over; nothing more is written here, "
+            "and what it found is whole"
         )
 
     def _current_owner(self) -> dict[str, Any]:

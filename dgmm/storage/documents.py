@@ -30,6 +30,7 @@ METADATA, CHUNK = "zarr.json", "c.0"
 # An array starts where a cache line does, so that it can be used as it lies in the file.
 _ALIGNMENT = 64
 _MOST_DIMENSIONS = 32
+_LARGEST = 10**15
 _PART = re.compile(r"([a-z][a-z0-9_]*)-([0-9]{1,18})-[0-9a-f]{8}", re.ASCII)
 
 
@@ -64,6 +65,8 @@ class Manifest:
         right = isinstance(value, dict) and value.keys() == kinds.keys()
         if not right or any(type(value[name]) is not kind for name, kind in kinds.items()):
             raise FormatError("its manifest is not one of a checkpoint")
+        if not 1 <= value["number"] <= _LARGEST:
+            raise FormatError("its number is none of a checkpoint")
         for name, stored in value["parts"].items():
             if not isinstance(stored, str) or part_name(stored) != name:
                 raise FormatError("its manifest names a part that cannot be one")

@@ -351,8 +351,3 @@ class Schemas:
         """Lengths of the named dimensions of a record."""
         entry = self.records[self.names[type(record)]]
         return self.check(entry.name, {field: getattr(record, field) for field in entry.kinds}, entry.name)
-
-    def with_entries(self, *entries: Record | Enumeration) -> Schemas:
-        """The same table with more entries."""
-        own = (Enumeration(cls) for cls in self.enumerations.values())
-        return Schemas(*self.records.values(), *own, *entries)

@@ -128,8 +128,8 @@ class ObjectPlace:
             if found is not None and found[0] == data:
                 self._version = found[1]
                 return
-            kind = type(error).__name__
-            if kind in ("PreconditionError", "AlreadyExistsError", "NotModifiedError"):
+            removed = isinstance(error, FileNotFoundError) and condition
+            if removed or type(error).__name__ in ("PreconditionError", "AlreadyExistsError"):
                 raise StalePointerError(str(self)) from None
             with self._asking("written"):
                 raise

@@ -119,7 +119,7 @@ class _Packer:
             return [self.pack(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
         if kind is dict:
             return {"dict": self._members(value, where, depth)}
-        if kind is np.ndarray:
+        if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
             return {"array": self._number(value, where)}
         if isinstance(value, np.generic):
             return {"scalar": self._number(np.asarray(value), where)}
@@ -138,7 +138,7 @@ class _Packer:
             raise FormatError(f"{where}: an array of dtype {array.dtype} cannot be stored")
         number = self._numbers.setdefault(id(array), len(self.arrays))
         if number == len(self.arrays):
-            self.arrays.append(array)
+            self.arrays.append(np.asarray(array))
         return number
 
     def _entry(self, value: Any, where: str, depth: int) -> dict[str, Any]:

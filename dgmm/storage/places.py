@@ -7,9 +7,11 @@ and swaps the pointer in one step. Every operation that changes what is there is
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import secrets
 import socket
 import stat
 import weakref
@@ -32,8 +34,9 @@ except ImportError:  # Windows
     fcntl = None
 
 POINTER = "zarr.json"
-LOCK = ".lock"
-_TEMPORARY = re.compile(r"\..+\.part")
+LOCK = ".dgmm.lock"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_TEMPORARY = re.compile(r"\.[a-z][a-z0-9_.]*-[0-9a-f-]*[0-9a-f]{8}\.part", re.ASCII)
 
 
 class Place(Protocol):
@@ -94,7 +97,7 @@ class LocalPlace:
     )
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
+        self.path = Path(os.path.realpath(path))
         self._lock: int | None = None
 
     def __str__(self) -> str:
@@ -107,8 +110,8 @@ class LocalPlace:
         path.mkdir()
 
     def write_file(self, path: Path, buffers: Sequence[Any]) -> None:
-        """Write a file and wait until it is on the disk."""
-        with path.open("wb") as file:
+        """Write a new file and wait until it is on the disk."""
+        with path.open("xb") as file:
             for buffer in buffers:
                 file.write(buffer)
             file.flush()
@@ -119,6 +122,9 @@ class LocalPlace:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system that needs no such thing
+                raise
         finally:
             os.close(descriptor)
 
@@ -171,9 +177,10 @@ class LocalPlace:
 
     def release(self) -> None:
         """See :class:`Place`."""
-        if self._lock is not None:
+        if self._lock is not None and fcntl is not None:
             with suppress(OSError):
                 os.ftruncate(self._lock, 0)
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             self.forget()
 
     def forget(self) -> None:
@@ -222,7 +229,7 @@ class LocalPlace:
 
     def swap_pointer(self, data: bytes) -> None:
         """See :class:`Place`."""
-        temporary = self.path / f".{POINTER}.part"
+        temporary = self.path / f".{POINTER}-{secrets.token_hex(4)}.part"
         try:
             self.write_file(temporary, [data])
             self.replace_file(temporary, self.path / POINTER)
@@ -277,12 +284,15 @@ def check_path(path: object) -> str:
         If it is neither, is of an unknown scheme, or holds a user name, a password or a query; what
         it holds is not repeated.
     """
-    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str) or not text.strip():
-        raise ParameterError(f"path is {path!r}; it must be a folder or a URL")
-    if "\0" in text:
-        raise ParameterError("path holds a character of code 0, which no path can")
-    if "://" not in text:
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise ParameterError(f"path is of type {type(path).__name__}; it must be a folder or a URL")
+    if not text.strip() or "\0" in text:
+        raise ParameterError("path is empty or holds a character of code 0; it must be a folder or a URL")
+    if _URL.match(text) is None:
         return text
+    if "://" not in text:
+        raise ParameterError("path looks like a URL with too few slashes; expected something like s3://bucket/folder")
     try:
         url = urlsplit(text)
     except ValueError:
@@ -318,4 +328,4 @@ def open_place(path: str | os.PathLike[str]) -> Place:
         If it is an object store and obstore is not installed.
     """
     text = check_path(path)
-    return _PLACES[urlsplit(text).scheme](text) if "://" in text else LocalPlace(text)
+    return _PLACES[urlsplit(text).scheme](text) if _URL.match(text) else LocalPlace(text)

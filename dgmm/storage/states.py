@@ -38,8 +38,8 @@ from dgmm.storage.kinds import (
 # full, tied, diag and spherical: components always lead.
 _COVARIANCES = (("K", "d", "d"), (1, "d", "d"), ("K", "d"), ("K", 1))
 
-PASS_RECORDS = (Moments, SufficientStatistics, Distances)
-"""What one map makes of the rows."""
+PASS_RECORDS = (Moments, SufficientStatistics, Distances, ManyRecords)
+"""What a map makes of the rows; that of several maps, which may be of several themselves."""
 
 READ_RECORDS = (*PASS_RECORDS, ManyRecords)
 """What a read makes of them."""
