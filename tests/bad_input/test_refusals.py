@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_input import arguments, data
+from bad_input import arguments, data, files, jobs
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
@@ -18,7 +18,7 @@ from dgmm import GaussianMixture
 from dgmm.errors import DgmmError
 
 PACKAGE = Path(dgmm.__file__).parent
-KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS]
+KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS]
 SECONDS = 60
 
 
