@@ -217,6 +217,11 @@ for family in ("full", "tied", "diag"):
 for family in ("full", "tied", "diag", "spherical"):
     rows(f"equal rows, {family}", lambda: np.ones((10, 2)), DataError, "is constant", "feature 0", "set reg_covar above",
          FIT, n_components=1, covariance_type=family, reg_covar=0.0)  # fmt: skip
+for family in ("full", "tied", "diag", "spherical"):
+    for scale in (1e-160, 1e-310):
+        rows(f"variances below float64's, {family}, {scale}", lambda s=scale: blobs() * s, DataError,
+             "has no inverse in float64", "variance of feature 0", "scale the input data, or set reg_covar above 0", FIT,
+             covariance_type=family, reg_covar=0.0)  # fmt: skip
 for family in ("full", "tied"):
     rows(f"dependent features, {family}", lambda: np.repeat(np.arange(20.0)[:, None] ** 2, 2, axis=1),
          IllDefinedCovarianceError, "is a linear combination", "feature 1", "set reg_covar above 0", FIT,

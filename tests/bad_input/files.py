@@ -22,7 +22,9 @@ KINDS: list[Kind] = []
 Make = Callable[[Path], object]
 
 
-def command(door: str, name: str, arguments: list[str], code: int, what: str, where: str, to_do: str, make: Make | None = None) -> None:
+def command(
+    door: str, name: str, arguments: list[str], code: int, what: str, where: str, to_do: str, make: Make | None = None
+) -> None:
     """Add a command; ``make`` writes files into the folder first."""
 
     def given(shelf: Shelf) -> Given:
@@ -64,7 +66,16 @@ def edited(**changes: Any) -> Make:
 # -- data -----------------------------------------------------------------------------------------
 
 
-def data(name: str, make: Make, what: str, where: str, to_do: str, file: str = "bad", code: int = BAD_DATA, inspect: bool = False) -> None:
+def data(
+    name: str,
+    make: Make,
+    what: str,
+    where: str,
+    to_do: str,
+    file: str = "bad",
+    code: int = BAD_DATA,
+    inspect: bool = False,
+) -> None:
     """Add data that neither ``dgmm fit`` nor ``dgmm predict`` take, nor ``dgmm inspect`` if so told."""
     command("dgmm fit", name, [file, "-k", "2", "-o", "new.zarr"], code, what, where, to_do, make)
     command("dgmm predict", name, ["m.zarr", file, "new.zarr"], code, what, where, to_do, make)
@@ -76,16 +87,27 @@ NUMBERS = "convert it first|give its real part"
 data("NaN", store(spoilt(np.nan), chunks=(CHUNK, 3)), "NaN", "chunk 2, row 7.*feature 2", "drop or impute them")
 data("infinity in a .npy file", saved(spoilt(np.inf)), "infinity", "row 47, feature 2", "drop or impute", "bad.npy")
 data("complex numbers", store(blobs() * 1j), "Complex data", "X has dtype complex128", NUMBERS)
-data("complex numbers in a .npy file", saved(blobs() * 1j), "Complex data", "X has dtype complex128", NUMBERS, "bad.npy")
+data(
+    "complex numbers in a .npy file", saved(blobs() * 1j), "Complex data", "X has dtype complex128", NUMBERS, "bad.npy"
+)
 data("strings in a .npy file", saved(np.full((5, 3), "a")), "no real numbers", "X has dtype <U1", NUMBERS, "bad.npy")
-data("dates in a .npy file", saved(np.zeros((5, 3), "M8[s]")), "no real numbers", "dtype datetime64", NUMBERS, "bad.npy")
+data(
+    "dates in a .npy file", saved(np.zeros((5, 3), "M8[s]")), "no real numbers", "dtype datetime64", NUMBERS, "bad.npy"
+)
 data("objects in a .npy file", saved(np.full((5, 3), None)), "not a .npy file of numbers", "bad.npy: ", "of numbers",
      "bad.npy", inspect=True)  # fmt: skip
 data("one dimension", store(blobs()[:, 0]), r"found 1 dimension, shape \(60,\)", "bad: ", "expected rows by features")
 data("a number", store(np.float64(3.0)), "found 0 dimensions", "bad: ", "expected rows by features")
 data("several arrays", group("a", "b"), "holds 2 arrays", "bad: .* the arrays in it: a, b", "give the name of one")
 data("no arrays", group(), "holds 0 arrays", "bad: .* the arrays in it: none", "give the name of one")
-data("a folder", lambda folder: (folder / "bad").mkdir(), "not a zarr store", "bad: ", "expected a zarr array", inspect=True)
+data(
+    "a folder",
+    lambda folder: (folder / "bad").mkdir(),
+    "not a zarr store",
+    "bad: ",
+    "expected a zarr array",
+    inspect=True,
+)
 data("a text file", lambda folder: (folder / "bad").write_text("1,2\n3,4\n"), "neither a zarr store nor a .npy", "bad: ",
      "a zarr store nor a .npy file", inspect=True)  # fmt: skip
 data("an empty file", lambda folder: (folder / "bad").touch(), "neither a zarr store nor a .npy", "bad: ",
@@ -221,7 +243,9 @@ for name, place, error, what, to_do in (
 # -- models ---------------------------------------------------------------------------------------
 
 
-def model(name: str, path: Any, error: type[Exception], what: str, where: str, to_do: str, make: Make | None = None) -> None:
+def model(
+    name: str, path: Any, error: type[Exception], what: str, where: str, to_do: str, make: Make | None = None
+) -> None:
     def given(shelf: Shelf) -> Given:
         if make is not None:
             make(shelf.folder)
@@ -241,7 +265,15 @@ model("a folder", ".", FormatError, "is not a zarr group", r"\.", "so it is no d
 model("an array", "bad", FormatError, "is not a zarr group|no dgmm model", "bad", "no dgmm model", store(blobs()))
 model("another group", "bad", FormatError, "is a zarr group, but no dgmm model", "bad", "'format' is not 'dgmm-model'",
       group("a"))  # fmt: skip
-model("a chunk cut short", "m.zarr", FormatError, "is damaged", "m.zarr.*means|means.*m.zarr|m.zarr", "damaged", chunk_cut_short)
+model(
+    "a chunk cut short",
+    "m.zarr",
+    FormatError,
+    "is damaged",
+    "m.zarr.*means|means.*m.zarr|m.zarr",
+    "damaged",
+    chunk_cut_short,
+)
 for value, what in ((None, "None is no path"), (3, "3 is no path"), ("", "is no path"), ("a\0b", "is no path")):
     model(f"{value!r}", value, ParameterError, what, ".", "expected a str|choose another")
 model("a URL", "s3://bucket/m.zarr", ParameterError, "a URL", "s3://bucket", "local file systems only")
@@ -298,7 +330,14 @@ for name, line, what, to_do, sections in (
 job("NaN in the data", BAD_DATA, "X contains NaN", "row 47, feature 2", "drop or impute", input={"path": "nan.npy"})
 job("means of other features", BAD_JOB, r"means_init has shape \(2, 1\)", "means_init", r"expected .* = \(2, 3\)",
     model={"n_components": 2, "means_init": [[0.0], [1.0]]})  # fmt: skip
-job("a picture that is none", BAD_DATA, "there.json|picture", "there.json", ".", input={"image": "there.json", "store": "s"})
+job(
+    "a picture that is none",
+    BAD_DATA,
+    "there.json|picture",
+    "there.json",
+    ".",
+    input={"image": "there.json", "store": "s"},
+)
 for name, path, what, to_do, make in (
     ("nothing", "gone.yaml", "there is no such file", ".", None),
     ("a folder", ".", "this is a folder", "expected a YAML file", None),

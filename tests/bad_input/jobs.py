@@ -174,6 +174,10 @@ cluster("memory in words", "kind: local\nmemory_limit: much\n", 2, "memory_limit
 cluster("no address", "kind: scheduler\n", 1, "address: missing", "expected the scheduler's address")
 cluster("an address without a protocol", "kind: scheduler\naddress: host:8786\n", 2, "found 'host:8786'", "tcp://host")
 cluster("no time", "kind: scheduler\naddress: tcp://h:1\ntimeout: 0\n", 3, "timeout: found 0", "seconds above 0")
-cluster("tls without keys", "kind: scheduler\naddress: tls://h:1\n", 1, "a tls:// address", "needs tls_ca_file, tls_cert")
-cluster("persist in words", "kind: threads\npersist: sometimes\n", 2, "persist: found 'sometimes'", "allowed: true loads")
+cluster(
+    "tls without keys", "kind: scheduler\naddress: tls://h:1\n", 1, "a tls:// address", "needs tls_ca_file, tls_cert"
+)
+cluster(
+    "persist in words", "kind: threads\npersist: sometimes\n", 2, "persist: found 'sometimes'", "allowed: true loads"
+)
 cluster("two kinds", "kind: local\nkind: threads\n", 2, "kind: .*stands on line 1", "stands on line 1")
