@@ -75,7 +75,8 @@ def changed(change) -> Any:
 
 COUNTS = "weights are counts, 0 or more"
 for word, value, shown in (
-    ("negative", -1.5, "-1.5"), ("NaN", np.nan, "NaN"), ("infinite", np.inf, "infinity"), ("minus infinity", -np.inf, "inf"),
+    ("negative", -1.5, "-1.5"), ("NaN", np.nan, "NaN"), ("infinite", np.inf, "infinity"), ("minus infinity", -np.inf,
+        "inf"),
 ):  # fmt: skip
     weights(f"{word}, in memory", lambda v=value: with_value(v), DataError, f"^sample_weight contains {shown}",
             "first at chunk 0, row 47; 2 of the weights", COUNTS, FIT)  # fmt: skip
@@ -107,7 +108,8 @@ for word, value in {
 }.items():  # fmt: skip
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
         weights(f"{word}, {kind}", value if not isinstance(value, dict) else lambda v=value: v, DataTypeError,
-                "no real numbers|Complex data", "^sample_weight has dtype", "convert it first|give its real part", X=X)  # fmt: skip
+                "no real numbers|Complex data", "^sample_weight has dtype", "convert it first|give its real part",
+                X=X)  # fmt: skip
 for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
     weights(f"rows of several lengths, {kind}", [[1.0, 2.0], [3.0]], DataError, "cannot be made an array",
             "sample_weight", "expected one number for each row", X=X)  # fmt: skip
@@ -160,7 +162,7 @@ def parameter(name: str, words: str, *values: Any) -> None:
                 f"^{name} is",
                 f"^{name} is",
                 f"it must be {words}",
-            )  # fmt: skip
+            )
         )
 
 
@@ -237,7 +239,8 @@ for family, shape in SHAPES.items():
     if sign == "positive definite":
         skew = unit.copy()
         skew[..., 0, 1] = 0.5
-        start("precisions that are not symmetric", "must be symmetric", "^precisions_init", f"covariance_type='{family}'",
+        start("precisions that are not symmetric", "must be symmetric", "^precisions_init",
+            f"covariance_type='{family}'",
               family, precisions_init=skew)  # fmt: skip
         saddle = unit.copy()
         saddle[..., 1, 0] = saddle[..., 0, 1] = 2.0
@@ -253,7 +256,8 @@ for family, shape in SHAPES.items():
 for name, close in {"n_component": "n_components", "covariance": "covariance_type", "maxiter": "max_iter"}.items():
     add("set_params", f"{name}", Given(options={name: 3}), ParameterError, f"Invalid parameter '{name}'",
         "for GaussianMixture", f"did you mean '{close}'")  # fmt: skip
-add("set_params", "a parameter of a part", Given(options={"foo__bar": 3}), ParameterError, "Invalid parameter 'foo__bar'",
+add("set_params", "a parameter of a part", Given(options={"foo__bar": 3}), ParameterError,
+    "Invalid parameter 'foo__bar'",
     "for GaussianMixture", "its parameters are")  # fmt: skip
 
 # -- callbacks and executions ---------------------------------------------------------------------
@@ -265,7 +269,8 @@ for word, value in {
     "a list of numbers": [3],
     "one of two": [print, "x"],
 }.items():
-    add("fit", f"callbacks: {word}", Given(unreadable(), options={"callbacks": value}), ParameterError, "callbacks holds",
+    add("fit", f"callbacks: {word}", Given(unreadable(), options={"callbacks": value}), ParameterError,
+        "callbacks holds",
         "callbacks", "must be a callable that takes an event")  # fmt: skip
 for word, value in {"a dict": {"persist": True}, "a word": "threads", "a number": 0, "the class": Execution}.items():
     add("fit", f"execution: {word}", Given(unreadable(), options={"execution": value}), ParameterError, "execution is",
@@ -279,7 +284,8 @@ for name, words, values in (
         add("Execution", f"{name}={value!r}", Given(options={name: value}), ParameterError, f"^{name} is", f"^{name}",
             f"it must be {words}")  # fmt: skip
 add("fit", "a memory limit below the need", Given(lazy_rows(), options={"execution": Execution(memory_limit=1000)}),
-    InsufficientMemoryError, "the fit needs about", "for the model .K=2, d=3.", "use fewer threads|more memory")  # fmt: skip
+    InsufficientMemoryError, "the fit needs about", "for the model .K=2, d=3.",
+    "use fewer threads|more memory")  # fmt: skip
 for k in (10**9, 10**30):
     add("fit", f"{k:.0e} components", Given(lazy_rows(), parameters={"n_components": k}), InsufficientMemoryError,
         "the fit needs about", f"for the model .K={k}, d=3.", "take a smaller model")  # fmt: skip
@@ -288,7 +294,8 @@ for k in (10**9, 10**30):
 
 for method in ("predict", "predict_proba", "score_samples", "score", "aic", "bic", "icl"):
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
-        add("unfitted", f"{method}, {kind}", Given(options={"X": X()}, text=method), NotFittedError, "is not fitted yet",
+        add("unfitted", f"{method}, {kind}", Given(options={"X": X()}, text=method), NotFittedError,
+            "is not fitted yet",
             "This GaussianMixture instance", "call fit, or load")  # fmt: skip
 add(
     "unfitted",

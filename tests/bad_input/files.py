@@ -63,6 +63,16 @@ def edited(**changes: Any) -> Make:
     return make
 
 
+def written(name: str, content: str) -> Make:
+    """A folder with one file in it."""
+
+    def make(folder: Path) -> None:
+        (folder / "bad").mkdir()
+        (folder / "bad" / name).write_text(content)
+
+    return make
+
+
 # -- data -----------------------------------------------------------------------------------------
 
 
@@ -108,7 +118,8 @@ data(
     "expected a zarr array",
     inspect=True,
 )
-data("a text file", lambda folder: (folder / "bad").write_text("1,2\n3,4\n"), "neither a zarr store nor a .npy", "bad: ",
+data("a text file", lambda folder: (folder / "bad").write_text("1,2\n3,4\n"), "neither a zarr store nor a .npy",
+    "bad: ",
      "a zarr store nor a .npy file", inspect=True)  # fmt: skip
 data("an empty file", lambda folder: (folder / "bad").touch(), "neither a zarr store nor a .npy", "bad: ",
      "a zarr store nor a .npy file", inspect=True)  # fmt: skip
@@ -129,6 +140,12 @@ for name, changes in {
     data(name, edited(**changes), "metadata|codec|chunks|shape", "bad", ".", inspect=True)
 data("metadata cut short", lambda folder: [store(blobs())(folder), (folder / "bad" / "zarr.json").write_text("{")],
      "metadata|JSON", "bad", ".", inspect=True)  # fmt: skip
+for name, file, content in (
+    ("metadata that are a list", "zarr.json", "[1]"),
+    ("metadata of little", "zarr.json", '{"node_type": "array"}'),
+    ("metadata of format 2 without content", ".zarray", "{}"),
+):
+    data(name, written(file, content), "metadata|JSON", "bad", ".", inspect=True)  # fmt: skip
 data("a model", lambda folder: None, "holds 5 arrays", "m.zarr: ", "give the name of one", "m.zarr")
 data("nothing", lambda folder: None, "there is no such file or folder", "gone", ".", "gone", BAD_JOB, inspect=True)
 data("a path below a file", lambda folder: None, "there is no such file or folder", "x.npy/a", ".", "x.npy/a", BAD_JOB,
@@ -161,7 +178,8 @@ for name, values, what in (
     ("of two dimensions", np.ones((60, 1)), r"the weights have shape \(60, 1\)"),
     ("too few", np.ones(59), r"the weights have shape \(59,\)"),
 ):
-    command("dgmm fit", f"weights {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"], BAD_DATA,
+    command("dgmm fit", f"weights {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"],
+        BAD_DATA,
             what, "bad.npy: ", r"expected one per row: \(60,\)", saved(values))  # fmt: skip
 command("dgmm fit", "negative weights", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"], BAD_DATA,
         "sample_weight contains -1", "row 59", "weights are counts", saved(np.r_[np.ones(59), -1.0]))  # fmt: skip
@@ -305,7 +323,8 @@ def job(name: str, code: int, what: str, where: str, to_do: str, **sections: Any
 
 for name, line, what, to_do, sections in (
     ("no data", 2, "input.path: there is no such file", "file or folder: ", {"input": {"path": "gone"}}),
-    ("no weights", 3, "input.sample_weight: there is no such", "folder: ", {"input": {"path": "x.npy", "sample_weight": "g"}}),
+    ("no weights", 3, "input.sample_weight: there is no such", "folder: ", {"input": {"path": "x.npy",
+        "sample_weight": "g"}}),
     ("a model is there", 6, "output.model: .* exists already", "remove it, or set", {"output": {"model": "m.zarr"}}),
     ("a report is there", 6, "output.report: .* exists already", "remove it", {"output": {"report": "there.json"}}),
     ("a folder for a model", 6, "output.model: .* exists and is no zarr store", "never overwritten",
@@ -322,7 +341,8 @@ for name, line, what, to_do, sections in (
     ("no such column", 8, "preprocess.features: found 3", "allowed: 0 to 2", {"preprocess": {"features": [0, 3]}}),
     ("a picture with another name", 7, "output.picture: found 'p.jpg'", "must end in .png",
      {"input": {"image": "no.jpg", "store": "s"}, "output": {"picture": "p.jpg"}}),
-    ("no picture", 2, "input.image: there is no such file", "file or folder: ", {"input": {"image": "no.jpg", "store": "s"}}),
+    ("no picture", 2, "input.image: there is no such file", "file or folder: ", {"input": {"image": "no.jpg",
+        "store": "s"}}),
     ("a folder for pixels", 3, "input.store: .* was not made from a picture", ".",
      {"input": {"image": "china.jpg", "store": "folder"}}),
 ):  # fmt: skip
@@ -359,7 +379,8 @@ for name, address, what, to_do, keys in (
      dict.fromkeys(TLS, "cluster.yaml")),
 ):  # fmt: skip
     text = yaml.safe_dump({"kind": "scheduler", "address": address, "timeout": 0.5} | keys)
-    command("dgmm fit", f"cluster: {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--cluster", "cluster.yaml"], NO_CLUSTER,
+    command("dgmm fit", f"cluster: {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--cluster", "cluster.yaml"],
+        NO_CLUSTER,
             what, address, to_do, lambda folder, text=text: (folder / "cluster.yaml").write_text(text))  # fmt: skip
 
 # -- chunks that cannot be read -------------------------------------------------------------------
