@@ -142,6 +142,12 @@ class Integers(Floats):
     dtypes = ("int64",)
 
 
+class Hashes(Floats):
+    """An array of uint32."""
+
+    dtypes = ("uint32",)
+
+
 class Keys(Floats):
     """An array of keys that rows are drawn by: hashes or, where they are weighted, float64."""
 
