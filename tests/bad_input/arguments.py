@@ -14,13 +14,17 @@ from bad_input.kinds import CHUNK, Given, Kind, N, blobs, lazy, unknown
 
 from dgmm import Execution
 from dgmm.errors import (
+    CheckpointError,
     DataError,
     DataTypeError,
+    ExistsError,
     IllDefinedCovarianceError,
     InsufficientMemoryError,
     NotFittedError,
+    NotFoundError,
     ParameterError,
 )
+from dgmm.storage.checkpoint import Checkpoint
 
 KINDS: list[Kind] = []
 FIT, SCORE = ("fit",), ("fit", "score")
@@ -278,6 +282,7 @@ for word, value in {"a dict": {"persist": True}, "a word": "threads", "a number"
 for name, words, values in (
     ("persist", "True, False or 'auto'", ["yes", 1, 0.0, None, np.ones(2), [True]]),
     ("lean", "True or False", ["yes", 1, None, "auto"]),
+    ("pass_retries", "an int of at least 0", [-1, 1.5, "3", None, True]),
     ("memory_limit", "None or an int of at least 1, in bytes", ["4GiB", 1e9, True, np.nan, 0, -1, [1]]),
 ):
     for value in values:
@@ -289,6 +294,36 @@ add("fit", "a memory limit below the need", Given(lazy_rows(), options={"executi
 for k in (10**9, 10**30):
     add("fit", f"{k:.0e} components", Given(lazy_rows(), parameters={"n_components": k}), InsufficientMemoryError,
         "the fit needs about", f"for the model .K={k}, d=3.", "take a smaller model")  # fmt: skip
+
+for value in (3, None, "", b"x", "a\0b", True, [1], "ftp://host/c", "s3://"):
+    add("Checkpoint", f"path={value!r}", Given(options={"path": value}), ParameterError, "^path (is|holds)", "^path",
+        "it must be|which no path can|expected something like")  # fmt: skip
+for name, words, values in (
+    ("interval", "expected a number of seconds, 0 or more", [-1, "1s", np.nan, np.inf, True, None, [1]]),
+    ("keep", "expected a number of checkpoints, 1 or more", [0, -1, 1.5, "2", True, None]),
+    ("resume", "it must be one of 'auto', 'never', 'must'", ["yes", None, 3, [1]]),
+):
+    for value in values:
+        add("Checkpoint", f"{name}={value!r}", Given(options={"path": "c", name: value}), ParameterError, f"^{name} is",
+            f"^{name}", words)  # fmt: skip
+for value in (3, True, [1], {"path": "c"}):
+    add("fit", f"checkpoint: {value!r}", Given(unreadable(), options={"checkpoint": value}), ParameterError,
+        "^checkpoint is", "^checkpoint", "expected a path, a URL or a dgmm.Checkpoint")  # fmt: skip
+for word, place, error, what, to_do in (
+    ("a file", "x.npy", ExistsError, "is a file; a checkpoint is a folder", "choose another path"),
+    ("below a file", "x.npy/c", ExistsError, "is a file; a checkpoint is a folder", "choose another path"),
+    ("a model", "m.zarr", ExistsError, "holds something that is no checkpoint", "choose another path"),
+    ("where nothing can be written", "/proc/dgmm/c", CheckpointError, "cannot be opened", "No such file or directory"),
+    (
+        "none, though one must be there",
+        Checkpoint("new", resume="must"),
+        NotFoundError,
+        "there is no checkpoint",
+        "to go on from",
+    ),
+):
+    add("fit", f"checkpoint: {word}", Given(lazy_rows(), options={"checkpoint": place}), error, what,
+        getattr(place, "path", place), to_do)  # fmt: skip
 
 # -- asking too early, or of a spoilt model --------------------------------------------------------
 
