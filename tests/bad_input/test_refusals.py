@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_input import arguments, data, files, jobs
+from bad_input import arguments, chunks, data, files, jobs
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
@@ -19,7 +19,7 @@ from dgmm.errors import DgmmError
 from dgmm.estimators._parameters import RULES
 
 PACKAGE = Path(dgmm.__file__).parent
-KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS]
+KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *chunks.KINDS]
 SECONDS = 60
 
 
