@@ -8,6 +8,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import dask
+import distributed
 import numpy as np
 import pytest
 from bad_input import arguments, chunks, data, files, jobs
@@ -45,7 +47,11 @@ def shelf(tmp_path, monkeypatch, fitted, stock):
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(folder)
+    scheduler = dask.config.get("scheduler", None)
     yield Shelf(folder, fitted)
+    assert dask.config.get("scheduler", None) == scheduler
+    with pytest.raises(ValueError, match="No global client"):
+        distributed.get_client()
     assert list(scratch.iterdir()) == []
 
 
