@@ -115,63 +115,6 @@ def test_inspect_shows_every_array_of_a_store(folder, capsys):
     assert re.search(r"x.npy\s+400 x 3\s+float64", capsys.readouterr().out)
 
 
-CASES = {
-    "no such command": (["bogus"], 2, "No such command 'bogus'"),
-    "missing option": (["fit", "x.npy"], 2, "Missing option '--n-components'"),
-    "option is no number": (["fit", "x.npy", "-k", "x", "-o", "n"], 2, "Invalid value"),
-    "columns": (["predict", "m.zarr", "x.npy", "l", "--features", "a"], 2, "column indices with commas"),
-    "no job file": (["run", "no.yaml"], 2, "no.yaml: there is no such file"),
-    "bad parameter": (
-        ["fit", "x.npy", "-k", "0", "-o", "n", "--covariance-type", "ful"],
-        2,
-        "dgmm fit: model.covariance_type: found 'ful'; allowed: full, tied, diag or spherical; did you mean 'full'?",
-    ),
-    "no data": (["fit", "no.npy", "-k", "2", "-o", "n"], 2, "dgmm fit: input.path: there is no such file or folder"),
-    "output there": (["fit", "x.npy", "-k", "2", "-o", "m.zarr"], 2, "m.zarr exists already"),
-    "no model": (["predict", "no.zarr", "x.npy", "l"], 2, "no.zarr: there is no such file or folder"),
-    "labels there": (["predict", "m.zarr", "x.npy", "s.zarr"], 2, "s.zarr: exists already"),
-    "labels over a model": (["predict", "m.zarr", "x.npy", "m.zarr", "--overwrite"], 2, "this is a model"),
-    "no such column": (["predict", "m.zarr", "x.npy", "l", "--features", "0,3"], 2, "allowed: 0 to 2"),
-    "inspect nothing": (["inspect", "no"], 2, "no: there is no such file or folder"),
-    "nan": (["fit", "nan.npy", "-k", "2", "-o", "n"], 65, "row 7, feature 1"),
-    "one dimension": (["fit", "w.npy", "-k", "2", "-o", "n"], 65, "expected rows by features"),
-    "text file": (["fit", "text.npy", "-k", "2", "-o", "n"], 65, "neither a zarr store nor a .npy file"),
-    "too few rows": (["fit", "x.npy", "-k", "401", "-o", "n"], 65, "401"),
-    "no model, but a store": (["predict", "s.zarr", "x.npy", "l"], 65, "s.zarr"),
-    "other features": (["predict", "m.zarr", "x.npy", "l", "--features", "0"], 65, "features"),
-    "no cluster": (["fit", "x.npy", "-k", "2", "-o", "n", "--cluster", "gone.yaml"], 69, "no Dask scheduler answered"),
-    "bad cluster file": (["fit", "x.npy", "-k", "2", "-o", "n", "--cluster", "bad.yaml"], 2, "bad.yaml:1: kind: found"),
-}
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("shelf")
-    data = np.random.default_rng(0).normal(size=(400, 3))
-    np.save(folder / "x.npy", data)
-    np.save(folder / "w.npy", np.ones(400))
-    GaussianMixture(2, random_state=0, tol=1.0).fit(data).save(folder / "m.zarr")
-    data[7, 1] = np.nan
-    np.save(folder / "nan.npy", data)
-    (folder / "text.npy").write_text("hello")
-    (folder / "gone.yaml").write_text("kind: scheduler\naddress: tcp://127.0.0.1:9\ntimeout: 0.5\n")
-    (folder / "bad.yaml").write_text("kind: locl\n")
-    write_array(da.zeros(3), folder / "s.zarr", name="a", dims=["row"])
-    return folder
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), CASES.values(), ids=CASES)
-def test_failures_have_their_exit_code_and_one_clear_message(shelf, monkeypatch, capsys, arguments, code, words):
-    monkeypatch.chdir(shelf)
-    monkeypatch.setenv("COLUMNS", "200")
-    before = names(shelf)
-    assert main(arguments) == code
-    err = capsys.readouterr().err
-    assert words in err
-    assert "Traceback" not in err
-    assert names(shelf) == before
-
-
 def test_all_problems_of_a_job_are_printed_with_their_lines(folder, capsys):
     name = job_file(folder, "cluster: {kind: x}\ncheckpoint: here\n")
     assert main(["run", name]) == 2
@@ -256,4 +199,4 @@ def test_the_module_is_a_command(folder):
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "nothing: there is no such file or folder\n"
+    assert done.stderr == "nothing: there is no such file or folder; expected a model, a zarr store or a .npy file\n"

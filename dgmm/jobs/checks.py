@@ -50,7 +50,7 @@ def _inputs(job: Job) -> Iterator[Problem]:
         files["image"] = Path(job.input.image)
     for key, path in files.items():
         if path is not None and not path.exists():
-            yield job.problem(("input", key), f"there is no such file or folder: {path}")
+            yield job.problem(("input", key), f"there is no such file or folder: {path}; correct the path")
     if isinstance(job.input, ImageInput):
         yield from _place(job, ("input", "store"), job.input.store)
 
@@ -89,7 +89,7 @@ def _unwritable(path: Path) -> Iterator[str]:
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
-        yield f"cannot be written: {parent} is not a folder"
+        yield f"cannot be written: {parent} is not a folder; choose another place"
     elif not os.access(parent, os.W_OK | os.X_OK):
         yield f"cannot be written: the folder {parent} may not be written to"
 
@@ -119,7 +119,7 @@ def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
     for name, other in taken.items():
         a, b = path.resolve(), other.resolve()
         if a == b or a in b.parents or b in a.parents:
-            yield f"{path} is the same place as, or lies within, {name}"
+            yield f"{path} is the same place as, or lies within, {name}; choose another"
 
 
 def check_prediction(model: Path, data: Path, labels: Path, *, overwrite: bool) -> None:
@@ -132,7 +132,11 @@ def check_prediction(model: Path, data: Path, labels: Path, *, overwrite: bool) 
     """
     inputs = {"MODEL": local_path(model), "DATA": local_path(data)}
     local_path(labels)
-    found = [(key, f"there is no such file or folder: {path}") for key, path in inputs.items() if not path.exists()]
+    found = [
+        (key, f"there is no such file or folder: {path}; correct the path")
+        for key, path in inputs.items()
+        if not path.exists()
+    ]
     found += [("LABELS", text) for text in _unwritable(labels)]
     found += [("LABELS", text) for text in _in_the_way(labels, is_folder=True, overwrite=overwrite)]
     found += [("LABELS", text) for text in _overlaps(labels, inputs)]

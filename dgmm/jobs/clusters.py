@@ -139,13 +139,16 @@ def _connect(section: SchedulerCluster, stack: ExitStack) -> str:
             require_encryption=True,
         )
     try:
-        client = distributed.Client(section.address, timeout=section.timeout, security=security)
+        # Dask's own way of making a client current leaves one that could not connect behind as everybody's.
+        client = distributed.Client(section.address, timeout=section.timeout, security=security, set_as_default=False)
     except (OSError, TimeoutError, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ClusterError(
             f"no Dask scheduler answered at {section.address} within {section.timeout:g} s; is it running, "
             f"and can it be reached from this machine? ({type(error).__name__}: {error})"
         ) from error
     stack.enter_context(client)
+    stack.enter_context(client.as_current())
+    stack.enter_context(dask.config.set(scheduler="dask.distributed"))
     if section.n_workers is not None:
         try:
             client.wait_for_workers(section.n_workers, timeout=section.timeout)

@@ -169,7 +169,6 @@ def _write(
         paths["report"].unlink(missing_ok=True)
     if "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
-        paths["model"].parent.mkdir(parents=True, exist_ok=True)
         model.save(paths["model"], overwrite=overwrite)
     labels = rows.layout.restore(model.predict(rows.values))
     if "labels" in paths:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SWAMPED = 0.01
 # Beyond it, in the data's own scale, squares leave the range of float64.
 _REACH = 1e100
+# Inverses of smaller variances, and what is computed from them, leave it too.
+_LEAST = 1e-306
 
 
 def describe_defects(defects: Defects, chunk: Chunk) -> str:
@@ -105,8 +107,10 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
     if swamped.any():
         feature = int(np.flatnonzero(swamped)[0])
         others = int(np.count_nonzero(swamped)) - 1
+        with np.errstate(divide="ignore", over="ignore"):  # a variance may be below the smallest number
+            share = reg_covar / variances[feature]
         warnings.warn(
-            f"reg_covar={reg_covar:g} is {reg_covar / variances[feature]:.0%} of the variance of feature {feature} "
+            f"reg_covar={reg_covar:g} is {share:.0%} of the variance of feature {feature} "
             f"({variances[feature]:.3g}){f' and large for {others} more' if others else ''}: it widens every "
             "component along it; decrease reg_covar, or scale the input data",
             RegularizationWarning,
@@ -122,6 +126,14 @@ def _check_unregularized(moments: Moments, family: CovarianceFamily, constant: A
         raise DataError(
             f"feature {feature} is constant ({moments.minimum[feature]:g} in every row), so its variance is 0 "
             "and reg_covar=0 adds nothing to it; drop the feature, or set reg_covar above 0"
+        )
+    variances = np.diagonal(moments.covariance)
+    lost = variances < _LEAST
+    if lost.all() if common else lost.any():
+        feature = int(np.flatnonzero(lost)[0])
+        raise DataError(
+            f"the variance of feature {feature} ({variances[feature]:.3g}) has no inverse in float64, and reg_covar=0 "
+            "adds nothing to it; scale the input data, or set reg_covar above 0"
         )
     dependent = family.form.dependent_feature(moments.covariance)
     if dependent is not None:

@@ -95,7 +95,9 @@ class Probe(Sized):
         """Look at the rows of a chunk, (n, d), and their weights, (n,)."""
         n_rows, weight = len(X), float(len(X))
         if weights is not None:
-            X, weights, weight = X[weights > 0.0], weights[weights > 0.0], float(weights.sum())
+            with np.errstate(over="ignore"):
+                weight = float(weights.sum())
+            X, weights = X[weights > 0.0], weights[weights > 0.0]
         if not len(X):
             none = np.zeros(X.shape[1])
             return cls(chunk, n_rows, weight, none, none, none, none)

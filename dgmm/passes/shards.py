@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.core import get
+from dask.optimization import cull
 
 from dgmm.errors import DataError, DataTypeError, DgmmError, ReadError
 from dgmm.mixture.chunks import Chunk
@@ -158,7 +159,10 @@ class Recipe:
     def _value(self, number: int, key: Any) -> Any:
         """Read one chunk for the last time."""
         try:
-            return get(self.graph, [key])[0]
+            # Without the tasks of the other chunks, which get would run too.
+            alone, _ = cull(self.graph, [key])
+            (value,) = get(alone, [key])
+            return value
         except (DgmmError, MemoryError):
             raise
         except Exception as error:

@@ -228,7 +228,9 @@ def _reading(path: Path) -> Iterator[None]:
     except (DataError, FormatError):
         raise
     except Exception as error:  # whatever zarr stumbles over in a foreign file
-        raise FormatError(f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}") from error
+        raise FormatError(
+            f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}; write the store again"
+        ) from error
 
 
 def _open_zarr(path: Path, name: str | None) -> da.Array:

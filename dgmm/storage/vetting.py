@@ -66,7 +66,9 @@ def vet_node(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
     for metadata in (*found.values(), *_consolidated(found)):
         for codec in _codecs(metadata, 0):
             if not isinstance(codec, str) or codec.removeprefix("numcodecs.") not in allowed:
-                raise FormatError(f"{path}: the codec {str(codec)[:60]!r} is not one that dgmm lets read data")
+                raise FormatError(
+                    f"{path}: the codec {str(codec)[:60]!r} is not one that dgmm lets read data; write the store again"
+                )
         _vet_count(path, metadata)
     return found
 
@@ -97,7 +99,9 @@ def read_json(file: Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
-        raise FormatError(f"{file.parent}: its zarr metadata cannot be read: {file.name}: {error}") from error
+        raise FormatError(
+            f"{file.parent}: its zarr metadata cannot be read: {file.name}: {error}; write the store again"
+        ) from error
 
 
 def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
@@ -118,7 +122,10 @@ def _vet_count(path: Path, metadata: Any) -> None:
     shape, chunks = declared_shapes(metadata)
     count = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=False) if size > 0)
     if count > _MOST_CHUNKS:
-        raise FormatError(f"{path}: speaks of {count:,} chunks; more than {_MOST_CHUNKS:,} cannot be worked with")
+        raise FormatError(
+            f"{path}: speaks of {count:,} chunks; more than {_MOST_CHUNKS:,} cannot be worked with; "
+            "write the store again in larger ones"
+        )
 
 
 def declared_shapes(metadata: Any) -> tuple[list[int], list[int]]:

@@ -14,13 +14,17 @@ from bad_input.kinds import CHUNK, Given, Kind, N, blobs, lazy, unknown
 
 from dgmm import Execution
 from dgmm.errors import (
+    CheckpointError,
     DataError,
     DataTypeError,
+    ExistsError,
     IllDefinedCovarianceError,
     InsufficientMemoryError,
     NotFittedError,
+    NotFoundError,
     ParameterError,
 )
+from dgmm.storage.checkpoint import Checkpoint
 
 KINDS: list[Kind] = []
 FIT, SCORE = ("fit",), ("fit", "score")
@@ -75,7 +79,8 @@ def changed(change) -> Any:
 
 COUNTS = "weights are counts, 0 or more"
 for word, value, shown in (
-    ("negative", -1.5, "-1.5"), ("NaN", np.nan, "NaN"), ("infinite", np.inf, "infinity"), ("minus infinity", -np.inf, "inf"),
+    ("negative", -1.5, "-1.5"), ("NaN", np.nan, "NaN"), ("infinite", np.inf, "infinity"), ("minus infinity", -np.inf,
+        "inf"),
 ):  # fmt: skip
     weights(f"{word}, in memory", lambda v=value: with_value(v), DataError, f"^sample_weight contains {shown}",
             "first at chunk 0, row 47; 2 of the weights", COUNTS, FIT)  # fmt: skip
@@ -107,7 +112,8 @@ for word, value in {
 }.items():  # fmt: skip
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
         weights(f"{word}, {kind}", value if not isinstance(value, dict) else lambda v=value: v, DataTypeError,
-                "no real numbers|Complex data", "^sample_weight has dtype", "convert it first|give its real part", X=X)  # fmt: skip
+                "no real numbers|Complex data", "^sample_weight has dtype", "convert it first|give its real part",
+                X=X)  # fmt: skip
 for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
     weights(f"rows of several lengths, {kind}", [[1.0, 2.0], [3.0]], DataError, "cannot be made an array",
             "sample_weight", "expected one number for each row", X=X)  # fmt: skip
@@ -160,7 +166,7 @@ def parameter(name: str, words: str, *values: Any) -> None:
                 f"^{name} is",
                 f"^{name} is",
                 f"it must be {words}",
-            )  # fmt: skip
+            )
         )
 
 
@@ -237,7 +243,8 @@ for family, shape in SHAPES.items():
     if sign == "positive definite":
         skew = unit.copy()
         skew[..., 0, 1] = 0.5
-        start("precisions that are not symmetric", "must be symmetric", "^precisions_init", f"covariance_type='{family}'",
+        start("precisions that are not symmetric", "must be symmetric", "^precisions_init",
+            f"covariance_type='{family}'",
               family, precisions_init=skew)  # fmt: skip
         saddle = unit.copy()
         saddle[..., 1, 0] = saddle[..., 0, 1] = 2.0
@@ -253,7 +260,8 @@ for family, shape in SHAPES.items():
 for name, close in {"n_component": "n_components", "covariance": "covariance_type", "maxiter": "max_iter"}.items():
     add("set_params", f"{name}", Given(options={name: 3}), ParameterError, f"Invalid parameter '{name}'",
         "for GaussianMixture", f"did you mean '{close}'")  # fmt: skip
-add("set_params", "a parameter of a part", Given(options={"foo__bar": 3}), ParameterError, "Invalid parameter 'foo__bar'",
+add("set_params", "a parameter of a part", Given(options={"foo__bar": 3}), ParameterError,
+    "Invalid parameter 'foo__bar'",
     "for GaussianMixture", "its parameters are")  # fmt: skip
 
 # -- callbacks and executions ---------------------------------------------------------------------
@@ -265,7 +273,8 @@ for word, value in {
     "a list of numbers": [3],
     "one of two": [print, "x"],
 }.items():
-    add("fit", f"callbacks: {word}", Given(unreadable(), options={"callbacks": value}), ParameterError, "callbacks holds",
+    add("fit", f"callbacks: {word}", Given(unreadable(), options={"callbacks": value}), ParameterError,
+        "callbacks holds",
         "callbacks", "must be a callable that takes an event")  # fmt: skip
 for word, value in {"a dict": {"persist": True}, "a word": "threads", "a number": 0, "the class": Execution}.items():
     add("fit", f"execution: {word}", Given(unreadable(), options={"execution": value}), ParameterError, "execution is",
@@ -273,22 +282,55 @@ for word, value in {"a dict": {"persist": True}, "a word": "threads", "a number"
 for name, words, values in (
     ("persist", "True, False or 'auto'", ["yes", 1, 0.0, None, np.ones(2), [True]]),
     ("lean", "True or False", ["yes", 1, None, "auto"]),
+    ("pass_retries", "an int of at least 0", [-1, 1.5, "3", None, True]),
     ("memory_limit", "None or an int of at least 1, in bytes", ["4GiB", 1e9, True, np.nan, 0, -1, [1]]),
 ):
     for value in values:
         add("Execution", f"{name}={value!r}", Given(options={name: value}), ParameterError, f"^{name} is", f"^{name}",
             f"it must be {words}")  # fmt: skip
 add("fit", "a memory limit below the need", Given(lazy_rows(), options={"execution": Execution(memory_limit=1000)}),
-    InsufficientMemoryError, "the fit needs about", "for the model .K=2, d=3.", "use fewer threads|more memory")  # fmt: skip
+    InsufficientMemoryError, "the fit needs about", "for the model .K=2, d=3.",
+    "use fewer threads|more memory")  # fmt: skip
 for k in (10**9, 10**30):
     add("fit", f"{k:.0e} components", Given(lazy_rows(), parameters={"n_components": k}), InsufficientMemoryError,
         "the fit needs about", f"for the model .K={k}, d=3.", "take a smaller model")  # fmt: skip
+
+for value in (3, None, "", b"x", "a\0b", True, [1], "ftp://host/c", "s3://"):
+    add("Checkpoint", f"path={value!r}", Given(options={"path": value}), ParameterError, "^path (is|holds)", "^path",
+        "it must be|which no path can|expected something like")  # fmt: skip
+for name, words, values in (
+    ("interval", "expected a number of seconds, 0 or more", [-1, "1s", np.nan, np.inf, True, None, [1]]),
+    ("keep", "expected a number of checkpoints, 1 or more", [0, -1, 1.5, "2", True, None]),
+    ("resume", "it must be one of 'auto', 'never', 'must'", ["yes", None, 3, [1]]),
+):
+    for value in values:
+        add("Checkpoint", f"{name}={value!r}", Given(options={"path": "c", name: value}), ParameterError, f"^{name} is",
+            f"^{name}", words)  # fmt: skip
+for value in (3, True, [1], {"path": "c"}):
+    add("fit", f"checkpoint: {value!r}", Given(unreadable(), options={"checkpoint": value}), ParameterError,
+        "^checkpoint is", "^checkpoint", "expected a path, a URL or a dgmm.Checkpoint")  # fmt: skip
+for word, place, error, what, to_do in (
+    ("a file", "x.npy", ExistsError, "is a file; a checkpoint is a folder", "choose another path"),
+    ("below a file", "x.npy/c", ExistsError, "is a file; a checkpoint is a folder", "choose another path"),
+    ("a model", "m.zarr", ExistsError, "holds something that is no checkpoint", "choose another path"),
+    ("where nothing can be written", "/proc/dgmm/c", CheckpointError, "cannot be opened", "No such file or directory"),
+    (
+        "none, though one must be there",
+        Checkpoint("new", resume="must"),
+        NotFoundError,
+        "there is no checkpoint",
+        "to go on from",
+    ),
+):
+    add("fit", f"checkpoint: {word}", Given(lazy_rows(), options={"checkpoint": place}), error, what,
+        getattr(place, "path", place), to_do)  # fmt: skip
 
 # -- asking too early, or of a spoilt model --------------------------------------------------------
 
 for method in ("predict", "predict_proba", "score_samples", "score", "aic", "bic", "icl"):
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
-        add("unfitted", f"{method}, {kind}", Given(options={"X": X()}, text=method), NotFittedError, "is not fitted yet",
+        add("unfitted", f"{method}, {kind}", Given(options={"X": X()}, text=method), NotFittedError,
+            "is not fitted yet",
             "This GaussianMixture instance", "call fit, or load")  # fmt: skip
 add(
     "unfitted",

@@ -97,9 +97,11 @@ for kind, wrap in {"in memory": np.asarray, "chunked": whole}.items():
          "Expected 2D array, got 3D", r"X has shape \(4, 5, 3\)", "flatten the sample dimensions")  # fmt: skip
     rows(f"a number, {kind}", lambda w=wrap: w(np.array(1.0)), DataError, "got 0D array", r"shape \(\)", "Reshape")
     rows(f"more features than in the fit, {kind}", lambda w=wrap: w(np.ones((10, 5))), DataError, "X has 5 features",
-         "GaussianMixture is expecting 3", "give the features of the fit|features as input", (*EACH, *SUMS))  # fmt: skip
+         "GaussianMixture is expecting 3", "give the features of the fit|features as input", (*EACH,
+         *SUMS))  # fmt: skip
     rows(f"fewer features than in the fit, {kind}", lambda w=wrap: w(np.ones((10, 1))), DataError, "X has 1 features",
-         "GaussianMixture is expecting 3", "give the features of the fit|features as input", (*EACH, *SUMS))  # fmt: skip
+         "GaussianMixture is expecting 3", "give the features of the fit|features as input", (*EACH,
+         *SUMS))  # fmt: skip
     rows(f"no features, {kind}", lambda w=wrap: w(np.empty((5, 0))), DataError, r"0 feature\(s\)", r"shape=\(5, 0\)",
          "minimum of 1 is required", FIT)  # fmt: skip
 rows("no rows", lambda: np.empty((0, D)), DataError, r"0 sample\(s\)", r"shape=\(0, 3\)", "minimum of 1 is required")
@@ -116,7 +118,8 @@ rows("rows of several lengths", lambda: [[1.0, 2.0], [3.0]], DataError, "cannot 
 for start in ("kmeans", "k-means++", "k-means||", "random", "random_from_data"):
     for kind, wrap in {"in memory": lambda X: X, "chunked": lazy, "of unknown length": unknown}.items():
         rows(f"fewer rows than components, {start}, {kind}", lambda w=wrap: w(blobs()[:4]), DataError, "4 rows",
-             "n_components=5", "more rows or decrease n_components", FIT, n_components=5, init_params=start)  # fmt: skip
+             "n_components=5", "more rows or decrease n_components", FIT, n_components=5,
+             init_params=start)  # fmt: skip
 
 # -- types --------------------------------------------------------------------------------------
 
@@ -146,7 +149,8 @@ for word, column in {
          "^column 'a' of X has dtype", "convert it first|give its real part", FIT)  # fmt: skip
 rows("an empty dataframe", pd.DataFrame, DataError, r"0 feature\(s\)", r"shape=\(0, 0\)", "minimum of 1 is required")
 rows("a dataframe of nameless columns", lambda: pd.DataFrame(blobs(), columns=[0, "a", 1]), DataTypeError,
-     "Feature names are only supported if all", r"your input has \['int', 'str'\]", "you must convert them", FIT)  # fmt: skip
+     "Feature names are only supported if all", r"your input has \['int', 'str'\]", "you must convert them",
+     FIT)  # fmt: skip
 rows("a column", lambda: pd.Series([1.0, 2.0]), DataError, "got 1D array", r"shape \(2,\)", "Reshape your data")
 for word, thing, typename in (
     ("None", None, "NoneType"),
@@ -162,7 +166,8 @@ rows("a sparse matrix", lambda: scipy.sparse.csr_array(blobs()), DataTypeError, 
      r"Use '.toarray\(\)'")  # fmt: skip
 rows("a zarr group", lambda: zarr.create_group({}), DataError, "got 1D array", r"shape \(0,\)", "Reshape")
 rows("an xarray dataset in memory", lambda: xr.Dataset({"a": (("row", "feature"), blobs())}), DataError,
-     "cannot be made an array|cannot directly convert an xarray.Dataset", "X", "create an xarray.DataArray first")  # fmt: skip
+     "cannot be made an array|cannot directly convert an xarray.Dataset", "X",
+     "create an xarray.DataArray first")  # fmt: skip
 ADVICE = r"give its dask array instead \(`\.data` .*to_dask_array\(lengths=True\)"
 for word, make in {
     "DataArray": lambda: xr.DataArray(lazy(blobs()), dims=("row", "feature")),
@@ -215,8 +220,15 @@ for family in ("full", "tied", "diag"):
              "feature 1", "drop the feature, or set reg_covar above 0", FIT,
              n_components=k, covariance_type=family, reg_covar=0.0)  # fmt: skip
 for family in ("full", "tied", "diag", "spherical"):
-    rows(f"equal rows, {family}", lambda: np.ones((10, 2)), DataError, "is constant", "feature 0", "set reg_covar above",
+    rows(f"equal rows, {family}", lambda: np.ones((10, 2)), DataError, "is constant", "feature 0",
+        "set reg_covar above",
          FIT, n_components=1, covariance_type=family, reg_covar=0.0)  # fmt: skip
+for family in ("full", "tied", "diag", "spherical"):
+    for scale in (1e-160, 1e-310):
+        rows(f"variances below float64's, {family}, {scale}", lambda s=scale: blobs() * s, DataError,
+             "has no inverse in float64", "variance of feature 0", "scale the input data, or set reg_covar above 0",
+             FIT,
+             covariance_type=family, reg_covar=0.0)  # fmt: skip
 for family in ("full", "tied"):
     rows(f"dependent features, {family}", lambda: np.repeat(np.arange(20.0)[:, None] ** 2, 2, axis=1),
          IllDefinedCovarianceError, "is a linear combination", "feature 1", "set reg_covar above 0", FIT,

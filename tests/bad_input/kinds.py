@@ -21,6 +21,7 @@ from reference import make_blobs
 from dgmm import Execution, GaussianMixture
 from dgmm.cli import main
 from dgmm.jobs.loading import load_cluster, parse_job
+from dgmm.storage.checkpoint import Checkpoint
 
 N, D, K, CHUNK = 60, 3, 2, 20
 
@@ -153,6 +154,7 @@ DOORS: dict[str, Callable[[Shelf, Given], Any]] = {
     "load": lambda shelf, given: GaussianMixture.load(**given.options),
     "unfitted": lambda shelf, given: getattr(GaussianMixture(), given.text)(**given.options),
     "Execution": lambda shelf, given: Execution(**given.options),
+    "Checkpoint": lambda shelf, given: Checkpoint(**given.options),
     "job file": lambda shelf, given: parse_job(given.text, "job.yaml", shelf.folder),
     "cluster file": lambda shelf, given: load_cluster(shelf.folder / "cluster.yaml"),
     **{name: _command(name) for name in ("dgmm", "dgmm run", "dgmm fit", "dgmm predict", "dgmm inspect")},

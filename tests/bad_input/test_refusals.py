@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import traceback
-import warnings
 from pathlib import Path
 
+import dask
+import distributed
 import numpy as np
 import pytest
-from bad_input import arguments, data
+from bad_input import arguments, chunks, data, files, jobs
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
-from dgmm import GaussianMixture
+from dgmm import GaussianMixture, errors
 from dgmm.errors import DgmmError
+from dgmm.estimators._parameters import RULES
 
 PACKAGE = Path(dgmm.__file__).parent
-KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS]
+KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *chunks.KINDS]
 SECONDS = 60
 
 
@@ -27,17 +30,28 @@ def fitted():
     return GaussianMixture(K, random_state=0, max_iter=300).fit(blobs())
 
 
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory, fitted):
+    """A folder with good rows and a good model."""
+    folder = tmp_path_factory.mktemp("stock")
+    np.save(folder / "x.npy", blobs())
+    fitted.save(folder / "m.zarr")
+    return folder
+
+
 @pytest.fixture
-def shelf(tmp_path, monkeypatch, fitted):
+def shelf(tmp_path, monkeypatch, fitted, stock):
     folder, scratch = tmp_path / "shelf", tmp_path / "scratch"
-    folder.mkdir()
+    shutil.copytree(stock, folder)
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(folder)
-    np.save(folder / "x.npy", blobs())
-    fitted.save(folder / "m.zarr")
+    scheduler = dask.config.get("scheduler", None)
     yield Shelf(folder, fitted)
+    assert dask.config.get("scheduler", None) == scheduler
+    with pytest.raises(ValueError, match="No global client"):
+        distributed.get_client()
     assert list(scratch.iterdir()) == []
 
 
@@ -45,6 +59,17 @@ def test_every_kind_is_one_of_a_kind():
     names = [str(kind) for kind in KINDS]
     assert sorted(set(names)) == sorted(names)
     assert {kind.door for kind in KINDS} == set(DOORS)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_parameter_has_kinds_of_its_own(name):
+    assert any(kind.door == "fit" and kind.name.startswith(f"{name}: ") for kind in KINDS)
+
+
+@pytest.mark.parametrize("error", [kind for kind in vars(errors).values() if isinstance(kind, type)])
+def test_every_error_is_also_one_of_python(error):
+    if issubclass(error, DgmmError) and error is not DgmmError:
+        assert issubclass(error, (ValueError, MemoryError, RuntimeError, ImportError, OSError))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -62,8 +87,7 @@ def test_bad_input_is_refused(shelf, kind):
 
 
 def refusal(shelf, kind, given):
-    with pytest.raises(DgmmError) as caught, warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with pytest.raises(DgmmError) as caught:
         DOORS[kind.door](shelf, given)
     assert caught.type is kind.refusal
     last = traceback.extract_tb(caught.value.__traceback__)[-1]

@@ -166,48 +166,6 @@ def test_a_scene_of_several_dimensions_gets_labels_of_its_shape(tmp_path, data):
     assert (labels.values == truth).all() or (labels.values == 1 - truth).all()
 
 
-@pytest.mark.parametrize(
-    ("sections", "line", "words"),
-    [
-        ({"input": {"path": "no.npy"}}, 2, "input.path: there is no such file"),
-        ({"input": {"path": "x.npy", "sample_weight": "no.npy"}}, 3, "input.sample_weight: there is no such"),
-        ({"output": {"model": "there.zarr"}}, 7, "output.model: .*there.zarr exists already; remove it, or set"),
-        ({"output": {"report": "there.json"}}, 7, "output.report: .*there.json exists already"),
-        ({"output": {"model": "folder", "overwrite": True}}, 7, "output.model: .* exists and is no zarr store"),
-        ({"output": {"report": "folder", "overwrite": True}}, 8, "output.report: .* exists and is no file"),
-        ({"output": {"model": "x.npy/m.zarr"}}, 7, "output.model: cannot be written: .* is not a folder"),
-        (
-            {"output": {"model": "a.zarr", "labels": "a.zarr"}},
-            7,
-            "output.labels: .* lies within, output.model",
-        ),
-        ({"output": {"model": "a.zarr", "report": "a.zarr/r.json"}}, 8, "output.report: .* lies within, output.model"),
-        ({"output": {"labels": "x.npy", "overwrite": True}}, 7, "output.labels: .* lies within, input.path"),
-        ({"preprocess": {"features": [0, 3]}}, 9, "preprocess.features: found 3; allowed: 0 to 2"),
-        (
-            {"input": {"image": "china.jpg", "store": "folder"}, "model": {"n_components": 2}},
-            3,
-            "input.store: .*folder exists and was not made from a picture",
-        ),
-        (
-            {"input": {"image": "no.jpg", "store": "s"}, "output": {"picture": "p.jpg"}},
-            8,
-            "output.picture: found 'p.jpg'; the picture is a PNG",
-        ),
-    ],
-)
-def test_what_is_wrong_with_the_files_is_refused_before_any_work(tmp_path, data, sections, line, words):
-    np.save(tmp_path / "x.npy", data)
-    write_array(da.ones(3), tmp_path / "there.zarr", name="a", dims=["row"])
-    (tmp_path / "there.json").write_text("{}")
-    (tmp_path / "folder").mkdir()
-    job = job_file(tmp_path, **sections)
-    before = tree(tmp_path)
-    with pytest.raises(JobError, match=rf"job.yaml:{line}: {words}"):
-        run_job(load_job(job))
-    assert tree(tmp_path) == before
-
-
 def test_all_problems_with_the_files_are_reported_at_once(tmp_path):
     job = job_file(tmp_path, input={"path": "no.npy", "sample_weight": "no2.npy"}, output={"picture": "p.png"})
     job.write_text(job.read_text().replace("picture: p.png", "model: job.yaml"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 
 import dask
 import dask.array as da
@@ -103,43 +102,6 @@ def test_a_npy_file_is_not_read_and_travels_as_its_path(tmp_path, values):
     assert x.numblocks[0] > 1
     assert x.numblocks[1] == 1
     np.testing.assert_array_equal(x[10:60].compute(), values[10:60])
-
-
-def broken(tmp_path):
-    np.savez(tmp_path / "archive.npz", a=np.zeros(3))
-    np.save(tmp_path / "objects.npy", np.array([None, 1], dtype=object))
-    (tmp_path / "text.npy").write_text("hello")
-    (tmp_path / "empty.npy").touch()
-    np.save(tmp_path / "short.npy", np.zeros((50, 3)))
-    with (tmp_path / "short.npy").open("r+b") as file:
-        file.truncate(300)
-    for name, content in {"syntax": "{", "kind": '{"node_type": "array"}', "list": "[1]"}.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "zarr.json").write_text(content)
-    (tmp_path / "v2").mkdir()
-    (tmp_path / "v2" / ".zarray").write_text("{}")
-    (tmp_path / "folder").mkdir()
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("archive.npz", "neither a zarr store nor a .npy file"),
-        ("objects.npy", "not a .npy file of numbers"),
-        ("text.npy", "neither a zarr store nor a .npy file"),
-        ("empty.npy", "neither a zarr store nor a .npy file"),
-        ("short.npy", "not a .npy file of numbers"),
-        ("syntax", "metadata cannot be read"),
-        ("kind", "metadata cannot be read"),
-        ("list", "metadata cannot be read"),
-        ("v2", "metadata cannot be read"),
-        ("folder", "not a zarr store"),
-    ],
-)
-def test_what_is_no_array_is_refused_by_name(tmp_path, name, words):
-    broken(tmp_path)
-    with pytest.raises(FormatError, match=re.escape(f"{tmp_path / name}: ") + ".*" + re.escape(words)):
-        open_array(tmp_path / name)
 
 
 def test_a_wrong_path_is_refused(tmp_path):

@@ -1,0 +1,190 @@
+"""Bad job files and cluster files: each problem with its line, its key, and what is allowed."""
+
+from __future__ import annotations
+
+import re
+
+from bad_input.kinds import Given, Kind, Shelf
+
+from dgmm.errors import JobError
+
+GOOD = "input: {path: x.zarr}\nmodel: {n_components: 3}\noutput: {model: m.zarr}\n"
+
+
+def job_with(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+# Name: text, line, key, words of the message.
+BAD = {
+    "empty": ("", 1, "", "missing; expected sections input, preprocess, model, output, cluster, checkpoint"),
+    "a word": ("hello", 1, "", "found 'hello'"),
+    "a list": ("- 1\n- 2", 1, "", "found [1, 2]"),
+    "no yaml": ("input: {path: x", 1, "", "not valid YAML"),
+    "tab": (GOOD + "cluster:\n\tkind: threads", 5, "", "not valid YAML"),
+    "control character": ("input:\n  path: \x07", 2, "", "not valid YAML"),
+    "two documents": (GOOD + "---\n" + GOOD, 4, "", "not valid YAML"),
+    "python object": (
+        job_with("{path: x.zarr}", "\n  path: !!python/object/apply:os.system [ls]"),
+        2,
+        "input.path",
+        "the tag",
+    ),
+    "alias": (job_with("{path: x.zarr}", "&a\n  path: *a"), 2, "", "aliases"),
+    "deep": ("[" * 20_000, 1, "", "nested too deeply"),
+    "huge number": (job_with("3", "9" * 5000), 2, "model.n_components", "not a number"),
+    "lone surrogate": (job_with("x.zarr", '"\\ud800"'), 1, "input.path", "cannot be printed"),
+    "number as key": (GOOD + "7: x", 4, "", "a key must be a plain word"),
+    "unknown section": (GOOD + "outptu: {}", 4, "outptu", "did you mean 'output'?"),
+    "unknown section, listed": (
+        GOOD + "extra: 1",
+        4,
+        "extra",
+        "unknown key; allowed: input, preprocess, model, output, cluster, checkpoint",
+    ),
+    "duplicate": (GOOD + "model: {n_components: 4}", 4, "model", "stands on line 2 already"),
+    "duplicate within": (
+        job_with("{n_components: 3}", "\n  n_components: 3\n  tol: 1\n  tol: 2"),
+        5,
+        "model.tol",
+        "line 4",
+    ),
+    "no input": (GOOD.replace("input: {path: x.zarr}\n", "\n"), 2, "input", "missing"),
+    "no path": (job_with("path: x.zarr", "variable: x"), 1, "input.path", "give path (an array) or image"),
+    "path and image": (job_with("path: x.zarr", "path: a, image: b, store: c"), 1, "input.path", "not both"),
+    "no store": (job_with("path: x.zarr", "image: a.png"), 1, "input.store", "missing"),
+    "path is a number": (job_with("x.zarr", "3"), 1, "input.path", "found 3"),
+    "path is a URL": (job_with("x.zarr", "s3://bucket/x"), 1, "input.path", "local files only"),
+    "path is too long": (job_with("x.zarr", "x" * 5000), 1, "input.path", "too long"),
+    "unknown home": (job_with("x.zarr", "~no-such-user/x"), 1, "input.path", "home"),
+    "chunk_rows": (
+        job_with("path: x.zarr", "image: a.png, store: b, chunk_rows: 0"),
+        1,
+        "input.chunk_rows",
+        "found 0; allowed: a whole number of at least 1",
+    ),
+    "no n_components": (
+        job_with("n_components: 3", "n_component: 3"),
+        2,
+        "model.n_components",
+        "missing; expected a whole number of at least 1",
+    ),
+    "misspelt": (job_with("n_components: 3", "n_component: 3"), 2, "model.n_component", "'n_components'?"),
+    "n_components 0": (job_with("3", "0"), 2, "model.n_components", "found 0; allowed: a whole number of"),
+    "n_components 2.5": (job_with("3", "2.5"), 2, "model.n_components", "found 2.5"),
+    "n_components as text": (job_with("3", "'3'"), 2, "model.n_components", "found '3'"),
+    "n_components true": (job_with("3", "true"), 2, "model.n_components", "found true"),
+    "family": (
+        job_with("3", "3, covariance_type: ful"),
+        2,
+        "model.covariance_type",
+        "found 'ful'; allowed: full, tied, diag or spherical; did you mean 'full'?",
+    ),
+    "init": (job_with("3", "3, init_params: kmean"), 2, "model.init_params", "did you mean 'kmeans'?"),
+    "tol negative": (job_with("3", "3, tol: -1"), 2, "model.tol", "found -1"),
+    "tol word": (job_with("3", "3, tol: aut"), 2, "model.tol", "found 'aut'"),
+    "tol infinite": (job_with("3", "3, tol: .inf"), 2, "model.tol", "found inf"),
+    "reg_covar nan": (job_with("3", "3, reg_covar: .nan"), 2, "model.reg_covar", "found nan"),
+    "reg_covar yes": (job_with("3", "3, reg_covar: yes"), 2, "model.reg_covar", "found 'yes'"),
+    "seed": (job_with("3", "3, random_state: -1"), 2, "model.random_state", "found -1; allowed: a whole"),
+    "weights": (job_with("3", "2, weights_init: [0.5, 0.6]"), 2, "model.weights_init", "whose sum is 1"),
+    "weights, number": (job_with("3", "3, weights_init: [0.5, 0.5]"), 2, "model.weights_init", "2 entries for 3"),
+    "means": (job_with("3", "2, means_init: [[1], [2, 3]]"), 2, "model.means_init", "different lengths"),
+    "means, one word": (
+        job_with("{n_components: 3}", "\n  n_components: 1\n  means_init:\n    - [1, x]"),
+        5,
+        "model.means_init[0][1]",
+        "found 'x'",
+    ),
+    "precisions": (job_with("3", "1, precisions_init: [[1, x]]"), 2, "model.precisions_init", "nested lists"),
+    "dtype": (GOOD + "preprocess: {dtype: float16}", 4, "preprocess.dtype", "allowed: float32 or float64"),
+    "features": (GOOD + "preprocess: {features: [1, 1]}", 4, "preprocess.features", "stands twice"),
+    "features, negative": (GOOD + "preprocess: {features: [-1]}", 4, "preprocess.features[0]", "found -1"),
+    "nothing written": (job_with("model: m.zarr", "overwrite: true"), 3, "output", "nothing would be written"),
+    "output misspelt": (job_with("model: m.zarr", "modl: m"), 3, "output.modl", "did you mean 'model'?"),
+    "picture of an array": (job_with("model: m.zarr", "picture: p.png"), 3, "output.picture", "input.image"),
+    "picture of two colours": (
+        job_with("path: x.zarr", "image: p.jpg, store: s").replace("model: m.zarr", "picture: p.png")
+        + "preprocess:\n  features: [0]",
+        5,
+        "preprocess.features",
+        "all colours",
+    ),
+    "kind of input": (job_with("path: x.zarr", "kind: zarr"), 1, "input.kind", "unknown key; allowed: path"),
+    "no kind": (GOOD + "cluster: {n_workers: 2}", 4, "cluster.kind", "missing; expected threads, synchronous"),
+    "kind": (GOOD + "cluster:\n  kind: locl", 5, "cluster.kind", "did you mean 'local'?"),
+    "key of another kind": (
+        GOOD + "cluster:\n  kind: threads\n  memory_limit: 2GiB",
+        6,
+        "cluster.memory_limit",
+        "unknown key; allowed: persist, lean, kind, n_workers",
+    ),
+    "memory": (GOOD + "cluster: {kind: local, memory_limit: 4 Gb}", 4, "cluster.memory_limit", "'4GiB'"),
+    "address": (GOOD + "cluster: {kind: scheduler, address: host}", 4, "cluster.address", "tcp://host:8786"),
+    "half of tls": (
+        GOOD + "cluster: {kind: scheduler, address: 'tls://h:1', tls_key: k}",
+        4,
+        "cluster",
+        "tls_ca_file, tls_cert and tls_key",
+    ),
+    "checkpoint without a place": (GOOD + "checkpoint: {keep: 1}", 4, "checkpoint.path", "missing"),
+    "how to resume": (GOOD + "checkpoint: {path: c, resume: yes}", 4, "checkpoint.resume", "auto (go on"),
+    "checkpoint with a key": (
+        GOOD + "checkpoint: {path: 's3://me:hidden@bucket/c'}",
+        4,
+        "checkpoint.path",
+        "taken from the environment",
+    ),
+}
+
+ADVICE = (
+    "allowed:|expected|did you mean|give |remove|needs|not valid YAML|write|only|must be|stands on line|one of them"
+    "|whose|entries for|rows of different lengths|cannot be printed|nested too deeply|not a number|twice|too long|home"
+    "|tls_ca_file|tag"
+)
+
+KINDS = [
+    Kind(
+        "job file",
+        name,
+        lambda _, text=text: Given(text=text),
+        JobError,
+        rf"(?m)^job.yaml:{line}: {re.escape(key + ': ' if key else '')}.*{re.escape(words)}",
+        rf"(?m)^job.yaml:{line}: {re.escape(key)}",
+        ADVICE,
+    )
+    for name, (text, line, key, words) in BAD.items()
+]
+
+
+def cluster(name: str, text: str | bytes, line: int | None, words: str, to_do: str) -> None:
+    """Add a cluster file; ``line`` is None if the file as a whole is wrong."""
+
+    def make(shelf: Shelf) -> Given:
+        (shelf.folder / "cluster.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+        return Given()
+
+    place = rf"cluster\.yaml:{line}: " if line else r"cluster\.yaml"
+    KINDS.append(Kind("cluster file", name, make, JobError, words, place, to_do))
+
+
+cluster("empty", "", 1, "missing", "expected the content of a section")
+cluster("not text", b"\xff\xfe\x00", None, "not UTF-8 text", "not UTF-8")
+cluster("not YAML", "kind: [", 1, "not valid YAML", "not valid YAML")
+cluster("a job's section around it", "cluster: {kind: local}", 1, "kind: missing", "expected threads")
+cluster("unknown kind", "kind: slrum\n", 1, "kind: found 'slrum'", "allowed: threads|threads, synchronous")
+cluster("misspelt key", "kind: local\nn_worker: 2\n", 2, "n_worker: unknown key", "did you mean 'n_workers'")
+cluster("no workers", "kind: local\nn_workers: 0\n", 2, "n_workers: found 0", "allowed: a whole number of at least 1")
+cluster("half a worker", "kind: local\nn_workers: 0.5\n", 2, "n_workers: found 0.5", "allowed: a whole number")
+cluster("memory in words", "kind: local\nmemory_limit: much\n", 2, "memory_limit: found 'much'", "'4GiB'")
+cluster("no address", "kind: scheduler\n", 1, "address: missing", "expected the scheduler's address")
+cluster("an address without a protocol", "kind: scheduler\naddress: host:8786\n", 2, "found 'host:8786'", "tcp://host")
+cluster("no time", "kind: scheduler\naddress: tcp://h:1\ntimeout: 0\n", 3, "timeout: found 0", "seconds above 0")
+cluster(
+    "tls without keys", "kind: scheduler\naddress: tls://h:1\n", 1, "a tls:// address", "needs tls_ca_file, tls_cert"
+)
+cluster(
+    "persist in words", "kind: threads\npersist: sometimes\n", 2, "persist: found 'sometimes'", "allowed: true loads"
+)
+cluster("two kinds", "kind: local\nkind: threads\n", 2, "kind: .*stands on line 1", "stands on line 1")
