@@ -8,11 +8,13 @@ come in many parts, each of which is kept.
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import warnings
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import cache
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import dask
@@ -123,10 +125,25 @@ def run_for(place, result, seconds, scheduler, workers, **parameters):
         save(fit(rows(pause=0.002), Checkpoint(place, interval=0.0), **parameters), result)
 
 
-def in_a_process(target, *arguments, timeout=120.0, **keywords):
-    """Run a function of this module in a process of its own; returns the exit code."""
+@cache
+def server():
+    """Start the server that processes are forked from; it finds this module by its environment alone."""
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+    return context
+
+
+def in_a_process(target, *arguments, timeout=120.0, **keywords):
+    """Run a function of this module in a process of its own; returns the exit code."""
+    context = server()
     process = context.Process(target=target, args=arguments, kwargs=keywords)
     process.start()
     process.join(timeout)

@@ -102,7 +102,7 @@ def damage(path, how):
     if how == "truncated":
         del data[len(data) // 2 :]
     else:
-        data[len(data) // 2] ^= 16
+        data[len(data) // 2 + 6] ^= 16
     path.write_bytes(bytes(data))
 
 

@@ -1,0 +1,85 @@
+"""Nothing is left behind: by many fits, by an error, by an interrupt, on a cluster of the user's."""
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import dask
+import psutil
+import pytest
+from faults.small_fit import fit, rows
+
+from dgmm import Checkpoint, Execution
+from dgmm.fitting.events import PassAdvanced
+
+
+class Interrupt:
+    """A callback that interrupts a pass."""
+
+    def __call__(self, event):
+        if isinstance(event, PassAdvanced) and event.index == 2:
+            raise KeyboardInterrupt
+
+
+def held(folder):
+    """Threads, open files, children of this process, and files in a folder."""
+    gc.collect()
+    threads = {thread.name for thread in threading.enumerate() if thread.name.startswith("dgmm")}
+    children = len(psutil.Process().children(recursive=True))
+    return threads, psutil.Process().num_fds(), children, sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_many_fits_in_one_process_leave_nothing(scheduler, tmp_path):
+    place = tmp_path / "place"
+    with dask.config.set(scheduler=scheduler, num_workers=2):
+        fit(rows(), Checkpoint(place))
+        before = held(place)
+        for number in range(50):
+            if number % 5 == 0:
+                with pytest.raises(KeyboardInterrupt):
+                    fit(rows(), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()])
+            else:
+                fit(rows(), Checkpoint(place, interval=0.0, resume="never"))
+        after = held(place)
+    assert after[:3] == before[:3]
+    assert after[0] == set()
+    # A checkpoint is its pointer, its lock and its parts, of which old ones do not pile up.
+    assert len(after[3]) <= 2 + 3 * 2, after[3]
+
+
+def keys_held(dask_scheduler):
+    return sorted(str(key) for key in dask_scheduler.tasks)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("persist", [False, True])
+@pytest.mark.parametrize("ends", ["done", "error", "interrupt"])
+def test_a_client_is_left_as_it_was_found(client, persist, ends, tmp_path):
+    mine = client.scatter(list(range(3)), hash=False)
+    gc.collect()
+    before = client.run_on_scheduler(keys_held), dict(client.futures), client.status
+    callbacks = [Interrupt()] if ends == "interrupt" else []
+    X = rows().map_blocks(fails_at_last, dtype=float) if ends == "error" else rows()
+    try:
+        fit(X, Checkpoint(tmp_path / "place", interval=0.0), callbacks, Execution(persist=persist))
+        assert ends == "done"
+    except (KeyboardInterrupt, ValueError):
+        assert ends != "done"
+    gc.collect()
+    released = threading.Event()
+    for _ in range(100):  # the scheduler hears of released futures a moment later
+        after = client.run_on_scheduler(keys_held), dict(client.futures), client.status
+        if after == before:
+            break
+        released.wait(0.1)
+    assert after == before
+    assert client.gather(mine) == [0, 1, 2]
+    assert os.getpid() not in client.run(os.getpid).values()
+
+
+def fails_at_last(block, block_info=None):
+    if block_info[0]["chunk-location"][0] == 15:
+        raise ValueError("no more")
+    return block
