@@ -81,7 +81,7 @@ def _consolidated(found: dict[str, Any]) -> Iterator[Any]:
 
 
 def read_json(file: Path) -> Any:
-    """Read JSON without NaN from a regular file.
+    """Read JSON from a regular file.
 
     Raises
     ------
@@ -92,12 +92,18 @@ def read_json(file: Path) -> Any:
         raise FormatError(f"{file}: not a regular file")
     try:
         if file.stat().st_size > _MOST_BYTES:
-            raise FormatError(f"{file}: larger than {_MOST_BYTES:,} bytes; expected metadata in JSON")
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
+            raise ValueError(f"larger than {_MOST_BYTES:,} bytes")
+        return parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise FormatError(f"{file.parent}: its zarr metadata cannot be read: {file.name}: {error}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON text; raises ValueError if it is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
@@ -116,6 +122,8 @@ def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
 
 def _vet_count(path: Path, metadata: Any) -> None:
     shape, chunks = declared_shapes(metadata)
+    if any(length and not size for length, size in zip(shape, chunks, strict=False)):
+        raise FormatError(f"{path}: has chunks of length 0")
     count = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=False) if size > 0)
     if count > _MOST_CHUNKS:
         raise FormatError(f"{path}: speaks of {count:,} chunks; more than {_MOST_CHUNKS:,} cannot be worked with")
