@@ -24,7 +24,9 @@ from dgmm.errors import (
     InsufficientMemoryError,
     JobError,
     MissingExtraError,
+    NotFittedError,
     ParameterError,
+    WriteError,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
 from dgmm.jobs.commands import fit_array, predict_array
@@ -45,16 +47,18 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (JobError, BAD_JOB),
     (ParameterError, BAD_JOB),
     (MissingExtraError, BAD_JOB),
+    (NotFittedError, BAD_JOB),
     (DataError, BAD_DATA),
     (FormatError, BAD_DATA),
     (ClusterError, NO_CLUSTER),
     (InsufficientMemoryError, NO_CLUSTER),
+    (WriteError, NO_CLUSTER),
 )
 """The exit code of each kind of error; an error of no kind here is a bug."""
 
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
-    "69 no cluster or too little memory; 75 interrupted, run again."
+    "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, run again."
 )
 
 app = typer.Typer(
@@ -336,8 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster or too little memory, 75
-        interrupted.
+        The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster, too little
+        memory or an output that cannot be written, 75 interrupted.
     """
     with _logging():
         try:

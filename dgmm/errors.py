@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from sklearn.exceptions import NotFittedError as _NotFittedError
+
 # A path of ``pathlib`` has lost one of the two slashes.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2}")
 _QUERY = re.compile(r"[?#][^'\"]*")
@@ -63,6 +65,10 @@ class ParameterError(DgmmError, ValueError, TypeError):
     """A parameter of an estimator or a function is impossible."""
 
 
+class NotFittedError(DgmmError, _NotFittedError):  # type: ignore[misc]
+    """An estimator was asked for something that only a fitted one knows."""
+
+
 class DataError(DgmmError, ValueError):
     """The data cannot be used as they are."""
 
@@ -93,6 +99,10 @@ class ExistsError(FormatError, FileExistsError):
 
 class ReadError(DataError, OSError):
     """A chunk could not be read, however often it was tried."""
+
+
+class WriteError(DgmmError, OSError):
+    """An output could not be written; nothing of it is left."""
 
 
 class CheckpointError(DgmmError, RuntimeError):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import dask.array as da
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils.validation import check_is_fitted
 
-from dgmm.errors import DataError, ParameterError
+from dgmm.errors import DataError, InsufficientMemoryError, NotFittedError, ParameterError
 from dgmm.estimators._inputs import check_features, to_array, to_rows
-from dgmm.estimators._parameters import to_random_state
+from dgmm.estimators._parameters import check_fitted_arrays, check_parameters, to_random_state
 from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import CovarianceFamily, get_family
@@ -23,6 +22,7 @@ from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.predict import LABELS, RESPONSIBILITIES, SCORES, Quantity, predict_array, predict_lazily
 from dgmm.passes.tree import PassRunner
+from dgmm.rules import at_least, check, did_you_mean
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
@@ -65,21 +65,38 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         The public attributes count, also where the user set them; those of a fit to float32
         data have more digits here.
         """
-        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        self._check_fitted()
         family = self._family
         means = np.asarray(self.means_)
-        k, d = means.shape
         exact: MixtureParameters | None = getattr(self, "_exact", None)
         if exact is not None and exact.means.shape == means.shape:
-            own = (exact.weights, exact.means, family.public(exact.precisions_cholesky, d))
+            own = (exact.weights, exact.means, family.public(exact.precisions_cholesky, exact.n_features))
             public = (self.weights_, means, self.precisions_cholesky_)
             if all(np.array_equal(a.astype(np.asarray(b).dtype), b) for a, b in zip(own, public, strict=True)):
                 return exact
+        k, d = check_fitted_arrays(self.__dict__, family)
         factors = family.inner(self.precisions_cholesky_, k, d)
         covariances = family.form.invert(family.form.precision(factors))
         return MixtureParameters(
             np.asarray(self.weights_, dtype=np.float64), means.astype(np.float64), covariances, factors
         )
+
+    def _check_fitted(self) -> None:
+        if not all(hasattr(self, name) for name in ("weights_", "means_", "precisions_cholesky_")):
+            name = type(self).__name__
+            raise NotFittedError(f"This {name} instance is not fitted yet; call fit, or load a model with {name}.load")
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the constructor by name; raises ParameterError for a name that it does not have."""
+        known = self.get_params(deep=False)
+        for name in params:
+            if name not in known:
+                raise ParameterError(
+                    f"Invalid parameter {name!r} for {type(self).__name__}{did_you_mean(name, known)}; "
+                    f"its parameters are: {', '.join(known)}"
+                )
+        super().set_params(**params)
+        return self
 
     def _plan(self, n_features: int, n_components: int) -> ExecutionPlan:
         return ExecutionPlan.choose(self._family, n_components, n_features)
@@ -96,7 +113,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     # -- rows -----------------------------------------------------------------------------------
 
     def _each_row(self, X: Any, quantity: Quantity) -> Any:
-        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        self._check_fitted()
         if isinstance(X, da.Array):
             if X.ndim == 2:
                 self._expect_features(int(X.shape[1]))
@@ -163,7 +180,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     # -- sums over rows -------------------------------------------------------------------------
 
     def _score(self, X: Any, sample_weight: Any, *, entropy: bool = False) -> Score:
-        check_is_fitted(self, ("weights_", "means_", "precisions_cholesky_"))
+        self._check_fitted()
         self._expect_features(None)
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
@@ -171,7 +188,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         score = PassRunner(rows, plan)(ScoreMap(compiled, entropy))
         if score.total_weight == 0.0:
             found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
-            raise DataError(f"X has no likelihood: {found}")
+            raise DataError(f"X has no likelihood: {found}; give at least one row of weight above 0")
         return score
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
@@ -230,13 +247,19 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
             Component of each row.
         """
         parameters = self._parameters()
-        if not isinstance(n_samples, (int, np.integer)) or n_samples < 1:
-            raise ParameterError(f"n_samples is {n_samples!r}; it must be an int of at least 1")
+        check({"n_samples": at_least(1)}, {"n_samples": n_samples})
+        check_parameters(self.get_params(deep=False))
         family, (k, d) = self._family, parameters.means.shape
         own = family.public(parameters.covariances, d).astype(np.asarray(self.covariances_).dtype)
         if not np.array_equal(own, self.covariances_):  # set by the user: scikit-learn draws by these
             parameters = family.parameters(parameters.weights, parameters.means, family.inner(self.covariances_, k, d))
-        X, y = draw(family, parameters, int(n_samples), to_random_state(self.random_state))
+        try:
+            X, y = draw(family, parameters, int(n_samples), to_random_state(self.random_state))
+        except (MemoryError, OverflowError, ValueError) as error:
+            raise InsufficientMemoryError(
+                f"n_samples={n_samples} rows of {d} features need {8 * d * int(n_samples):.3g} bytes ({error}); "
+                "draw fewer, several times"
+            ) from error
         return X.astype(np.asarray(self.means_).dtype, copy=False), y
 
 

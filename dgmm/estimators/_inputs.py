@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.passes.rows import Rows, check_table
+from dgmm.passes.rows import Rows, check_dtype, check_not_lazy, check_table, weights_in_memory
 from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check_features(estimator: Any, n_features: int, *, reset: bool) -> None:
     elif n_features != estimator.n_features_in_:
         raise DataError(
             f"X has {n_features} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input"
+            f"{estimator.n_features_in_} features as input: give the features of the fit, in their order"
         )
 
 
@@ -42,26 +42,24 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
     DataError
         If its shape is wrong.
     """
-    if hasattr(X, "__dask_graph__") and X.__dask_graph__() is not None:
-        raise DataTypeError(
-            f"X is a {type(X).__module__}.{type(X).__name__}; give its dask array instead "
-            "(`.data` of an xarray object, `.to_dask_array(lengths=True)` of a dataframe)"
-        )
+    check_not_lazy(X, "X")
+    own: Any = X if hasattr(X, "columns") or hasattr(X, "toarray") else _as_array(X)
+    if hasattr(own, "columns"):
+        for name, dtype in zip(own.columns, own.dtypes, strict=True):
+            check_dtype(dtype, f"column {name!r} of X")
+        check_table(2, own.shape, np.dtype(np.float64))
+    elif not hasattr(own, "toarray"):
+        check_table(own.ndim, own.shape, own.dtype)
     try:
-        own = X if hasattr(X, "dtype") or hasattr(X, "dtypes") or hasattr(X, "toarray") else np.asarray(X)
-    except ValueError as error:
-        raise DataError(f"X cannot be made an array; expected rows of one length: {error}") from error
-    check_unmasked(own, "X")
-    _check_kind(own)
-    try:
-        array: Array = validate_data(
-            estimator,
-            own,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            ensure_min_samples=1,
-        )
+        with np.errstate(over="ignore"):  # what is out of float64's range is reported as infinity
+            array: Array = validate_data(
+                estimator,
+                own,
+                reset=reset,
+                dtype=[np.float64, np.float32],
+                ensure_all_finite=False,
+                ensure_min_samples=1,
+            )
     except ValueError as error:
         raise DataError(str(error)) from error
     except TypeError as error:
@@ -69,20 +67,20 @@ def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
     return array
 
 
-def _check_kind(table: Any) -> None:
-    """Refuse what scikit-learn would try to convert number by number."""
-    if hasattr(table, "dtypes") and hasattr(table, "columns"):
-        kinds = {f"column {name!r}": dtype for name, dtype in zip(table.columns, table.dtypes, strict=True)}
-    elif hasattr(table, "toarray"):
-        return
-    else:
-        kinds = {"X": np.asarray(table).dtype}
-    for what, dtype in kinds.items():
-        if getattr(dtype, "kind", "O") in "OUSmMV":
-            raise DataTypeError(
-                f"{what if what == 'X' else what + ' of X'} has dtype {dtype}, which holds no real numbers; "
-                "convert it first, for example with .astype(float)"
-            )
+def _as_array(X: Any) -> Array:
+    check_unmasked(X, "X")
+    if isinstance(X, np.matrix):
+        raise DataTypeError("X is a numpy.matrix, whose products are not those of arrays; give np.asarray(X)")
+    try:
+        array = np.asarray(X)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"X cannot be made an array; expected rows of one length: {error}") from error
+    if array.ndim == 0 and array.dtype.kind not in "biufc":
+        raise DataTypeError(
+            f"X is a {type(X).__name__}, which holds no real numbers; give an array of rows and features "
+            "(open a file first: dask.array.from_zarr, numpy.load)"
+        )
+    return array
 
 
 def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
@@ -93,11 +91,7 @@ def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
         return np.full(n_rows, sample_weight, dtype=np.float64)
     if isinstance(sample_weight, da.Array):
         raise ParameterError("sample_weight is a dask array and X is not; give both as dask arrays, or neither")
-    check_unmasked(sample_weight, "sample_weight")
-    weights = np.asarray(sample_weight)
-    if weights.dtype.kind not in "biuf":
-        raise DataTypeError(f"sample_weight has dtype {weights.dtype}, which holds no real numbers")
-    return weights.astype(np.float64)
+    return weights_in_memory(sample_weight).astype(np.float64)
 
 
 def to_rows(

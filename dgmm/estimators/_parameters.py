@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,67 +9,46 @@ import numpy as np
 from dgmm.errors import ParameterError
 from dgmm.fitting.start import INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
+from dgmm.rules import Rule, at_least, check, is_bool, is_int, is_number, one_of
 from dgmm.typing import FloatArray
 
-
-def _is_int(value: object, low: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= low
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return False
-    return 0.0 <= float(value) < np.inf
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a parameter may be, as a test and in words."""
-
-    accepts: Callable[[Any], bool]
-    words: str
-
-
-def _one_of(names: Any) -> Rule:
-    return Rule(lambda v: isinstance(v, str) and v in names, f"one of {', '.join(map(repr, names))}")
-
-
 RULES: dict[str, Rule] = {
-    "n_components": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
-    "covariance_type": _one_of(tuple(FAMILIES)),
-    "tol": Rule(lambda v: v == "auto" if isinstance(v, str) else _is_number(v), "a float of at least 0, or 'auto'"),
-    "reg_covar": Rule(_is_number, "a finite float of at least 0"),
-    "max_iter": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
-    "n_init": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
-    "init_params": _one_of(INIT_PARAMS),
+    "n_components": at_least(1),
+    "covariance_type": one_of(FAMILIES),
+    "tol": Rule(lambda v: v == "auto" if isinstance(v, str) else is_number(v), "a float of at least 0, or 'auto'"),
+    "reg_covar": Rule(is_number, "a finite float of at least 0"),
+    "max_iter": at_least(1),
+    "n_init": at_least(1),
+    "init_params": one_of(INIT_PARAMS),
     "random_state": Rule(
         lambda v: (
             v is None
             or isinstance(v, (np.random.RandomState, np.random.Generator))
-            or (_is_int(v, 0) and int(v) < 2**32)
+            or (is_int(v, 0) and int(v) < 2**32)
         ),
         "None, an int from 0 to 2**32 - 1, a numpy RandomState or a numpy Generator",
     ),
-    "warm_start": Rule(lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
-    "verbose": Rule(lambda v: isinstance(v, (bool, np.bool_)) or _is_int(v, 0), "an int of at least 0"),
-    "verbose_interval": Rule(lambda v: _is_int(v, 1), "an int of at least 1"),
-    "sample_rows": Rule(lambda v: v is None or _is_int(v, 1), "None or an int of at least 1"),
+    "warm_start": Rule(is_bool, "True or False"),
+    "verbose": Rule(lambda v: is_bool(v) or is_int(v, 0), "an int of at least 0"),
+    "verbose_interval": at_least(1),
+    "sample_rows": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1"),
     "accelerate": Rule(lambda v: v is None or (isinstance(v, str) and v == "auto"), "'auto' or None"),
 }
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Refuse impossible parameters; raises ParameterError naming the first one."""
-    for name, rule in RULES.items():
-        if not rule.accepts(parameters[name]):
-            raise ParameterError(f"{name} is {parameters[name]!r}; it must be {rule.words}")
+    check(RULES, parameters)
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{name} must be an array of numbers of shape {words}") from error
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf" or np.ma.is_masked(value):
+        raise ParameterError(f"{name} must be an array of numbers of shape {words}, none of them missing")
+    array = array.astype(np.float64)
     if array.shape != shape:
         raise ParameterError(f"{name} has shape {array.shape}; expected {words} = {shape}")
     if not np.isfinite(array).all():
@@ -95,11 +72,15 @@ def _covariances(value: Any, family: CovarianceFamily, k: int, d: int) -> FloatA
     precisions = family.inner(_array(name, value, family.shape(k, d), family.public_shape), k, d)
     if precisions.ndim == 3 and not np.allclose(precisions, np.swapaxes(precisions, 1, 2)):
         raise ParameterError(f"{name} must be symmetric for covariance_type={family.name!r}")
+    words = "positive definite" if precisions.ndim == 3 else "positive"
     try:
-        return family.form.invert(precisions)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            covariances = family.form.invert(precisions)
     except ValueError as error:
-        words = "positive definite" if precisions.ndim == 3 else "positive"
         raise ParameterError(f"{name} must be {words} for covariance_type={family.name!r}") from error
+    if not np.isfinite(covariances).all():
+        raise ParameterError(f"{name} must be {words} with an inverse that float64 can hold; scale the input data")
+    return covariances
 
 
 def make_start(parameters: dict[str, Any], family: CovarianceFamily, d: int) -> Start:
@@ -128,3 +109,27 @@ def to_random_state(random_state: Any) -> np.random.RandomState:
     if isinstance(random_state, np.random.Generator):
         return np.random.RandomState(int(random_state.integers(2**32)))
     return np.random.RandomState(random_state)
+
+
+def check_fitted_arrays(attributes: dict[str, Any], family: CovarianceFamily) -> tuple[int, int]:
+    """Check parameters that the user set by hand.
+
+    Returns
+    -------
+    K, d : int
+        Numbers of components and features, as ``means_`` has them.
+
+    Raises
+    ------
+    ParameterError
+        If an attribute has another shape than the others ask for, or values that are no mixture's.
+    """
+    shape = np.shape(attributes["means_"])
+    k, d = shape if len(shape) == 2 else (0, 0)
+    _array("means_", attributes["means_"], (k, d), "(n_components, n_features)")
+    weights = _array("weights_", attributes["weights_"], (k,), "(n_components,)")
+    if (weights < 0.0).any():
+        at = int(np.argmax(weights < 0.0))
+        raise ParameterError(f"weights_[{at}] is {weights[at]:g}; weights must be at least 0")
+    _array("precisions_cholesky_", attributes["precisions_cholesky_"], family.shape(k, d), family.public_shape)
+    return k, d

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dgmm.errors import ParameterError
 from dgmm.fitting.events import Callback, ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
 
 
@@ -46,8 +47,20 @@ Callbacks: TypeAlias = Iterable[Callback] | Callback
 
 
 def emitter(callbacks: Callbacks, verbose: int, interval: int) -> Callable[[Event], bool]:
-    """Make one function of the callbacks of a fit: it tells all of them, and whether any asks to stop."""
-    told = [callbacks] if callable(callbacks) else list(callbacks)
+    """Make one function of the callbacks of a fit: it tells all of them, and whether any asks to stop.
+
+    Raises
+    ------
+    ParameterError
+        If one is no callable. What a callback raises ends the fit as it is.
+    """
+    given = [callbacks] if callable(callbacks) or not isinstance(callbacks, Iterable) else callbacks
+    told: list[Callback] = list(given)
+    for callback in told:
+        if not callable(callback):
+            raise ParameterError(
+                f"callbacks holds {callback!r}; it must be a callable that takes an event, or several of them"
+            )
     if verbose:
         told.append(VerbosePrinter(verbose, interval))
 

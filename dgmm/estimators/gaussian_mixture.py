@@ -6,49 +6,35 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm._version import __version__
-from dgmm.errors import StarvedComponentWarning
-from dgmm.estimators._base import MixtureEstimator
+from dgmm.errors import ParameterError, StarvedComponentWarning
+from dgmm.estimators._fitting import FitSetup, default_sample_rows
 from dgmm.estimators._inputs import to_rows
+from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
-from dgmm.estimators._records import from_record, to_record
+from dgmm.estimators._saving import SavedMixture
 from dgmm.estimators._verbose import Callbacks, emitter
-from dgmm.fitting.driving import run
-from dgmm.fitting.events import Event, ExecutionChosen
-from dgmm.fitting.fit import FitResult, fit_mixture
-from dgmm.fitting.problem import Control, FitProblem
+from dgmm.fitting.events import Event
+from dgmm.fitting.fit import FitResult
+from dgmm.fitting.problem import Control
 from dgmm.fitting.start import Start
 from dgmm.fitting.stopping import StopReason
-from dgmm.mixture.checks import check_moments
 from dgmm.mixture.families import CovarianceFamily, get_family
-from dgmm.mixture.moments import MomentsMap
-from dgmm.mixture.sampling import RowSample
-from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.execution import Execution, Resources, decide
+from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
-from dgmm.passes.rows import Rows
-from dgmm.passes.tree import PassRunner
-from dgmm.storage.model import load_model, save_model
-
-if TYPE_CHECKING:
-    from dgmm.mixture.chunks import RunPass
-    from dgmm.typing import RandomState
-
-_SAMPLE_BYTES = 24 * 2**20
-_SAMPLE_ROWS = 50_000
-_SAMPLE_ROWS_FOR_RESEEDING = 10_000
+from dgmm.storage.checkpoint import Checkpoint
+from dgmm.typing import RandomState
 
 
 def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) -> int:
     return ExecutionPlan.choose(family, n_components, n_features).chunk_rows
 
 
-class GaussianMixture(MixtureEstimator):
+class GaussianMixture(SavedMixture):
     """Gaussian mixture fitted by expectation maximisation, one read of the data an iteration.
 
     The names, shapes and defaults are scikit-learn's. X is a numpy array, or a dask array of any
@@ -208,6 +194,7 @@ class GaussianMixture(MixtureEstimator):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
     ) -> Self:
@@ -221,6 +208,9 @@ class GaussianMixture(MixtureEstimator):
         y : ignored
         sample_weight : array-like or dask array, (n,), or a number, optional
             How many rows each row stands for; 0 leaves it out.
+        checkpoint : path, URL or Checkpoint, optional
+            Where the progress of the fit is kept. The same call then goes on from there, whatever
+            ended the one before, and ends with the same bits; after the end it has nothing to do.
         callbacks : callable, or iterable of callables
             Told each event (:mod:`dgmm.fitting.events`); returning True stops the fit.
         execution : Execution, optional
@@ -241,18 +231,28 @@ class GaussianMixture(MixtureEstimator):
             If a component collapses with ``reg_covar=0``.
         InsufficientMemoryError
             If the fit would need more memory than there is.
+        ReadError
+            If a chunk cannot be read, however often it is tried.
+        ClusterError
+            If the workers of a cluster, or its scheduler, are lost for good.
+        CheckpointError
+            If the checkpoint is of another fit, is damaged, or is in use.
 
         Warns
         -----
         ConvergenceWarning
             If ``max_iter`` was reached.
         StarvedComponentWarning, RegularizationWarning
+        CheckpointWarning
+            If a checkpoint could not be written, or an earlier one had to be taken.
         """
         check_parameters(self.get_params(deep=False))
+        if not (execution is None or isinstance(execution, Execution)):
+            raise ParameterError(f"execution is {execution!r}; it must be None or a dgmm.Execution")
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            result = self._fit(X, sample_weight, emit, execution or Execution())
+            result = self._fit(X, sample_weight, emit, to_checkpoint(checkpoint), execution or Execution())
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -260,45 +260,34 @@ class GaussianMixture(MixtureEstimator):
         self._warn(result)
         return self
 
-    def _fit(self, X: Any, sample_weight: Any, emit: Callable[[Event], bool], execution: Execution) -> FitResult:
+    def _fit(
+        self,
+        X: Any,
+        sample_weight: Any,
+        emit: Callable[[Event], bool],
+        checkpoint: Checkpoint | None,
+        execution: Execution,
+    ) -> FitResult:
         params = self.get_params(deep=False)
-        family = get_family(self.covariance_type)
-        k = int(self.n_components)
+        family, k = get_family(self.covariance_type), int(self.n_components)
         rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True)
         d = rows.n_features
         start = self._warm_start(d) or make_start(params, family, d)
         plan = ExecutionPlan.choose(family, k, d)
-        rng = to_random_state(self.random_state)
-        first = self._moments_map(rows, start, rng)
-        resources = Resources.measure(rows, execution.memory_limit)
-        sample_rows = first.sample_rows if rows.n_rows is None else min(first.sample_rows, rows.n_rows)
-        decision = decide(execution, rows, family, k, plan, resources, 8 * d * sample_rows)
-        emit(
-            ExecutionChosen(
-                decision.persist,
-                decision.lean,
-                rows.nbytes,
-                decision.needs.total,
-                resources.free,
-                resources.n_workers,
-                resources.n_threads,
-            )
+        setup = FitSetup(
+            rows=rows,
+            dtype=dtype,
+            family=family,
+            n_components=k,
+            reg_covar=float(self.reg_covar),
+            control=Control(self.tol, int(self.max_iter), self.accelerate),
+            start=start,
+            sample_rows=max(self.sample_rows or default_sample_rows(start, d), k),
+            plan=plan,
+            execution=execution,
         )
-        run_pass = PassRunner(rows, plan, emit, decision.persist, decision.lean, resources)
-
-        def run_on_sample(sample: RowSample) -> RunPass:
-            return PassRunner(Rows.from_array(sample.rows, sample.weights, plan.chunk_rows), plan)
-
-        # The driver's own products are small, and their bits must not depend on the number of threads.
-        with single_threaded_blas():
-            moments = run_pass(first)
-            run_pass.rows = rows.with_lengths(moments.lengths)
-            check_moments(moments, family, k, float(self.reg_covar))
-            problem = FitProblem.of(family, k, moments, float(self.reg_covar), dtype, plan.options)
-            n_rows = moments.n_positive
-            del moments  # its candidates for the sample, which the problem has now
-            control = Control(self.tol, int(self.max_iter), self.accelerate)
-            result = run(fit_mixture(problem, control, start, n_rows, run_on_sample, rng, emit), run_pass)
+        keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, setup), emit)
+        result = setup.run(to_random_state(self.random_state), emit, keeper)
         self.plan_ = plan
         self._publish(result, dtype)
         return result
@@ -317,15 +306,6 @@ class GaussianMixture(MixtureEstimator):
         if last.means.shape != (self.n_components, d) or self._family is not get_family(self.covariance_type):
             return None
         return Start(self.init_params, 1, last.weights, last.means, last.covariances)
-
-    def _moments_map(self, rows: Rows, start: Start, rng: np.random.RandomState) -> MomentsMap:
-        size = self.sample_rows
-        if size is None:
-            size = max(_SAMPLE_ROWS, _SAMPLE_BYTES // (8 * rows.n_features))
-            if start.weights is not None and start.means is not None and start.covariances is not None:
-                size = _SAMPLE_ROWS_FOR_RESEEDING
-        size = max(size, int(self.n_components))
-        return MomentsMap(int(rng.randint(2**31 - 1)), size, MomentsMap.threshold_for(size, rows.n_rows))
 
     def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
         self._set_parameters(result.parameters, dtype)
@@ -361,49 +341,3 @@ class GaussianMixture(MixtureEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    # -- files ----------------------------------------------------------------------------------
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted model as a zarr v3 group; whole or not at all, and without pickle.
-
-        Parameters
-        ----------
-        path : path
-            A new folder, ``*.zarr`` by custom.
-        overwrite : bool
-            Whether a zarr store that is there may be replaced.
-
-        Raises
-        ------
-        NotFittedError
-            If there is no fit.
-        ExistsError
-            If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np, xarray as xr
-        >>> from dgmm import GaussianMixture
-        >>> model = GaussianMixture(2, random_state=0).fit(np.arange(20.0).reshape(10, 2))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(f"{folder}/model.zarr")
-        ...     again = GaussianMixture.load(f"{folder}/model.zarr")
-        ...     means = xr.open_zarr(f"{folder}/model.zarr").means.load()
-        >>> bool((again.means_ == model.means_).all()), means.dims
-        (True, ('component', 'feature'))
-        """
-        save_model(path, to_record(self), __version__, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote.
-
-        Raises
-        ------
-        NotFoundError
-            If there is nothing at ``path``.
-        FormatError
-            If it is not a model of this class, or is damaged.
-        """
-        return from_record(cls, load_model(path), path)

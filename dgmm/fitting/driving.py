@@ -6,14 +6,15 @@ and returns its result. It does not know who reads, nor whether others share the
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from dgmm.mixture.merging import NOTHING, PartialMerge
 from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
-    from dgmm.mixture.chunks import Chunk, ChunkMap, RunPass
+    from dgmm.mixture.chunks import Chunk, ChunkMap, R, RunInParts, RunPass
     from dgmm.typing import Array, FloatArray
 
 T = TypeVar("T")
@@ -54,6 +55,60 @@ class ManyMap(Sized):
         return ManyRecords(tuple(chunk_map(X, weights, chunk) for chunk_map in self.maps))
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far an algorithm has come.
+
+    Attributes
+    ----------
+    state : value or None
+        What the algorithm announced last: it can be begun anew from there.
+    records : tuple of Record
+        What it was sent since then.
+    partial : PartialMerge
+        What is finished of the read that it waits for.
+    """
+
+    state: Any = None
+    records: tuple[Any, ...] = ()
+    partial: PartialMerge = NOTHING
+
+
+class Journal:
+    """Follows an algorithm, and hands on how far it has come.
+
+    Attributes
+    ----------
+    progress : Progress
+
+    Parameters
+    ----------
+    begun : Progress
+        Where the algorithm goes on from.
+    keep : callable
+        Is given the progress after each read, each part of a read, and each announced state.
+    """
+
+    def __init__(self, begun: Progress, keep: Callable[[Progress], object]) -> None:
+        self.progress, self._keep = begun, keep
+
+    def announce(self, state: Any) -> None:
+        """Take a state that the algorithm can be begun anew from."""
+        self._go(Progress(state))
+
+    def take_part(self, partial: PartialMerge) -> None:
+        """Take what is finished of a read."""
+        self._go(replace(self.progress, partial=partial))
+
+    def take(self, record: Any) -> None:
+        """Take the record of a finished read."""
+        self._go(Progress(self.progress.state, (*self.progress.records, record)))
+
+    def _go(self, progress: Progress) -> None:
+        self.progress = progress
+        self._keep(progress)
+
+
 def run(algorithm: Reads[T], run_pass: RunPass) -> T:
     """Run an algorithm to its end.
 
@@ -72,15 +127,59 @@ def run(algorithm: Reads[T], run_pass: RunPass) -> T:
         return result
 
 
-def counted(algorithm: Reads[T]) -> Reads[tuple[T, int]]:
-    """The same algorithm, which also tells how many reads it asked for."""
-    n_reads, record = 0, None
+def run_on(algorithm: Reads[T], run_pass: RunInParts, journal: Journal) -> T:
+    """Run an algorithm from where a journal is to its end, and keep the journal.
+
+    Parameters
+    ----------
+    algorithm : generator
+        Begun from the journal's state; announces states to the journal.
+    run_pass : callable
+        Runs a map over all the rows, given what is finished of that already.
+    journal : Journal
+    """
+    begun = journal.progress
     try:
+        wanted = next(algorithm)
+        for record in begun.records:
+            wanted = algorithm.send(record)
+        partial = begun.partial
         while True:
-            record = yield algorithm.send(record)
-            n_reads += 1
+            record = run_pass(wanted, partial, journal.take_part)
+            journal.take(record)
+            wanted, partial = algorithm.send(record), NOTHING
     except StopIteration as end:
-        return end.value, n_reads
+        result: T = end.value
+        return result
+
+
+def one_read(chunk_map: ChunkMap[R]) -> Reads[R]:
+    """The algorithm that is a single read, and its record."""
+    record: R = yield chunk_map
+    return record
+
+
+@dataclass
+class ReadCount:
+    """Number of reads that algorithms asked for.
+
+    Attributes
+    ----------
+    n_reads : int
+    """
+
+    n_reads: int = 0
+
+    def count(self, algorithm: Reads[T]) -> Reads[T]:
+        """The same algorithm, whose reads are counted."""
+        record = None
+        try:
+            while True:
+                record = yield algorithm.send(record)
+                self.n_reads += 1
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def together(algorithms: Sequence[Reads[T]]) -> Reads[list[T]]:

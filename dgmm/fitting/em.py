@@ -252,6 +252,7 @@ def em(
     state: FitState,
     emit: Callable[[Event], bool] = lambda event: False,
     surrogate: Surrogate | None = None,
+    announce: Callable[[FitState], object] = lambda state: None,
 ) -> Reads[FitState]:
     """Iterate until there is a reason to stop.
 
@@ -264,6 +265,8 @@ def em(
         Is told the events; returns True to stop the fit.
     surrogate : Surrogate, optional
         Proposes where to read next; without one it is always the EM step.
+    announce : callable
+        Is given the state after each iteration.
 
     Returns
     -------
@@ -302,4 +305,5 @@ def em(
             state = replace(state, reason=StopReason.CALLBACK)
         if state.reason is None and proposal is not None and proposal.n_steps > 1:
             state = replace(state, parameters=proposal.parameters, safe=state.parameters, n_steps=proposal.n_steps)
+        announce(state)
     return state

@@ -38,6 +38,20 @@ class ExecutionChosen(Event):
 
 
 @dataclass(frozen=True)
+class FitResumed(Event):
+    """The fit goes on from a checkpoint."""
+
+    checkpoint: str
+    """Where the checkpoint is."""
+    n_reads: int
+    """Reads of the data that are finished."""
+    n_iter: int
+    """EM iterations that are finished."""
+    finished: bool
+    """True if the fit had ended, and nothing is left to do."""
+
+
+@dataclass(frozen=True)
 class PassStarted(Event):
     """A read of all the rows begins."""
 

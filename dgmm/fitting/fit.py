@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.fitting.driving import counted
+from dgmm.fitting.driving import ReadCount, one_read
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import Event, FitFinished
+from dgmm.fitting.progress import FitProgress
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
 from dgmm.fitting.surrogate import Surrogate
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.problem import Control, FitProblem
     from dgmm.mixture.chunks import RunPass
+    from dgmm.mixture.moments import Moments
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.sampling import RowSample
 
@@ -62,37 +64,63 @@ def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.
 
 
 def fit_mixture(
-    problem: FitProblem,
+    begun: FitProgress,
     control: Control,
     start: Start,
-    n_rows: int,
+    prepare: Callable[[Moments], FitProblem],
     run_on_sample: Callable[[RowSample], RunPass],
     rng: np.random.RandomState,
     emit: Callable[[Event], bool] = lambda event: False,
+    announce: Callable[[FitProgress], object] = lambda progress: None,
 ) -> Reads[FitResult]:
-    """Fit a mixture to rows whose moments are known.
+    """Fit a mixture to rows, from the first read on.
 
     Parameters
     ----------
-    problem, control, start
-    n_rows : int
+    begun : FitProgress
+        Where to begin, or to go on from.
+    control, start
+    prepare : callable
+        Judges the moments of the rows, and states the problem.
     run_on_sample : callable
         Makes a runner of passes over sampled rows.
     rng : RandomState
+        Makes the starts.
     emit : callable
         Is told the events; returns True to stop after the current iteration.
+    announce : callable
+        Is given each progress that the fit can go on from.
 
     Raises
     ------
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
+    progress, reads, moments = begun, ReadCount(begun.n_reads), begun.moments
+    if moments is None:
+        announce(progress)
+        moments = (yield from reads.count(one_read(progress.first))).settled()
+        progress = replace(progress, n_reads=reads.n_reads, moments=moments)
+        announce(progress)
+    problem, n_rows = prepare(moments), moments.n_positive
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
     sample = None if surrogate is None else surrogate.sample
-    begun = choose_start(problem, start, n_rows, run_on_sample, rng, sample)
-    (parameters, event), start_reads = yield from counted(begun)
-    emit(event)
-    state, em_reads = yield from counted(em(problem, control, FitState.start(parameters), emit, surrogate))
+    state = progress.em
+    if state is None:
+        chosen = choose_start(problem, start, n_rows, run_on_sample, rng, sample)
+        parameters, event = yield from reads.count(chosen)
+        emit(event)
+        state = FitState.start(parameters)
+        announce(replace(progress, n_reads=reads.n_reads, em=state))
+    iterations = em(
+        problem,
+        control,
+        state,
+        emit,
+        surrogate,
+        lambda state: announce(replace(progress, n_reads=reads.n_reads, em=state)),
+    )
+    state = yield from reads.count(iterations)
     if state.reason is None:
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
@@ -100,6 +128,6 @@ def fit_mixture(
     if not start.is_given:
         order = canonical_order(result)
         result, starved = result.take(order), starved[order]
-    n_reads, error = 1 + start_reads + em_reads, problem.sampling_error
+    n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
     return FitResult(result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error)

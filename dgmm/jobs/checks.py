@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
+from dgmm.storage.listing import is_model
+from dgmm.storage.paths import local_path
 from dgmm.storage.replacing import is_zarr
 from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from dgmm.jobs.loading import Job
 
@@ -53,47 +55,79 @@ def _outputs(job: Job) -> Iterator[Problem]:
         yield from _place(job, place, path)
         if key == "picture" and path.suffix.lower() != ".png":
             yield job.problem(place, f"found {path.name!r}; the picture is a PNG: its name must end in .png")
-        if path.is_symlink() or not path.exists():
-            continue
-        is_folder = key in ("model", "labels")
-        if is_folder != path.is_dir() or (is_folder and not is_zarr(path)):
-            kind = "zarr store" if is_folder else "file"
-            yield job.problem(place, f"{path} exists and is no {kind}, so it is never overwritten")
-        elif not job.output.overwrite:
-            yield job.problem(place, f"{path} exists already; remove it, or set output.overwrite: true (--overwrite)")
+        for text in _in_the_way(path, is_folder=key in ("model", "labels"), overwrite=job.output.overwrite):
+            yield job.problem(place, text)
+
+
+def _in_the_way(path: Path, *, is_folder: bool, overwrite: bool) -> Iterator[str]:
+    if path.is_symlink() or not path.exists():
+        return
+    if is_folder != path.is_dir() or (is_folder and not is_zarr(path)):
+        yield f"{path} exists and is no {'zarr store' if is_folder else 'file'}, so it is never overwritten"
+    elif not overwrite:
+        yield f"{path} exists already; remove it, or set output.overwrite: true (--overwrite)"
 
 
 def _place(job: Job, key: KeyPath, path: Path) -> Iterator[Problem]:
+    for text in _unwritable(path):
+        yield job.problem(key, text)
+
+
+def _unwritable(path: Path) -> Iterator[str]:
     if path.is_symlink():
         where = path.readlink()
-        yield job.problem(key, f"{path} is a link to {where}; nothing is written through links: give the place itself")
+        yield f"{path} is a link to {where}; nothing is written through links: give the place itself"
         return
     parent = path.absolute().parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
     if not parent.is_dir():
-        yield job.problem(key, f"cannot be written: {parent} is not a folder")
+        yield f"cannot be written: {parent} is not a folder"
     elif not os.access(parent, os.W_OK | os.X_OK):
-        yield job.problem(key, f"cannot be written: the folder {parent} may not be written to")
+        yield f"cannot be written: the folder {parent} may not be written to"
 
 
 def _collisions(job: Job) -> Iterator[Problem]:
-    taken: list[tuple[KeyPath, Path]] = [(("the job file",), Path(job.file))]
+    taken: dict[str, Path] = {"the job file": Path(job.file)}
     for name in ("tls_ca_file", "tls_cert", "tls_key"):
         if (file := getattr(job.cluster, name, None)) is not None:
-            taken.append((("cluster", name), file))
+            taken[f"cluster.{name}"] = file
     if isinstance(job.input, PathInput):
-        taken.append((("input", "path"), job.input.path))
+        taken["input.path"] = job.input.path
     else:
-        taken.append((("input", "store"), job.input.store))
+        taken["input.store"] = job.input.store
         if job.input.image not in SHIPPED_PICTURES:
-            taken.append((("input", "image"), Path(job.input.image)))
+            taken["input.image"] = Path(job.input.image)
     if job.input.sample_weight is not None:
-        taken.append((("input", "sample_weight"), job.input.sample_weight))
+        taken["input.sample_weight"] = job.input.sample_weight
     for name, path in job.output.paths.items():
-        key = ("output", name)
-        for other, its_path in taken:
-            a, b = path.resolve(), its_path.resolve()
-            if a == b or a in b.parents or b in a.parents:
-                yield job.problem(key, f"{path} is the same place as, or lies within, {'.'.join(map(str, other))}")
-        taken.append((key, path))
+        for text in _overlaps(path, taken):
+            yield job.problem(("output", name), text)
+        taken[f"output.{name}"] = path
+
+
+def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
+    for name, other in taken.items():
+        a, b = path.resolve(), other.resolve()
+        if a == b or a in b.parents or b in a.parents:
+            yield f"{path} is the same place as, or lies within, {name}"
+
+
+def check_prediction(model: Path, data: Path, labels: Path, *, overwrite: bool) -> None:
+    """Refuse a prediction whose inputs are missing or whose labels cannot be written.
+
+    Raises
+    ------
+    JobError
+        With one line for each problem.
+    """
+    inputs = {"MODEL": local_path(model), "DATA": local_path(data)}
+    local_path(labels)
+    found = [(key, f"there is no such file or folder: {path}") for key, path in inputs.items() if not path.exists()]
+    found += [("LABELS", text) for text in _unwritable(labels)]
+    found += [("LABELS", text) for text in _in_the_way(labels, is_folder=True, overwrite=overwrite)]
+    found += [("LABELS", text) for text in _overlaps(labels, inputs)]
+    if not found and labels.exists() and is_model(labels):
+        found.append(("LABELS", f"{labels} is a model; choose another path"))
+    if found:
+        raise fail("dgmm predict", tuple(Problem(0, key, text) for key, text in found))

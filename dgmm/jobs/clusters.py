@@ -127,6 +127,10 @@ def _on_loopback(address: str) -> str:
 
 def _connect(section: SchedulerCluster, stack: ExitStack) -> str:
     security = None
+    for key in ("tls_ca_file", "tls_cert", "tls_key"):
+        file = getattr(section, key)
+        if file is not None and not file.is_file():
+            raise ClusterError(f"{section.address} cannot be reached: cluster.{key}: there is no such file: {file}")
     if section.tls_ca_file is not None:
         security = Security(
             tls_ca_file=str(section.tls_ca_file),
@@ -136,7 +140,7 @@ def _connect(section: SchedulerCluster, stack: ExitStack) -> str:
         )
     try:
         client = distributed.Client(section.address, timeout=section.timeout, security=security)
-    except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError, ImportError) as error:
         raise ClusterError(
             f"no Dask scheduler answered at {section.address} within {section.timeout:g} s; is it running, "
             f"and can it be reached from this machine? ({type(error).__name__}: {error})"

@@ -7,16 +7,13 @@ from typing import Any
 
 from dgmm.errors import JobError
 from dgmm.estimators import GaussianMixture
+from dgmm.jobs.checks import check_prediction
 from dgmm.jobs.clusters import open_cluster
-from dgmm.jobs.inspection import require_file
 from dgmm.jobs.loading import load_cluster, make_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.rows import layout_of
 from dgmm.jobs.running import JobResult, leading_dims, run_job, write_labels
-from dgmm.jobs.specification import is_url
 from dgmm.storage.arrays import open_array
-from dgmm.storage.listing import is_model
-from dgmm.storage.replacing import is_zarr
 
 
 def fit_array(
@@ -73,16 +70,7 @@ def predict_array(
     DataError, FormatError, ClusterError
         If the model or the data cannot be read or do not fit together, or the cluster is lost.
     """
-    for path in (model, data):
-        require_file(path)
-    if is_url(labels):
-        raise JobError(f"{labels}: a URL; this version reads and writes local files only")
-    if labels.exists() and not overwrite:
-        raise JobError(f"{labels}: exists already; choose another path or use --overwrite")
-    if labels.exists() and not is_zarr(labels):
-        raise JobError(f"{labels}: exists and is no zarr store, so it is never overwritten")
-    if labels.exists() and is_model(labels):
-        raise JobError(f"{labels}: this is a model; choose another path for the labels")
+    check_prediction(model, data, labels, overwrite=overwrite)
     where = None if cluster is None else load_cluster(cluster)
     with reporter or LogReporter() as told:
         told.step(f"reading the model {model.name}")
@@ -90,8 +78,8 @@ def predict_array(
         x = open_array(data, variable)
         layout = layout_of(x, str(data))
         if features is not None:
-            if not all(0 <= column < x.shape[-1] for column in features):
-                raise JobError(f"--features: found {features}; allowed: 0 to {x.shape[-1] - 1}")
+            if not all(0 <= column < x.shape[-1] for column in features) or len({*features}) < len(features):
+                raise JobError(f"--features: found {features}; allowed: different columns, 0 to {x.shape[-1] - 1}")
             x = x[..., features]
         with open_cluster(where):
             told.step(f"writing the labels to {labels.name}")

@@ -10,8 +10,8 @@ import numpy as np
 
 from dgmm.errors import JobError, printable
 from dgmm.estimators import GaussianMixture
-from dgmm.jobs.specification import is_url
 from dgmm.storage.listing import is_model, list_arrays
+from dgmm.storage.paths import local_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +56,10 @@ def require_file(path: Path) -> None:
 
     Raises
     ------
-    JobError
+    JobError, ParameterError
     """
-    if is_url(path):
-        raise JobError(f"{path}: a URL; this version reads and writes local files only")
-    if not path.exists():
-        raise JobError(f"{path}: there is no such file or folder")
+    if not local_path(path).exists():
+        raise JobError(f"{path}: there is no such file or folder; expected a model, a zarr store or a .npy file")
 
 
 def _model_sheet(path: Path) -> Sheet:

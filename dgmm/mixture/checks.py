@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.errors import DataError, IllDefinedCovarianceError, RegularizationWarning
+from dgmm.errors import DataError, IllDefinedCovarianceError, ParameterError, RegularizationWarning
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.moments import Defects
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.moments import Moments
-    from dgmm.typing import Array
+    from dgmm.mixture.parameters import Coordinates
+    from dgmm.typing import Array, FloatArray
 
 _SWAMPED = 0.01
+# Beyond it, in the data's own scale, squares leave the range of float64.
+_REACH = 1e100
 
 
 def describe_defects(defects: Defects, chunk: Chunk) -> str:
@@ -107,7 +110,7 @@ def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: floa
             f"({variances[feature]:.3g}){f' and large for {others} more' if others else ''}: it widens every "
             "component along it; decrease reg_covar, or scale the input data",
             RegularizationWarning,
-            stacklevel=5,  # the caller of fit
+            stacklevel=9,  # the caller of fit
         )
 
 
@@ -126,4 +129,47 @@ def _check_unregularized(moments: Moments, family: CovarianceFamily, constant: A
             f"feature {dependent} is a linear combination of the features before it, in every row, so their "
             f"covariance has no inverse and reg_covar=0 adds nothing to it (covariance_type={family.name!r}); "
             "drop the feature, set reg_covar above 0, or use another covariance_type"
+        )
+
+
+def check_start(
+    means: FloatArray | None, covariances: FloatArray | None, family: CovarianceFamily, coordinates: Coordinates
+) -> None:
+    """Refuse a start so far from the data that the squares in its densities do not exist.
+
+    Parameters
+    ----------
+    means : (K, d) or None
+    covariances : array or None
+        Of inner shape; both in the user's units.
+    family : CovarianceFamily
+    coordinates : Coordinates
+        In which the data have unit scale.
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter and the component.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if means is not None:
+            distance = np.abs(coordinates.standardize(means)).max(axis=1)
+            _check_reach(
+                distance, distance < _REACH, "means_init", "from the data's mean, in their standard deviations"
+            )
+        if covariances is not None:
+            inner = family.form.rescale(covariances, coordinates.inverse_scale)
+            d = len(coordinates.shift)
+            variances = np.diagonal(family.form.full(inner, d), axis1=1, axis2=2)
+            largest = variances.max(axis=1)
+            ok = (largest < _REACH) & (variances.min(axis=1) > 1.0 / _REACH)
+            _check_reach(largest, ok, "precisions_init", "the data's variances")
+
+
+def _check_reach(sizes: FloatArray, within: Array, name: str, unit: str) -> None:
+    if not within.all():
+        component = int(np.argmin(within))
+        raise ParameterError(
+            f"{name}[{component}] is out of reach: {sizes[component]:.3g} {unit}; "
+            f"expected less than {_REACH:g} and more than its inverse: give a start among the data, in their units"
         )

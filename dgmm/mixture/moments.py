@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,8 @@ _BLOCK = 4096
 # Values of a block that stay in the cache, and rows that it has at least.
 _BLOCK_VALUES, _SHORTEST = 2**17, 256
 _WIDE = 48
+# Relative difference up to which sums over the same rows may differ between processors.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,58 @@ NO_DEFECTS = Defects()
 
 
 @dataclass(frozen=True)
+class Probe(Sized):
+    """What a chunk was like, to know it by.
+
+    Attributes
+    ----------
+    chunk : int
+        Its number.
+    n_rows : int
+    weight : float
+        Sum of the weights.
+    mean, variance, minimum, maximum : (d,) float64
+        Weighted, over the rows of positive weight; 0 where there are none.
+    """
+
+    chunk: int
+    n_rows: int
+    weight: float
+    mean: FloatArray
+    variance: FloatArray
+    minimum: FloatArray
+    maximum: FloatArray
+
+    @classmethod
+    def of(cls, chunk: int, X: Array, weights: FloatArray | None) -> Probe:
+        """Look at the rows of a chunk, (n, d), and their weights, (n,)."""
+        n_rows, weight = len(X), float(len(X))
+        if weights is not None:
+            X, weights, weight = X[weights > 0.0], weights[weights > 0.0], float(weights.sum())
+        if not len(X):
+            none = np.zeros(X.shape[1])
+            return cls(chunk, n_rows, weight, none, none, none, none)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scatter, minimum, maximum = summarize(X, weights)
+            return cls(chunk, n_rows, weight, mean, np.diagonal(scatter) / weight, minimum, maximum)
+
+    def difference(self, other: Probe) -> str | None:
+        """In which of its attributes ``other`` differs by more than rounding, with both values; None if in none."""
+        scale = np.maximum(np.sqrt(self.variance), np.abs(self.mean))
+        slacks: dict[str, Any] = {"weight": self.weight, "mean": scale, "variance": scale**2}
+        for name in ("n_rows", "weight", "minimum", "maximum", "mean", "variance"):
+            a, b = np.atleast_1d(getattr(self, name)), np.atleast_1d(getattr(other, name))
+            with np.errstate(over="ignore", invalid="ignore"):
+                differs = ~((a == b) | (np.abs(a - b) <= _ROUNDING * slacks.get(name, 0.0)))
+            if differs.any():
+                at = int(differs.argmax())
+                what = "number of rows" if name == "n_rows" else name
+                feature = f" of feature {at}" if name not in ("n_rows", "weight") else ""
+                return f"the {what}{feature} is {b[at]:.6g}, not {a[at]:.6g}"
+        return None
+
+
+@dataclass(frozen=True)
 class Moments(Sized):
     """Count, mean, scatter, range, defects and a sample of rows; merges as a monoid.
 
@@ -91,6 +145,8 @@ class Moments(Sized):
         Negative, NaN and infinite weights.
     candidates : Candidates
         Rows that the sample is among.
+    probes : tuple of Probe
+        Of some chunks.
     """
 
     lengths: IntArray
@@ -104,6 +160,7 @@ class Moments(Sized):
     defects: Defects
     weight_defects: Defects
     candidates: Candidates
+    probes: tuple[Probe, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -119,6 +176,10 @@ class Moments(Sized):
     def sample(self) -> RowSample:
         """The rows of smallest key; put together anew each time."""
         return self.candidates.smallest()
+
+    def settled(self) -> Moments:
+        """The same moments with no candidates but the sample."""
+        return replace(self, candidates=Candidates(self.candidates.size, (self.sample,)))
 
     @property
     def covariance(self) -> FloatArray:
@@ -149,6 +210,7 @@ class Moments(Sized):
             "lengths": np.concatenate([self.lengths, other.lengths]),
             "defects": self.defects.merge(other.defects),
             "weight_defects": self.weight_defects.merge(other.weight_defects),
+            "probes": self.probes + other.probes,
         }
         if other.n_positive == 0:
             return replace(self, **common)  # type: ignore[arg-type]
@@ -186,11 +248,14 @@ class MomentsMap:
     threshold : int
         Rows with a key above it are not even candidates (keeps the records small); 2**64 - 1
         where the number of rows is not known.
+    probes : tuple of int
+        Numbers of the chunks to look at one by one.
     """
 
     seed: int
     sample_rows: int
     threshold: int = 2**64 - 1
+    probes: tuple[int, ...] = ()
 
     name = "moments"
 
@@ -210,10 +275,11 @@ class MomentsMap:
         weight_defects = Defects.find(bad_weight, w, chunk)
         defects = self._defects(X, chunk)
         positive = w > 0.0
+        probes = () if defects.count or weight_defects.count else self._probes(X, weights, chunk)
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
-            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
+            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)), probes,
         )  # fmt: skip
         if defects.count or weight_defects.count or not positive.any():
             return empty
@@ -250,6 +316,15 @@ class MomentsMap:
             if suspicious:
                 defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk, start))
         return defects
+
+    def _probes(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> tuple[Probe, ...]:
+        found, start = [], 0
+        for index, length in enumerate(chunk.lengths, chunk.index):
+            if index in self.probes:
+                part = slice(start, start + length)
+                found.append(Probe.of(index, X[part], None if weights is None else weights[part]))
+            start += length
+        return tuple(found)
 
     def _candidates(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> Candidates:
         # Where the global index is not known yet, each chunk has a stream of its own.

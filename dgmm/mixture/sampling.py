@@ -128,6 +128,8 @@ class Candidates:
 
     def smallest(self) -> RowSample:
         """The rows of smallest key, by rising key."""
+        if len(self.parts) == 1 and len(self.parts[0].keys) <= self.size:
+            return self.parts[0]
         keys = np.concatenate([part.keys for part in self.parts])
         order = np.argsort(keys, kind="stable")[: self.size]
         place = np.full(len(keys), -1)

@@ -15,8 +15,9 @@ from dask.utils import format_bytes
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
-from dgmm.errors import InsufficientMemoryError, ParameterError
+from dgmm.errors import InsufficientMemoryError
 from dgmm.passes.sharding import JOINED
+from dgmm.rules import Rule, at_least, check, is_bool, is_int
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -31,6 +32,16 @@ _LEAN_COPIES, _COPIES = 3, 5
 # Arrays as large as A that a model needs on the driver: covariances, factors, A and their successors.
 _COPIES_OF_MODEL = 8
 
+
+PASS_RETRIES = 3
+"""How often a part of a pass is computed again after workers were lost, unless the user says otherwise."""
+
+_RULES = {
+    "persist": Rule(lambda v: is_bool(v) or (isinstance(v, str) and v == "auto"), "True, False or 'auto'"),
+    "lean": Rule(is_bool, "True or False"),
+    "memory_limit": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1, in bytes"),
+    "pass_retries": at_least(0),
+}
 
 SYNCHRONOUS = ("synchronous", "sync", "single-threaded")
 """Names of Dask's scheduler of one thread."""
@@ -53,6 +64,9 @@ class Execution:
     memory_limit : int, optional
         Bytes that this process, or each worker, may use in all; what is free is measured if left
         out.
+    pass_retries : int, default 3
+        How often a pass, or the part of it that was under way, is computed again after a cluster
+        lost workers with what they held. Dask itself starts a task up to four times before that.
 
     Raises
     ------
@@ -71,12 +85,10 @@ class Execution:
     persist: bool | Literal["auto"] = "auto"
     lean: bool = False
     memory_limit: int | None = None
+    pass_retries: int = PASS_RETRIES
 
     def __post_init__(self) -> None:
-        if self.persist not in (True, False, "auto"):
-            raise ParameterError(f"persist is {self.persist!r}; expected True, False or 'auto'")
-        if self.memory_limit is not None and self.memory_limit <= 0:
-            raise ParameterError(f"memory_limit is {self.memory_limit!r}; expected a number of bytes above 0")
+        check(_RULES, vars(self))
 
 
 @dataclass(frozen=True)
@@ -93,12 +105,14 @@ class Resources:
         In all of them.
     free : int
         Bytes that are free in the process that has least.
+    client : distributed.Client or None
     """
 
     kind: str
     n_workers: int
     n_threads: int
     free: int
+    client: Client | None = None
 
     @classmethod
     def measure(cls, rows: Rows, memory_limit: int | None = None) -> Resources:
@@ -128,7 +142,7 @@ class Resources:
             (memory_limit or worker["memory_limit"] or _free_here()) - worker["metrics"].get("memory", 0)
             for worker in workers.values()
         ]
-        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free))
+        return cls("distributed", len(free), sum(worker["nthreads"] for worker in workers.values()), min(free), client)
 
 
 def _free_here() -> int:

@@ -14,12 +14,12 @@ from dgmm.mixture.checks import check_finite
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_table
-from dgmm.passes.shards import to_block
+from dgmm.passes.rows import check_table, chunk_lengths
+from dgmm.passes.shards import check_length, to_block
 
 if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
-    from dgmm.typing import Array
+    from dgmm.typing import Array, IntArray
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,16 @@ SCORES = Quantity(BlockKernel.score_samples, None, per_component=False, whole_de
 
 
 def _predict_block(
-    block: Array, compiled: CompiledMixture, quantity: Quantity, out: np.dtype[Any], block_id: tuple[int, ...]
+    block: Array,
+    mixture: tuple[CompiledMixture, IntArray | None],
+    quantity: Quantity,
+    out: np.dtype[Any],
+    block_id: tuple[int, ...],
 ) -> Array:
+    compiled, lengths = mixture
     X = to_block(block, block_id[0], compiled.n_features)
+    if lengths is not None:
+        check_length(X, block_id[0], lengths[block_id[0]])
     check_finite(X, Chunk(block_id[0], None, len(X)))
     # A log-density below the range of float32 is -inf.
     with single_threaded_blas(), np.errstate(over="ignore"):
@@ -79,7 +86,7 @@ def predict_lazily(
     return X.map_blocks(
         _predict_block,
         # A task of its own, so that it travels to each worker once.
-        compiled=dask.delayed(compiled, pure=False, traverse=False),
+        mixture=dask.delayed((compiled, chunk_lengths(X)), pure=False, traverse=False),
         quantity=quantity,
         out=dtype,
         dtype=dtype,
@@ -94,7 +101,7 @@ def predict_array(
     """The same for an array in memory, (n, d), with this process's threads."""
     dtype = quantity.dtype or dtype
     if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
-        return _predict_block(X, compiled, quantity, dtype, (0, 0))
+        return _predict_block(X, (compiled, None), quantity, dtype, (0, 0))
     lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity, dtype)
     with single_threaded_blas():
         result: Array = lazy.compute(scheduler="threads")

@@ -13,6 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
 from dgmm.errors import DataError, DataTypeError
+from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
@@ -80,6 +81,15 @@ class Rows:
         """The same rows after a pass has counted them."""
         return replace(self, lengths=lengths)
 
+    def chunks(self, numbers: list[int]) -> Rows:
+        """Some of the chunks alone, in their order."""
+        if self.lengths is None or not self.local:
+            weights = None if self.weights is None else self.weights.blocks[numbers]
+            return Rows(self.X.blocks[numbers], weights, None if self.lengths is None else self.lengths[numbers])
+        ends = np.cumsum(self.lengths)
+        chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
+        return Rows(self.X[chosen], None if self.weights is None else self.weights[chosen], self.lengths[numbers])
+
     @classmethod
     def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
         """Cut an array in memory, (n, d), into chunks.
@@ -113,7 +123,7 @@ class Rows:
         check_table(X.ndim, X.shape, X.dtype)
         if X.numblocks[1] > 1:
             X = X.rechunk({1: -1})
-        lengths = _lengths(X)
+        lengths = chunk_lengths(X)
         w = None if weights is None else _matching_weights(weights, X, lengths)
         X, w = _optimize_together(X, w)
         return cls(X, w, lengths)
@@ -142,39 +152,80 @@ def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array,
 
 def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
     """Refuse what is not a table of real numbers, before anything is computed."""
+    check_dtype(dtype, "X")
     if ndim != 2:
-        advice = "reshape it to (-1, 1) if it has one feature" if ndim == 1 else "flatten the sample dimensions"
+        advice = "flatten the sample dimensions, X.reshape(-1, X.shape[-1])"
+        if ndim < 2:
+            advice = "Reshape your data, X.reshape(-1, 1) if it has one feature, X.reshape(1, -1) if it is one row"
         raise DataError(f"Expected 2D array, got {ndim}D array instead: X has shape {shape}; {advice}")
-    if dtype.kind not in "biuf":
-        raise DataTypeError(
-            f"X has dtype {dtype}, which holds no real numbers; convert it first, for example with X.astype(float)"
-        )
     if np.isnan(shape[1]):
         raise DataError("the number of features of X is unknown; call X.compute_chunk_sizes() first")
     if shape[1] == 0:
-        raise DataError(f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required.")
+        raise DataError(
+            f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required: X has no columns"
+        )
 
 
-def _lengths(X: da.Array) -> IntArray | None:
+def check_dtype(dtype: Any, name: str) -> None:
+    """Refuse a dtype that holds no real numbers; a dataframe's own dtypes without a kind do."""
+    kind = getattr(dtype, "kind", "O")
+    if kind == "c":
+        raise DataTypeError(f"{name} has dtype {dtype}: Complex data not supported; give its real part, or its modulus")
+    if kind not in "biuf":
+        raise DataTypeError(
+            f"{name} has dtype {dtype}, which holds no real numbers; convert it first, for example with .astype(float)"
+        )
+
+
+def check_not_lazy(value: Any, name: str) -> None:
+    """Refuse lazy collections other than dask arrays, which a conversion would compute."""
+    if not isinstance(value, da.Array) and hasattr(value, "__dask_graph__") and value.__dask_graph__() is not None:
+        raise DataTypeError(
+            f"{name} is a {type(value).__module__}.{type(value).__name__}; give its dask array instead "
+            "(`.data` of an xarray object, `.to_dask_array(lengths=True)` of a dataframe)"
+        )
+
+
+def weights_in_memory(sample_weight: Any) -> Array:
+    """Make an array of what the user gave as weights.
+
+    Raises
+    ------
+    DataTypeError
+        If it holds no real numbers.
+    DataError
+        If it is masked, or no array.
+    """
+    check_not_lazy(sample_weight, "sample_weight")
+    check_unmasked(sample_weight, "sample_weight")
+    try:
+        weights = np.asarray(sample_weight)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight cannot be made an array; expected one number for each row: {error}") from error
+    check_dtype(weights.dtype, "sample_weight")
+    return weights
+
+
+def chunk_lengths(X: da.Array) -> IntArray | None:
+    """Rows of each chunk, (c,); None while they are unknown."""
     lengths = np.asarray(X.chunks[0], dtype=np.float64)
     return None if np.isnan(lengths).any() else lengths.astype(np.int64)
 
 
 def _weights_mismatch(shape: tuple[Any, ...], n_rows: Any) -> str:
-    return f"sample_weight has shape {shape}; expected one weight for each row, ({n_rows},)"
+    return f"sample_weight has shape {shape}; expected one weight for each row, ({n_rows},): give that many"
 
 
 def _matching_weights(weights: Any, X: da.Array, lengths: IntArray | None) -> da.Array:
     if not isinstance(weights, da.Array):
-        weights = np.asarray(weights)
+        weights = weights_in_memory(weights)
         if lengths is None:
             raise DataError(
                 "sample_weight is an array in memory, but the chunk lengths of X are unknown; "
                 "call X.compute_chunk_sizes() first, or give the weights as a dask array"
             )
         weights = da.from_array(weights, chunks=-1, name=False)
-    if weights.dtype.kind not in "biuf":
-        raise DataTypeError(f"sample_weight has dtype {weights.dtype}, which holds no real numbers")
+    check_dtype(weights.dtype, "sample_weight")
     if weights.ndim != 1:
         raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
     known = lengths is not None and not np.isnan(weights.shape[0])
@@ -187,4 +238,4 @@ def _matching_weights(weights: Any, X: da.Array, lengths: IntArray | None) -> da
             f"sample_weight has {weights.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
             "chunk both alike, or call compute_chunk_sizes() on both"
         )
-    return weights.astype(np.float64)
+    return weights

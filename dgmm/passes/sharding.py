@@ -86,12 +86,17 @@ class Sharding:
         Dask collections that the references need.
     streamed : bool
         True if the shards read their rows themselves.
+    level : int
+        A shard has ``2**level`` pieces, the last one at most so many.
+    n_pieces : int
     """
 
     references: list[Any]
     first_chunks: list[int]
     collections: list[Any]
     streamed: bool
+    level: int
+    n_pieces: int
 
     @classmethod
     def of(
@@ -125,9 +130,13 @@ class Sharding:
         total = rows.largest_chunk_bytes * rows.n_chunks if rows.nbytes is None else rows.nbytes
         per_thread = _SHARDS_PER_THREAD_HERE if here else _SHARDS_PER_THREAD
         size = pieces_per_shard(n_pieces, per_thread * n_threads, total / n_pieces)
-        first_chunks = [*starts[:-1:size].tolist(), rows.n_chunks]
+
+        def cut(references: list[Any], collections: list[Any], *, streamed: bool) -> Sharding:
+            first_chunks = [*starts[:-1:size].tolist(), rows.n_chunks]
+            return cls(references, first_chunks, collections, streamed, size.bit_length() - 1, n_pieces)
+
         if rows.local:
-            return cls(_views(rows, starts, size), first_chunks, [], streamed=True)
+            return cut(_views(rows, starts, size), [], streamed=True)
         graph = dict(rows.X.__dask_graph__())
         collections = [rows.X]
         if rows.weights is not None:
@@ -138,15 +147,16 @@ class Sharding:
         if recipes is None:
             size = size if packed else 1
             tasks = [piece.task(rows.n_features) for piece in pieces]
-            references = [(PackedShard, tasks[i : i + size]) for i in range(0, n_pieces, size)]
-            return cls(references, [*starts[:-1:size].tolist(), rows.n_chunks], collections, streamed=False)
+            return cut(
+                [(PackedShard, tasks[i : i + size]) for i in range(0, n_pieces, size)], collections, streamed=False
+            )
         # There is nothing to read ahead of what is in memory.
         ahead = not lean and any(not _is_data(node) for node in recipes[0].graph.values())
         shards: list[Shard] = [
             StreamedShard(tuple(recipes[i : i + size]), rows.n_features, ahead, lean)
             for i in range(0, len(recipes), size)
         ]
-        return cls(shards, first_chunks, [], streamed=True)
+        return cut(shards, [], streamed=True)
 
 
 @dataclass(frozen=True)

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.core import get
 
-from dgmm.errors import DataError, DataTypeError
+from dgmm.errors import DataError, DataTypeError, DgmmError, ReadError
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import kernel_dtype
+from dgmm.mixture.merging import merge_in_order
 from dgmm.mixture.sizes import Sized
 from dgmm.passes.blas import single_threaded_blas
 
 if TYPE_CHECKING:
-    from dgmm.mixture.chunks import ChunkMap, R, Record
+    from dgmm.mixture.chunks import ChunkMap, R
+    from dgmm.mixture.merging import M
     from dgmm.typing import Array
 
-    M = TypeVar("M", bound=Record)
+logger = logging.getLogger("dgmm")
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,13 @@ class Block:
         """
         rows = [to_block(block, index + i, n_features) for i, block in enumerate(X)]
         for i, block in enumerate(rows):
-            if lengths is not None and len(block) != lengths[i]:
-                raise DataError(
-                    f"chunk {index + i} of X has {len(block)} rows, but was declared with {lengths[i]}; "
-                    "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
-                )
-            if weights is not None and len(weights[i]) != len(block):
-                raise DataError(
-                    f"chunk {index + i} has {len(block)} rows and {len(weights[i])} weights; chunk both alike"
-                )
+            if lengths is not None:
+                check_length(block, index + i, lengths[i])
+        w = None if weights is None else [to_weights(block, index + i, len(rows[i])) for i, block in enumerate(weights)]
         if len(rows) == 1:
-            return cls(rows[0], None if weights is None else weights[0], index, ())
+            return cls(rows[0], None if w is None else w[0], index, ())
         joined = tuple(map(len, rows))
-        return cls(np.concatenate(rows), None if weights is None else np.concatenate(weights), index, joined)
+        return cls(np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,22 @@ class PackedShard(Sized):
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.blocks)
+
+
+# Seconds between attempts to read: a store that is busy, or a network that is down for a moment.
+_PAUSES = (0.1, 0.5, 2.5)
+# Errors that another attempt would only repeat.
+_PERMANENT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    DgmmError,
+    LookupError,
+    MemoryError,
+    NameError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -117,9 +131,43 @@ class Recipe:
     weights: list[Any] | None
 
     def read(self, n_features: int) -> Block:
-        """Read the piece in this thread."""
-        X, weights = get(self.graph, [self.X, self.weights or []])
-        return Block.of(self.index, n_features, self.lengths, list(X), list(weights) if self.weights else None)
+        """Read the piece in this thread; what fails is tried again, with pauses.
+
+        Raises
+        ------
+        ReadError
+            If it fails however often it is tried; names the chunk.
+        """
+        values = self._values([*self.X, *(self.weights or [])])
+        n = len(self.X)
+        return Block.of(self.index, n_features, self.lengths, values[:n], values[n:] if self.weights else None)
+
+    def _values(self, keys: list[Any]) -> list[Any]:
+        for pause in _PAUSES:
+            try:
+                return list(get(self.graph, keys))
+            except _PERMANENT:
+                break
+            except Exception as error:
+                logger.warning(
+                    "reading chunk %d failed (%s: %s); trying again", self.index, type(error).__name__, error
+                )
+                time.sleep(pause)
+        return [self._value(i, key) for i, key in enumerate(keys)]
+
+    def _value(self, number: int, key: Any) -> Any:
+        """Read one chunk for the last time."""
+        try:
+            return get(self.graph, key)
+        except (DgmmError, MemoryError):
+            raise
+        except Exception as error:
+            name = "X" if number < len(self.X) else "sample_weight"
+            tried = "" if isinstance(error, _PERMANENT) else f" in {1 + len(_PAUSES)} attempts"
+            raise ReadError(
+                f"chunk {self.index + number % len(self.X)} of {name} could not be read{tried} "
+                f"({type(error).__name__}: {error}); check what it comes from, then fit again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -201,28 +249,9 @@ def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
         return merge_in_order(records())
 
 
-def merge_in_order(records: Iterator[M]) -> M:
-    """Merge records as a perfect binary tree over their numbers does.
-
-    Whoever merges a run of ``2**j`` records that begins at a multiple of ``2**j``, and then the
-    results, gets the same bits. At most one record a level of the tree is held.
-    """
-    stack: list[tuple[int, M]] = []
-    for record in records:
-        level, merged = 0, record
-        while stack and stack[-1][0] == level:
-            merged = stack.pop()[1].merge(merged)
-            level += 1
-        stack.append((level, merged))
-    result = stack.pop()[1]
-    while stack:
-        result = stack.pop()[1].merge(result)
-    return result
-
-
 def merge_records(records: list[M]) -> M:
     """The task of a node of the tree above the shards."""
-    return merge_in_order(iter(records))
+    return merge_in_order(records)
 
 
 def check_unmasked(block: Any, name: str, place: str = "") -> None:
@@ -240,15 +269,42 @@ def to_block(block: Any, index: int, n_features: int) -> Array:
     DataError
         If it is not what the array declared: dimensions, features, real numbers, nothing masked.
     """
-    check_unmasked(block, "X", f" in chunk {index}")
-    X = np.asarray(block)
-    if X.dtype.kind not in "biuf":
-        raise DataTypeError(
-            f"chunk {index} of X holds {type(block).__name__} of dtype {X.dtype}; expected an array of real numbers"
-        )
+    X = _numbers(block, index, "X")
     if X.ndim != 2 or X.shape[1] != n_features:
         raise DataError(
             f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
             "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
         )
     return X.astype(kernel_dtype(X.dtype), copy=False)
+
+
+def check_length(X: Array, index: int, declared: int) -> None:
+    """Refuse a chunk that has not the rows it was declared with."""
+    if len(X) != declared:
+        raise DataError(
+            f"chunk {index} of X has {len(X)} rows, but was declared with {declared}; "
+            "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
+        )
+
+
+def to_weights(block: Any, index: int, n_rows: int) -> Array:
+    """Make what a task was handed for the weights of a chunk float64, (n,); errors are those of :func:`to_block`."""
+    weights = _numbers(block, index, "sample_weight")
+    if weights.shape != (n_rows,):
+        found = len(weights) if weights.ndim == 1 else f"an array {weights.shape} of"
+        raise DataError(f"chunk {index} has {n_rows} rows and {found} weights; chunk both alike")
+    return weights.astype(np.float64, copy=False)
+
+
+def _numbers(block: Any, index: int, name: str) -> Array:
+    check_unmasked(block, name, f" in chunk {index}")
+    try:
+        values = np.asarray(block)
+    except (TypeError, ValueError):
+        values = np.empty(0, dtype=object)
+    if values.dtype.kind not in "biuf":
+        raise DataTypeError(
+            f"chunk {index} of {name} holds {type(block).__name__} of dtype {values.dtype}; "
+            "expected an array of real numbers: look at what the function given to map_blocks returns"
+        )
+    return values

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -16,17 +16,22 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
+from dgmm.errors import CheckpointError
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
+from dgmm.mixture.merging import NOTHING, PartialMerge
 from dgmm.mixture.sizes import array_bytes
 from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.execution import SYNCHRONOUS, Resources
+from dgmm.passes.execution import PASS_RETRIES, SYNCHRONOUS, Resources
+from dgmm.passes.parts import Pace
+from dgmm.passes.retrying import retried
 from dgmm.passes.sharding import Sharding
-from dgmm.passes.shards import map_shard, merge_records, pack
+from dgmm.passes.shards import PackedShard, map_shard, merge_records, pack
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R
     from dgmm.passes.plan import ExecutionPlan
     from dgmm.passes.rows import Rows
+    from dgmm.typing import IntArray
 
 # Records that one task of the tree merges: powers of two, so that it makes a node of the tree. It
 # waits for all of them, so few where they are large; a map is about as large as its records.
@@ -36,25 +41,40 @@ _SECONDS_BETWEEN_REPORTS = 0.2
 _numbers = itertools.count()
 
 
-def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequence[int | None]) -> Delayed:
-    """Build the graph of a pass; nothing is computed.
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive shards, as a graph refers to them.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first shard.
+    references : list
+        Of each shard: the shard itself, a key, or a task.
+    first_rows : list of int or None
+        Index of the first row of each shard, where it is known.
+    collections : list
+        Dask collections that the references need.
+    """
+
+    first: int
+    references: list[Any]
+    first_rows: list[int | None]
+    collections: list[Any]
+
+
+def pass_graph(part: Part, chunk_map: ChunkMap[Any]) -> Delayed:
+    """Build the graph of a part of a pass; nothing is computed.
 
     The map's parameters are a task of their own, which the others depend on: a distributed
     scheduler moves its result to each worker once, and makes it again if a worker dies.
-
-    Parameters
-    ----------
-    sharding : Sharding
-    chunk_map : ChunkMap
-    first_rows : sequence of int or None
-        Index of the first row of each shard, where it is known.
     """
-    token = f"{chunk_map.name.replace(' ', '-')}-{next(_numbers)}-{os.getpid()}"
+    token = f"{_prefix(chunk_map)}{next(_numbers)}-{os.getpid()}"
     parameters = f"dgmm-parameters-{token}"
     graph: dict[Any, Any] = {parameters: (_unwrap, _Data(chunk_map))}
     level: list[Any] = []
-    for index, (shard, first_row) in enumerate(zip(sharding.references, first_rows, strict=True)):
-        key = (f"dgmm-{token}", index)
+    for index, (shard, first_row) in enumerate(zip(part.references, part.first_rows, strict=True), part.first):
+        key = (token, index)
         graph[key] = (map_shard, parameters, shard, first_row)
         level.append(key)
     depth = 0
@@ -67,15 +87,19 @@ def pass_graph(sharding: Sharding, chunk_map: ChunkMap[Any], first_rows: Sequenc
         graph.update(((name, index), (merge_records, group)) for index, group in enumerate(groups))
     root = f"dgmm-record-{token}"
     graph[root] = level[0]
-    return Delayed(root, HighLevelGraph.from_collections(root, graph, dependencies=sharding.collections))
+    return Delayed(root, HighLevelGraph.from_collections(root, graph, dependencies=part.collections))
 
 
-def lazy_shards(sharding: Sharding, *, packed: bool) -> list[Delayed]:
-    """The shards as lazy values: packed, or themselves, which are small."""
+def _prefix(chunk_map: ChunkMap[Any]) -> str:
+    return f"dgmm-{chunk_map.name.replace(' ', '-')}-"
+
+
+def lazy_shards(sharding: Sharding, numbers: Iterable[int], *, packed: bool) -> list[Delayed]:
+    """Some shards as lazy values: packed, or themselves, which are small."""
     token = f"{next(_numbers)}-{os.getpid()}"
     shards = []
-    for index, shard in enumerate(sharding.references):
-        key = f"dgmm-shard-{token}-{index}"
+    for index in numbers:
+        shard, key = sharding.references[index], f"dgmm-shard-{token}-{index}"
         reference = (_unwrap, _Data(shard)) if sharding.streamed else shard
         graph = {key: (pack, reference) if packed else reference}
         shards.append(Delayed(key, HighLevelGraph.from_collections(key, graph, dependencies=sharding.collections)))
@@ -96,10 +120,10 @@ def _unwrap(data: _Data) -> Any:
 class _Progress(Callback):  # type: ignore[misc]
     """Counts the chunks of finished shards where the scheduler runs in this process."""
 
-    def __init__(self, report: Callable[[int], object], name: str, first_chunks: list[int]) -> None:
+    def __init__(self, report: Callable[[int], object], prefix: str, first_chunks: list[int], done: int) -> None:
         super().__init__(posttask=self._count)
-        self._report, self._prefix, self._first_chunks = report, f"dgmm-{name.replace(' ', '-')}-", first_chunks
-        self._done, self._reported = 0, time.perf_counter()
+        self._report, self._prefix, self._first_chunks = report, prefix, first_chunks
+        self._done, self._reported = done, time.perf_counter()
 
     def _count(self, key: Any, *_: Any) -> None:
         if isinstance(key, tuple) and str(key[0]).startswith(self._prefix):
@@ -142,6 +166,10 @@ class PassRunner:
         See :class:`~dgmm.passes.execution.Execution`; the first pass loads what is persisted.
     resources : Resources or None
         What computes; measured if left out.
+    interval : float or None
+        Seconds after which what is finished of a pass is handed to ``keep``; None for never.
+    pass_retries : int
+        How often a part of a pass is computed again after workers were lost.
     n_passes : int
         Passes run so far.
     """
@@ -152,46 +180,143 @@ class PassRunner:
     persist: bool = False
     lean: bool = False
     resources: Resources | None = None
-    n_passes: int = field(default=0, init=False)
+    interval: float | None = None
+    pass_retries: int = PASS_RETRIES
+    n_passes: int = 0
+    _counted: Rows | None = field(default=None, init=False)
     _sharding: Sharding | None = field(default=None, init=False)
+    _loaded: dict[int, PackedShard] = field(default_factory=dict, init=False)
+    _persisted: list[Delayed] = field(default_factory=list, init=False)
+    _pace: Pace | None = field(default=None, init=False)
 
-    def __call__(self, chunk_map: ChunkMap[R]) -> R:
-        """Map all pieces and merge the records, in one compute."""
+    def learn(self, lengths: IntArray) -> None:
+        """Take the lengths of the chunks, which a pass has counted; how the rows are cut stays as it is."""
+        self._counted = self.rows.with_lengths(lengths)
+
+    def __call__(
+        self,
+        chunk_map: ChunkMap[R],
+        begun: PartialMerge = NOTHING,
+        keep: Callable[[PartialMerge], object] = lambda partial: None,
+    ) -> R:
+        """Map all pieces and merge the records: in one compute, or in parts where there is an interval.
+
+        Parameters
+        ----------
+        chunk_map : ChunkMap
+        begun : PartialMerge
+            What is finished already of this pass.
+        keep : callable
+            Is given what is finished after each part but the last.
+
+        Raises
+        ------
+        ClusterError
+            If workers are lost for good.
+        """
         self.n_passes += 1
-        index, name, n_chunks = self.n_passes, chunk_map.name, self.rows.n_chunks
-        self.emit(PassStarted(name, index, n_chunks, self.rows.n_rows))
+        rows = self._counted or self.rows
+        index, name, n_chunks = self.n_passes, chunk_map.name, rows.n_chunks
+        self.emit(PassStarted(name, index, n_chunks, rows.n_rows))
         began = time.perf_counter()
-        record = self._compute(chunk_map, lambda done: self.emit(PassAdvanced(name, index, done, n_chunks)))
-        self.emit(PassFinished(name, index, self.rows.n_rows or 0, time.perf_counter() - began))
+        record = self._in_parts(
+            chunk_map, begun, keep, lambda done: self.emit(PassAdvanced(name, index, done, n_chunks))
+        )
+        self.emit(PassFinished(name, index, rows.n_rows or 0, time.perf_counter() - began))
         return record
 
-    def _compute(self, chunk_map: ChunkMap[R], report: Callable[[int], object]) -> R:
-        sharding, loaded = self._shards()
-        root = pass_graph(sharding, chunk_map, [self.rows.first_row(chunk) for chunk in sharding.first_chunks[:-1]])
-        progress = _Progress(report, chunk_map.name, sharding.first_chunks)
+    def _in_parts(
+        self,
+        chunk_map: ChunkMap[R],
+        begun: PartialMerge,
+        keep: Callable[[PartialMerge], object],
+        report: Callable[[int], object],
+    ) -> R:
+        sharding = self._sharded()
+        pace = self._pace = self._pace or Pace(self.interval, self._measured().n_threads)
+        n = len(sharding.references)
+        partial = begun.whole(sharding.level)
+        first = partial.n_pieces >> sharding.level
+        if first >= n:
+            raise CheckpointError(f"{partial.n_pieces} pieces are finished of a pass over {sharding.n_pieces}")
+        if first:
+            report(sharding.first_chunks[first])
+        while True:
+            count, level = pace.part(first, n)
+            began = time.perf_counter()
+            record = self._part(chunk_map, range(first, first + count), report)
+            pace.measured(count, time.perf_counter() - began)
+            partial, first = partial.add(sharding.level + level, record), first + count
+            if first >= n:
+                result: R = partial.total()
+                return result
+            keep(partial)
+            report(sharding.first_chunks[first])
+
+    def _part(self, chunk_map: ChunkMap[R], numbers: range, report: Callable[[int], object]) -> R:
+        """Compute a part, again if workers are lost."""
+
+        def what(key: Any) -> str:
+            cut = self._sharded().first_chunks
+            at = range(key[1], key[1] + 1) if isinstance(key, tuple) and key[1] in numbers else numbers
+            chunks = f"chunks {cut[at.start]} to {cut[at.stop] - 1}"
+            return f"pass {self.n_passes} ({chunk_map.name}) over {chunks}"
+
+        return retried(
+            lambda: self._compute(chunk_map, numbers, report),
+            self.pass_retries,
+            self._forget,
+            self._measured().client,
+            what,
+        )
+
+    def _compute(self, chunk_map: ChunkMap[R], numbers: range, report: Callable[[int], object]) -> R:
+        part, loads = self._refer(numbers)
+        first_chunks = self._sharded().first_chunks
+        progress = _Progress(report, _prefix(chunk_map), first_chunks, first_chunks[numbers.start])
         with single_threaded_blas(), progress, _large_parameters(chunk_map):
-            record, *shards = dask.compute(root, *loaded, **self._scheduler())
-        self._sharding = replace(sharding, references=shards, collections=[]) if loaded else sharding
+            record, *shards = dask.compute(pass_graph(part, chunk_map), *loads.values(), **self._scheduler())
+        self._loaded.update(zip(loads, shards, strict=True))
         result: R = record
         return result
 
-    def _shards(self) -> tuple[Sharding, list[Delayed]]:
-        """The shards that this pass runs over, and those among them that it loads into this process."""
-        if self._sharding is not None:
-            return self._sharding, []
-        resources = self.resources or Resources.measure(self.rows)
-        distributed = resources.kind == "distributed"
-        here = resources.kind in ("threads", "other")
-        sharding = Sharding.of(
-            self.rows, self.plan.chunk_rows, resources.n_threads, here=here, packed=self.persist, lean=self.lean
-        )
-        if not self.persist and not (distributed and sharding.streamed):
-            return sharding, []
-        shards = lazy_shards(sharding, packed=self.persist)
-        if distributed:  # held by the workers, made again if one dies
-            shards = list(dask.persist(*shards))
-        held = replace(sharding, references=[shard.key for shard in shards], collections=shards, streamed=False)
-        return held, [] if distributed else shards
+    def _refer(self, numbers: range) -> tuple[Part, dict[int, Delayed]]:
+        """The shards of a part, and those among them that it loads into this process."""
+        sharding, rows = self._sharded(), self._counted or self.rows
+        references, collections = sharding.references[numbers.start : numbers.stop], sharding.collections
+        loads: dict[int, Delayed] = {}
+        distributed = self._measured().kind == "distributed"
+        if distributed and (self.persist or sharding.streamed):  # held by the workers, made again if one dies
+            if not self._persisted:
+                shards = lazy_shards(sharding, range(len(sharding.references)), packed=self.persist)
+                self._persisted = list(dask.persist(*shards))
+            collections = self._persisted[numbers.start : numbers.stop]
+            references = [shard.key for shard in collections]
+        elif self.persist:
+            missing = [number for number in numbers if number not in self._loaded]
+            loads = dict(zip(missing, lazy_shards(sharding, missing, packed=True), strict=True))
+            references = [loads[i].key if i in loads else self._loaded[i] for i in numbers]
+            collections = list(loads.values())
+        first_rows = [rows.first_row(chunk) for chunk in sharding.first_chunks[numbers.start : numbers.stop]]
+        return Part(numbers.start, references, first_rows, collections), loads
+
+    def _forget(self) -> None:
+        """What the workers held may be gone: the next part makes it again."""
+        self._persisted = []
+
+    def _measured(self) -> Resources:
+        self.resources = self.resources or Resources.measure(self.rows)
+        return self.resources
+
+    def _sharded(self) -> Sharding:
+        """The shards as they are made: cut once, by what was known of the rows before the first pass."""
+        if self._sharding is None:
+            resources = self._measured()
+            here = resources.kind in ("threads", "other")
+            self._sharding = Sharding.of(
+                self.rows, self.plan.chunk_rows, resources.n_threads, here=here, packed=self.persist, lean=self.lean
+            )
+        return self._sharding
 
     def _scheduler(self) -> dict[str, Any]:
         """Where to compute: rows in this process's memory stay in it."""

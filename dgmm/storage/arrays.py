@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from dgmm.errors import DataError, FormatError
+from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
 from dgmm.storage.vetting import vet_store
 
@@ -64,7 +65,7 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
     ...     print(open_array(Path(folder, "x.npy")).sum().compute())
     15.0
     """
-    path = Path(path).absolute()
+    path = local_path(path).absolute()
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder; expected a zarr store or a .npy file")
     if path.is_file():
@@ -138,7 +139,7 @@ def write_array(
     if any(np.isnan(size) for size in x.shape):
         raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
     with replacing_folder(path, overwrite=overwrite) as temporary:
-        _store(x, temporary, name, dims, attrs or {})
+        _store(x, temporary, str(path), name, dims, attrs or {})
 
 
 @dataclass(frozen=True)
@@ -147,31 +148,36 @@ class _Target:
 
     folder: str
     name: str
+    path: str
+    """The name that the folder will have."""
 
     def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
         if not Path(self.folder, "zarr.json").is_file():
             # The write was given up: the folder must not come back to life.
             raise FileNotFoundError(f"{self.folder}: removed while it was written")
-        array = zarr.open_array(Path(self.folder, self.name), mode="r+")
-        array[region] = block
+        with writing(self.path):
+            array = zarr.open_array(Path(self.folder, self.name), mode="r+")
+            array[region] = block
 
 
-def _store(x: da.Array, folder: Path, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
+def _store(x: da.Array, folder: Path, path: str, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
     chunks = tuple(max(1, *sizes) for sizes in x.chunks)
     # Two tasks that share a chunk of the store would overwrite each other's part.
     x = x.rechunk(chunks)
-    group = zarr.open_group(folder, mode="w-", zarr_format=3)
-    group.create_array(
-        name,
-        shape=x.shape,
-        chunks=chunks,
-        dtype=x.dtype,
-        dimension_names=tuple(dims),
-        attributes=dict(attrs),
-    )
+    with writing(path):
+        group = zarr.open_group(folder, mode="w-", zarr_format=3)
+        group.create_array(
+            name,
+            shape=x.shape,
+            chunks=chunks,
+            dtype=x.dtype,
+            dimension_names=tuple(dims),
+            attributes=dict(attrs),
+        )
     if x.size:
-        da.store(x, _Target(str(folder), name), lock=False)
-    consolidate(folder)
+        da.store(x, _Target(str(folder), name, path), lock=False)
+    with writing(path):
+        consolidate(folder)
 
 
 def consolidate(folder: Path) -> None:

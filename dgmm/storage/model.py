@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +24,13 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
 from dgmm.storage.arrays import consolidate
+from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import replacing_folder
 from dgmm.storage.vetting import node_type, parse_json, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.typing import FloatArray
 
@@ -100,7 +102,7 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
         },
     )
     encoding = {name: {"compressors": [ZstdCodec(), Crc32cCodec()]} for name in record.arrays}
-    with replacing_folder(Path(path), overwrite=overwrite) as folder:
+    with replacing_folder(path, overwrite=overwrite) as folder, writing(path):
         dataset.to_zarr(
             folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True
         )
@@ -120,7 +122,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
     FormatError
         If it is not a dgmm model, is damaged, or has a version that this dgmm does not know.
     """
-    source = Path(path)
+    source = local_path(path)
     if not source.exists():
         raise NotFoundError(f"there is no model at {source}")
     try:

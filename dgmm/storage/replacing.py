@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 import uuid
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.errors import ExistsError
+from dgmm.storage.paths import local_path, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +29,13 @@ def is_zarr(path: str | Path) -> bool:
 def replacing_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary file name beside ``path``, renamed to it if the body ends without an error."""
     path = Path(path).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
-        temporary.replace(path)
+        with writing(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,7 +45,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
 
     Raises
@@ -49,14 +53,16 @@ def replacing_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[P
     ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is no zarr store, or a link.
     """
-    path = Path(path).absolute()
+    path = local_path(path).absolute()
     refuse_existing(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
         yield temporary
         refuse_existing(path, overwrite=overwrite)
-        _swap(temporary, path)
+        with writing(path):
+            _swap(temporary, path)
     except BaseException:
         _remove(temporary)
         raise

@@ -16,6 +16,7 @@ from dgmm.errors import DataError
 from dgmm.fitting.events import PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.families import get_family
+from dgmm.mixture.merging import merge_in_order
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sizes import array_bytes
 from dgmm.passes import tree
@@ -23,7 +24,7 @@ from dgmm.passes.execution import Resources
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.passes.sharding import piece_starts, pieces_per_shard
-from dgmm.passes.shards import Block, PackedShard, merge_in_order, merge_records
+from dgmm.passes.shards import Block, PackedShard, merge_records
 from dgmm.passes.tree import PassRunner
 
 # Pieces of one row: no chunks are joined, unless they are empty.

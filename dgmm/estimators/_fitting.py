@@ -1,0 +1,164 @@
+"""From rows to the result of a fit: memory, passes, and what is kept on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgmm.errors import CheckpointMismatchError
+from dgmm.fitting.driving import Journal, Progress, run, run_on
+from dgmm.fitting.events import Event, ExecutionChosen
+from dgmm.fitting.fit import FitResult, fit_mixture
+from dgmm.fitting.problem import Control, FitProblem
+from dgmm.fitting.progress import FitProgress, RandomNumbers
+from dgmm.fitting.start import Start
+from dgmm.mixture.checks import check_moments, check_start
+from dgmm.mixture.families import CovarianceFamily
+from dgmm.mixture.moments import Moments, MomentsMap
+from dgmm.mixture.sampling import RowSample
+from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.execution import Execution, Resources, decide
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.rows import Rows
+from dgmm.passes.tree import PassRunner
+
+if TYPE_CHECKING:
+    from dgmm.estimators._keeping import Keeper
+    from dgmm.fitting.driving import Reads
+    from dgmm.mixture.chunks import RunPass
+
+_SAMPLE_BYTES = 24 * 2**20
+_SAMPLE_ROWS = 50_000
+_SAMPLE_ROWS_FOR_RESEEDING = 10_000
+
+
+def default_sample_rows(start: Start, d: int) -> int:
+    """Rows of the sample, unless the user says otherwise; few where no start is made from it."""
+    if start.weights is not None and start.means is not None and start.covariances is not None:
+        return _SAMPLE_ROWS_FOR_RESEEDING
+    return max(_SAMPLE_ROWS, _SAMPLE_BYTES // (8 * d))
+
+
+@dataclass(frozen=True)
+class FitSetup:
+    """All that a fit is given.
+
+    Attributes
+    ----------
+    rows : Rows
+    dtype : dtype
+        Of the fitted attributes.
+    family : CovarianceFamily
+    n_components : int
+    reg_covar : float
+    control : Control
+    start : Start
+    sample_rows : int
+    plan : ExecutionPlan
+    execution : Execution
+    """
+
+    rows: Rows
+    dtype: np.dtype[Any]
+    family: CovarianceFamily
+    n_components: int
+    reg_covar: float
+    control: Control
+    start: Start
+    sample_rows: int
+    plan: ExecutionPlan
+    execution: Execution
+
+    def run(self, rng: np.random.RandomState, emit: Callable[[Event], bool], keeper: Keeper | None) -> FitResult:
+        """Fit, from where ``keeper`` was told of last."""
+        first = self._first_read(int(rng.randint(2**31 - 1)))
+        run_pass = self._runner(emit)
+
+        def prepare(moments: Moments) -> FitProblem:
+            run_pass.learn(moments.lengths)
+            check_moments(moments, self.family, self.n_components, self.reg_covar)
+            problem = FitProblem.of(
+                self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
+            )
+            check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
+            return problem
+
+        def run_on_sample(sample: RowSample) -> RunPass:
+            return PassRunner(Rows.from_array(sample.rows, sample.weights, self.plan.chunk_rows), self.plan)
+
+        def algorithm(begun: FitProgress, announce: Callable[[FitProgress], object]) -> Reads[FitResult]:
+            numbers = rng if begun is fresh else begun.random_numbers.restore()
+            return fit_mixture(begun, self.control, self.start, prepare, run_on_sample, numbers, emit, announce)
+
+        fresh = FitProgress(first, RandomNumbers.of(rng))
+        # The driver's own products are small, and their bits must not depend on the number of threads.
+        with single_threaded_blas():
+            if keeper is None:
+                return run(algorithm(fresh, lambda progress: None), run_pass)
+            with keeper:
+                journal = Journal(keeper.begin(Progress(fresh)), keeper.keep)
+                begun: FitProgress = journal.progress.state
+                self._check_rows(begun, run_pass, keeper.place)
+                run_pass.interval, run_pass.n_passes = keeper.interval, begun.n_reads + len(journal.progress.records)
+                result = run_on(algorithm(begun, journal.announce), run_pass, journal)
+                keeper.finish(journal.progress)
+                return result
+
+    def _first_read(self, seed: int) -> MomentsMap:
+        chunks = self.rows.n_chunks
+        probes = tuple(sorted({0, seed % chunks, chunks - 1}))
+        threshold = MomentsMap.threshold_for(self.sample_rows, self.rows.n_rows)
+        return MomentsMap(seed, self.sample_rows, threshold, probes)
+
+    def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:
+        """Choose where the rows are held."""
+        rows, execution = self.rows, self.execution
+        resources = Resources.measure(rows, execution.memory_limit)
+        sample_rows = self.sample_rows if rows.n_rows is None else min(self.sample_rows, rows.n_rows)
+        sample = 8 * rows.n_features * sample_rows
+        decision = decide(execution, rows, self.family, self.n_components, self.plan, resources, sample)
+        emit(
+            ExecutionChosen(
+                decision.persist,
+                decision.lean,
+                rows.nbytes,
+                decision.needs.total,
+                resources.free,
+                resources.n_workers,
+                resources.n_threads,
+            )
+        )
+        return PassRunner(
+            rows,
+            self.plan,
+            emit,
+            decision.persist,
+            decision.lean,
+            resources,
+            pass_retries=execution.pass_retries,
+        )
+
+    def _check_rows(self, begun: FitProgress, run_pass: PassRunner, place: str) -> None:
+        """Refuse to go on with rows that are not those that the fit began with.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            If a chunk that was looked at in the first read is another one now.
+        """
+        if begun.moments is None or not begun.moments.probes:
+            return
+        probes = begun.moments.probes
+        rows = self.rows.chunks([probe.chunk for probe in probes])
+        look = MomentsMap(0, 0, 0, tuple(range(len(probes))))
+        found = PassRunner(rows, self.plan, resources=run_pass.resources)(look).probes
+        for probe, now in zip(probes, found, strict=True):
+            difference = probe.difference(now)
+            if difference is not None:
+                raise CheckpointMismatchError(
+                    f"{place}: the checkpoint is of other data: in chunk {probe.chunk} of X {difference}; "
+                    "give the data that the fit began with, or another checkpoint"
+                )

@@ -1,0 +1,59 @@
+"""Mixtures that can be written to files, and read."""
+
+from __future__ import annotations
+
+import os
+from typing import Self
+
+from dgmm._version import __version__
+from dgmm.estimators._base import MixtureEstimator
+from dgmm.estimators._records import from_record, to_record
+from dgmm.storage.model import load_model, save_model
+
+
+class SavedMixture(MixtureEstimator):
+    """A mixture with :meth:`save` and :meth:`load`."""
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fitted model as a zarr v3 group; whole or not at all, and without pickle.
+
+        Parameters
+        ----------
+        path : path
+            A new folder, ``*.zarr`` by custom.
+        overwrite : bool
+            Whether a zarr store that is there may be replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no fit.
+        ExistsError
+            If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, xarray as xr
+        >>> from dgmm import GaussianMixture
+        >>> model = GaussianMixture(2, random_state=0).fit(np.arange(20.0).reshape(10, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.zarr")
+        ...     again = GaussianMixture.load(f"{folder}/model.zarr")
+        ...     means = xr.open_zarr(f"{folder}/model.zarr").means.load()
+        >>> bool((again.means_ == model.means_).all()), means.dims
+        (True, ('component', 'feature'))
+        """
+        save_model(path, to_record(self), __version__, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        NotFoundError
+            If there is nothing at ``path``.
+        FormatError
+            If it is not a model of this class, or is damaged.
+        """
+        return from_record(cls, load_model(path), path)

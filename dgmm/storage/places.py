@@ -1,0 +1,321 @@
+"""Where checkpoints lie: a local folder, or a prefix of an object store.
+
+A place holds objects in folders of one level, and one pointer. It puts a folder whole or not at all,
+and swaps the pointer in one step. Every operation that changes what is there is a small method of its own, named in
+``DURABLE``: a process can die before or after each of them, and only there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import stat
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from urllib.parse import unquote, urlsplit
+
+from dgmm.errors import CheckpointError, CheckpointInUseError, ExistsError, ParameterError
+from dgmm.storage.objects import SCHEMES, ObjectPlace
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+POINTER = "zarr.json"
+LOCK = ".lock"
+_TEMPORARY = re.compile(r"\..+\.part")
+
+
+class Place(Protocol):
+    """A folder of folders of objects, and a pointer."""
+
+    exclusive: ClassVar[bool]
+    """True if :meth:`acquire` keeps others away; else they are noticed when the pointer is swapped."""
+
+    def acquire(self) -> None:
+        """Take hold of the place; raises CheckpointInUseError if another process has."""
+        ...
+
+    def release(self) -> None:
+        """Let it go again."""
+        ...
+
+    def names(self) -> list[str] | None:
+        """What lies in it; None if there is no such place. Raises ExistsError if it can be none."""
+        ...
+
+    def read(self, folder: str, name: str) -> bytes | None:
+        """Read an object; None if there is none."""
+        ...
+
+    def put(self, folder: str, objects: Mapping[str, Sequence[Any]]) -> None:
+        """Write a folder of objects, each a list of buffers, whole or not at all; the last one makes it count."""
+        ...
+
+    def read_pointer(self) -> bytes | None:
+        """Read the pointer; None if there is none."""
+        ...
+
+    def swap_pointer(self, data: bytes) -> None:
+        """Replace the pointer that was read or swapped last; raises StalePointerError if it is another."""
+        ...
+
+    def is_temporary(self, name: str) -> bool:
+        """Tell whether a name is one of those that unfinished writes leave."""
+        ...
+
+    def remove(self, folder: str, names: Iterable[str]) -> None:
+        """Remove a folder or a leftover; objects in the order of ``names``."""
+        ...
+
+
+class LocalPlace:
+    """A folder of local files, held by a lock that the system takes back when the process dies."""
+
+    exclusive: ClassVar[bool] = True
+    DURABLE: ClassVar[tuple[str, ...]] = (
+        "make_folder",
+        "write_file",
+        "sync_folder",
+        "rename_folder",
+        "replace_file",
+        "unlink",
+        "remove_folder",
+    )
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).resolve()
+        self._lock: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    # -- what a kill can come between -----------------------------------------------------------
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder in a folder that is there."""
+        path.mkdir()
+
+    def write_file(self, path: Path, buffers: Sequence[Any]) -> None:
+        """Write a file and wait until it is on the disk."""
+        with path.open("wb") as file:
+            for buffer in buffers:
+                file.write(buffer)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the names in a folder are on the disk."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        """Give a folder its final name."""
+        source.rename(target)
+
+    def replace_file(self, source: Path, target: Path) -> None:
+        """Put a file in the place of another, in one step."""
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink(missing_ok=True)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove an empty folder."""
+        path.rmdir()
+
+    # -- a place --------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """See :class:`Place`."""
+        if fcntl is None:
+            raise CheckpointError(f"{self}: checkpoints in local files need a system with file locks (flock)")
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            with suppress(FileExistsError):
+                self.make_folder(folder)
+            self.sync_folder(folder.parent)
+        # A lock that is a link is not ours: nobody's file is to be emptied.
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError):  # who holds it is for messages only; the disk may be full
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 1000, 0)
+            os.close(descriptor)
+            raise CheckpointInUseError(
+                f"{self}: {describe_holder(holder)} works with this checkpoint; wait for it to end, stop it, or "
+                "choose another path"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._lock = descriptor
+        _HELD.add(self)
+
+    def release(self) -> None:
+        """See :class:`Place`."""
+        if self._lock is not None:
+            with suppress(OSError):
+                os.ftruncate(self._lock, 0)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the lock's descriptor; in a fork of the process, which has a share of the lock otherwise."""
+        descriptor, self._lock = self._lock, None
+        _HELD.discard(self)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def names(self) -> list[str] | None:
+        """See :class:`Place`."""
+        try:
+            return sorted(path.name for path in self.path.iterdir())
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise ExistsError(f"{self}: is a file; a checkpoint is a folder, choose another path") from None
+
+    def read(self, folder: str, name: str) -> bytes | None:
+        """See :class:`Place`."""
+        path = self.path / folder / name
+        try:
+            # Opening a pipe or a device could wait forever.
+            return path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put(self, folder: str, objects: Mapping[str, Sequence[Any]]) -> None:
+        """See :class:`Place`."""
+        temporary = self.path / f".{folder}.part"
+        try:
+            self.make_folder(temporary)
+            for name, buffers in objects.items():
+                self.write_file(temporary / name, buffers)
+            self.sync_folder(temporary)
+            self.rename_folder(temporary, self.path / folder)
+            self.sync_folder(self.path)
+        except BaseException:
+            with suppress(OSError):
+                self.remove(temporary.name, objects)
+            raise
+
+    def read_pointer(self) -> bytes | None:
+        """See :class:`Place`."""
+        return self.read("", POINTER)
+
+    def swap_pointer(self, data: bytes) -> None:
+        """See :class:`Place`."""
+        temporary = self.path / f".{POINTER}.part"
+        try:
+            self.write_file(temporary, [data])
+            self.replace_file(temporary, self.path / POINTER)
+            self.sync_folder(self.path)
+        except BaseException:
+            with suppress(OSError):
+                self.unlink(temporary)
+            raise
+
+    def is_temporary(self, name: str) -> bool:
+        """See :class:`Place`."""
+        return _TEMPORARY.fullmatch(name) is not None
+
+    def remove(self, folder: str, names: Iterable[str]) -> None:
+        """See :class:`Place`."""
+        path = self.path / folder
+        if path.is_symlink() or not path.is_dir():
+            self.unlink(path)
+            return
+        for name in names:
+            self.unlink(path / name)
+        self.remove_folder(path)
+
+
+_HELD: weakref.WeakSet[LocalPlace] = weakref.WeakSet()
+
+
+def _forget_held() -> None:
+    for place in list(_HELD):
+        place.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_held)
+
+
+def describe_holder(data: bytes) -> str:
+    """The process that wrote a lock file, in words."""
+    try:
+        holder = json.loads(data)
+        return f"process {int(holder['pid'])} on {str(holder['host'])[:80]!r}"
+    except (ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def check_path(path: object) -> str:
+    """Return a path or URL of a checkpoint as a string.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither, is of an unknown scheme, or holds a user name, a password or a query; what
+        it holds is not repeated.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(text := os.fspath(path), str) or not text.strip():
+        raise ParameterError(f"path is {path!r}; it must be a folder or a URL")
+    if "\0" in text:
+        raise ParameterError("path holds a character of code 0, which no path can")
+    if "://" not in text:
+        return text
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise ParameterError("path is no URL; expected something like s3://bucket/folder") from None
+    if "@" in url.netloc or url.query or url.fragment or "?" in text:
+        raise ParameterError(
+            "path is a URL with a user name, a password, a query or a fragment in it; leave them out: "
+            "credentials are taken from the environment (AWS_ACCESS_KEY_ID and the like)"
+        )
+    if url.scheme not in _PLACES:
+        raise ParameterError(f"path is a URL of scheme {url.scheme!r}; it must be one of {', '.join(_PLACES)}")
+    if url.scheme == "file" and (url.netloc not in ("", "localhost") or not url.path):
+        raise ParameterError("path is a file URL that names another machine; expected file:///folder")
+    if url.scheme != "file" and not (url.netloc and url.path.strip("/")):
+        raise ParameterError(f"path is a URL without a folder; expected something like {url.scheme}://bucket/folder")
+    return text
+
+
+_PLACES: dict[str, Callable[[str], Place]] = {
+    "file": lambda url: LocalPlace(unquote(urlsplit(url).path)),
+    **dict.fromkeys(SCHEMES, ObjectPlace),
+}
+
+
+def open_place(path: str | os.PathLike[str]) -> Place:
+    """Choose the place for a path or URL; nothing is touched.
+
+    Raises
+    ------
+    ParameterError
+        See :func:`check_path`.
+    MissingExtraError
+        If it is an object store and obstore is not installed.
+    """
+    text = check_path(path)
+    return _PLACES[urlsplit(text).scheme](text) if "://" in text else LocalPlace(text)
