@@ -27,6 +27,7 @@ from dgmm.errors import (
     NotFittedError,
     ParameterError,
     WriteError,
+    redact,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
 from dgmm.jobs.commands import fit_array, predict_array
@@ -289,10 +290,17 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
+class _Formatter(logging.Formatter):
+    """Also the trace of a bug shows no credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 @contextmanager
 def _logging() -> Iterator[None]:
     handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     level, propagate, show = logger.level, logger.propagate, warnings.showwarning
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -33,8 +33,10 @@ def _redact_word(found: re.Match[str]) -> str:
     url = _URL.search(word)
     if url is None:
         return word
-    # A secret may hold slashes, so the last @ counts.
-    at = word.rfind("@", url.end())
+    # A secret may hold slashes, so the last @ counts; one after a ? may be of either part.
+    at, query = word.rfind("@", url.end()), _QUERY.search(word, url.end())
+    if query is not None and query.start() < at:
+        return word[: url.end()] + "***"
     rest = word[url.end() :] if at < 0 else "***" + word[at:]
     return word[: url.end()] + _QUERY.sub("?***", rest, count=1)
 

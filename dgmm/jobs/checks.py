@@ -108,7 +108,7 @@ def _collisions(job: Job) -> Iterator[Problem]:
 
 def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
     for name, other in taken.items():
-        a, b = path.resolve(), other.resolve()
+        a, b = (Path(os.path.realpath(each)) for each in (path, other))  # resolve() fails at links in a circle
         if a == b or a in b.parents or b in a.parents:
             yield f"{path} is the same place as, or lies within, {name}"
 

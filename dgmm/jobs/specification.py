@@ -6,7 +6,6 @@ The ``description`` of a field states its allowed values; error messages and the
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from dgmm.storage.paths import is_url
+
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are refused, ``"3"`` is no number, nothing is infinite."""
@@ -35,11 +36,6 @@ class MisplacedKeyError(ValueError):
     def __init__(self, path: tuple[str, ...], text: str) -> None:
         super().__init__(text)
         self.path = path
-
-
-def is_url(path: str | Path) -> bool:
-    """Return True for a URL, also for one that pathlib has taken a slash of."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
 
 
 def _locate(value: Any, info: ValidationInfo) -> Any:

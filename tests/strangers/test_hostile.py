@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strangers import hostile
+from strangers import hostile, hostile_text
 
 from dgmm import GaussianMixture
 
 ROOT = Path(__file__).parents[2]
 
 CASES = [
-    *(("job", name, text) for name, text in hostile.YAML.items()),
-    *(("cluster", name, text) for name, text in hostile.YAML.items()),
-    *((kind, name, place) for kind in ("job", "cluster") for name, place in hostile.PLACES.items()),
+    *(("job", name, text) for name, text in hostile_text.YAML.items()),
+    *(("cluster", name, text) for name, text in hostile_text.YAML.items()),
+    *((kind, name, place) for kind in ("job", "cluster") for name, place in hostile_text.PLACES.items()),
     *(("model", name, change) for name, change in hostile.MODELS.items()),
     *(("data", name, make) for name, make in hostile.DATA.items()),
 ]
@@ -29,7 +29,7 @@ ERRORS = {
     "job": {"JobError"},
     "cluster": {"JobError"},
     "model": {"FormatError", "NotFoundError"},
-    "data": {"DataError", "DataTypeError", "FormatError", "InsufficientMemoryError"},
+    "data": {"DataError", "DataTypeError", "FormatError", "InsufficientMemoryError", "ReadError"},
 }
 
 
