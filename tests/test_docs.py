@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "estimator.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "estimator.md", ROOT / "docs" / "security.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
