@@ -4,5 +4,6 @@ from dgmm._version import __version__
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.fitting.stopping import StopReason
 from dgmm.passes.execution import Execution
+from dgmm.storage.checkpoint import Checkpoint
 
-__all__ = ["Execution", "GaussianMixture", "StopReason", "__version__"]
+__all__ = ["Checkpoint", "Execution", "GaussianMixture", "StopReason", "__version__"]

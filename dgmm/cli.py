@@ -17,6 +17,9 @@ from rich.text import Text
 
 from dgmm._version import __version__
 from dgmm.errors import (
+    CheckpointError,
+    CheckpointInUseError,
+    CheckpointMismatchError,
     ClusterError,
     DataError,
     DgmmError,
@@ -51,6 +54,9 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (NotFittedError, BAD_JOB),
     (DataError, BAD_DATA),
     (FormatError, BAD_DATA),
+    (CheckpointInUseError, INTERRUPTED),
+    (CheckpointMismatchError, BAD_JOB),
+    (CheckpointError, BAD_DATA),
     (ClusterError, NO_CLUSTER),
     (InsufficientMemoryError, NO_CLUSTER),
     (WriteError, NO_CLUSTER),
@@ -59,7 +65,8 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
 
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
-    "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, run again."
+    "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, or another process "
+    "has the checkpoint: run again."
 )
 
 app = typer.Typer(
@@ -153,6 +160,10 @@ def fit(
     variable: VariableOption = None,
     features: FeaturesOption = None,
     cluster: ClusterOption = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Keep the progress there; run again, the fit goes on from it."),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Fit a mixture to an array and save the model."""
@@ -174,6 +185,7 @@ def fit(
         features=_columns(features),
         sample_weight=sample_weight,
         cluster=cluster,
+        checkpoint=checkpoint,
         overwrite=overwrite,
         reporter=default_reporter(),
     )
@@ -319,6 +331,10 @@ def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__:
     logger.warning("%s: %s", category.__name__, message)
 
 
+# What a person, a machine that is taken away, and a job scheduler before the time is up send.
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
 @contextmanager
 def _signals() -> Iterator[None]:
     def stop(number: int, _: FrameType | None) -> None:
@@ -327,7 +343,7 @@ def _signals() -> Iterator[None]:
             signal.signal(each, handler)
         raise Interrupted(signal.Signals(number).name)
 
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.getsignal(each) for each in _STOPPING}
     for each in before:
         signal.signal(each, stop)
     try:
@@ -358,13 +374,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else DONE
         except (Interrupted, KeyboardInterrupt) as signal_:
-            _complain(f"dgmm: interrupted ({signal_}); no output was left half-written: run again")
+            what = _notes(signal_) or ": run again"
+            _complain(f"dgmm: interrupted ({signal_}); no output was left half-written{what}")
             return INTERRUPTED
         except DgmmError as error:
             for kind, code in EXIT_CODES:
                 if isinstance(error, kind):
                     # The lines of a JobError begin with the file, as those of a compiler do.
-                    _complain(str(error) if kind is JobError else f"dgmm: {error}")
+                    _complain(str(error) if kind is JobError else f"dgmm: {error}{_notes(error)}")
                     return code
             logger.exception("a bug in dgmm: please report it with the lines above")
             return BUG
@@ -372,6 +389,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logger.exception("a bug in dgmm: please report it with these lines")
             return BUG
     return DONE
+
+
+def _notes(error: BaseException) -> str:
+    """What was noted with an error on its way, as the end of its sentence."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _complain(message: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import CheckpointMismatchError
+from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.driving import Journal, Progress, run, run_on
 from dgmm.fitting.events import Event, ExecutionChosen
 from dgmm.fitting.fit import FitResult, fit_mixture
@@ -26,7 +27,6 @@ from dgmm.passes.rows import Rows
 from dgmm.passes.tree import PassRunner
 
 if TYPE_CHECKING:
-    from dgmm.estimators._keeping import Keeper
     from dgmm.fitting.driving import Reads
     from dgmm.mixture.chunks import RunPass
 

@@ -11,23 +11,36 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import scipy
 
 from dgmm._version import __version__
-from dgmm.errors import CheckpointMismatchError, CheckpointWarning, ParameterError
+from dgmm.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointWarning,
+    DataError,
+    ParameterError,
+    ReadError,
+)
 from dgmm.fitting.driving import Progress
 from dgmm.fitting.events import Event, FitResumed
-from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
+from dgmm.storage.checkpoint import NOTE, Checkpoint, CheckpointStore
 from dgmm.storage.writer import CheckpointWriter
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from dgmm.estimators._base import MixtureEstimator
-    from dgmm.estimators._fitting import FitSetup
+    from dgmm.fitting.start import Start
+    from dgmm.passes.plan import ExecutionPlan
+    from dgmm.passes.rows import Rows
 
 # Parameters that change what is printed, not what is fitted.
 _SILENT = ("verbose", "verbose_interval", "warm_start")
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Whether the same fit would end the same way again."""
+    return isinstance(error, (CheckpointError, DataError, ParameterError)) and not isinstance(error, ReadError)
 
 
 def to_checkpoint(given: Any) -> Checkpoint | None:
@@ -45,9 +58,8 @@ def to_checkpoint(given: Any) -> Checkpoint | None:
     raise ParameterError(f"checkpoint is {given!r}; expected a path, a URL or a dgmm.Checkpoint")
 
 
-def fingerprint_of(estimator: MixtureEstimator, setup: FitSetup) -> dict[str, Any]:
+def fingerprint_of(estimator: MixtureEstimator, rows: Rows, start: Start, plan: ExecutionPlan) -> dict[str, Any]:
     """What a fit is known by: its data as far as they can be told without a read, parameters and plan."""
-    rows, start = setup.rows, setup.start
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _SILENT}
     for name in ("weights_init", "means_init", "precisions_init"):
         parameters.pop(name)
@@ -63,11 +75,10 @@ def fingerprint_of(estimator: MixtureEstimator, setup: FitSetup) -> dict[str, An
         },
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "start": {name: _digest(getattr(start, name)) for name in ("weights", "means", "covariances")},
-        "plan": setup.plan.to_dict(),
+        "plan": plan.to_dict(),
         "made by": {
             "dgmm": __version__,
             "numpy": np.__version__,
-            "scipy": scipy.__version__,
             "machine": platform.machine(),
         },
     }
@@ -111,8 +122,10 @@ class Keeper:
     """
 
     def __init__(self, options: Checkpoint, fingerprint: dict[str, Any], emit: Callable[[Event], object]) -> None:
-        self._options, self._fingerprint, self._emit = options, fingerprint, emit
+        self._options, self._emit = options, emit
+        self._fingerprint = {**fingerprint, NOTE: dict(options.note)}
         self.interval = options.interval
+        self._finished = False
         self.place = str(options.path)
 
     def __enter__(self) -> Self:
@@ -127,6 +140,8 @@ class Keeper:
         """Write what is left to write."""
         try:
             self._writer.close()
+            if error is not None and self._writer.failure is None and not _is_hopeless(error):
+                error.add_note(f"what the fit has done is kept in {self.place}: run again to go on")
         finally:
             self._store.close()
 
@@ -145,6 +160,7 @@ class Keeper:
         for sentence in stored.skipped:
             warnings.warn(sentence, CheckpointWarning, stacklevel=6)  # the caller of fit
         self._compare(stored.fingerprint)
+        self._finished = stored.finished
         progress = _join(stored.parts)
         state = progress.state
         n_iter = 0 if state.em is None else state.em.n_iter
@@ -154,7 +170,8 @@ class Keeper:
     def _compare(self, before: dict[str, Any]) -> None:
         now = self._fingerprint
         made_by = _differences(before.get("made by", {}), now["made by"])
-        differences = _differences({**before, "made by": {}}, {**now, "made by": {}})
+        compared = (before.keys() | now.keys()) - {"made by", NOTE}
+        differences = _differences({key: before.get(key) for key in compared}, {key: now.get(key) for key in compared})
         if differences:
             raise CheckpointMismatchError(
                 f"{self.place}: the checkpoint is of another fit: {'; '.join(differences)}; "
@@ -174,8 +191,9 @@ class Keeper:
         self._writer.submit(_split(progress))
 
     def finish(self, progress: Progress) -> None:
-        """Have the end written."""
-        self._writer.submit(_split(progress), finished=True)
+        """Have the end written, unless it is what was stored."""
+        if not self._finished:
+            self._writer.submit(_split(progress), finished=True)
 
 
 def _split(progress: Progress) -> dict[str, Any]:

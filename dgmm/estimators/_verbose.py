@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dgmm.errors import ParameterError
-from dgmm.fitting.events import Callback, ComponentStarved, Event, FitFinished, IterationFinished, StartChosen
+from dgmm.fitting.events import (
+    Callback,
+    ComponentStarved,
+    Event,
+    FitFinished,
+    FitResumed,
+    IterationFinished,
+    StartChosen,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class VerbosePrinter:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case FitResumed():
+                print(f"Going on from {event.checkpoint} ({event.n_reads} reads, {event.n_iter} iterations)")
             case StartChosen():
                 print(f"Initialization ({event.init_params}, {event.sample_rows} sampled rows, {event.seconds:.2f} s)")
             case IterationFinished() if event.iteration % self.interval == 0:

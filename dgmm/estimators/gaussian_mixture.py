@@ -286,7 +286,7 @@ class GaussianMixture(SavedMixture):
             plan=plan,
             execution=execution,
         )
-        keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, setup), emit)
+        keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
         result = setup.run(to_random_state(self.random_state), emit, keeper)
         self.plan_ = plan
         self._publish(result, dtype)

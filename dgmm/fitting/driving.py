@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from dgmm.mixture.merging import NOTHING, PartialMerge
+from dgmm.mixture.merging import NOTHING, PartialMerge, RunInParts
 from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
-    from dgmm.mixture.chunks import Chunk, ChunkMap, R, RunInParts, RunPass
+    from dgmm.mixture.chunks import Chunk, ChunkMap, R, RunPass
     from dgmm.typing import Array, FloatArray
 
 T = TypeVar("T")

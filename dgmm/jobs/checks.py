@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.jobs.source import KeyPath, Problem, fail
-from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
+from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput, is_url
 from dgmm.storage.listing import is_model
 from dgmm.storage.paths import local_path
 from dgmm.storage.replacing import is_zarr
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
 
 
-def check_files(job: Job) -> None:
+def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
     """Refuse a job whose inputs are missing or whose outputs cannot be written.
+
+    Parameters
+    ----------
+    job : Job
+    own : frozenset of path
+        Outputs that an earlier run of the job may have written: they may be replaced.
 
     Raises
     ------
@@ -29,7 +35,7 @@ def check_files(job: Job) -> None:
     MissingExtraError
         If a picture is to be drawn and matplotlib is not installed.
     """
-    problems = [*_inputs(job), *_outputs(job), *_collisions(job)]
+    problems = [*_inputs(job), *_outputs(job, own), *_collisions(job)]
     if problems:
         raise fail(job.file, tuple(problems))
     if job.output.picture is not None:
@@ -49,13 +55,14 @@ def _inputs(job: Job) -> Iterator[Problem]:
         yield from _place(job, ("input", "store"), job.input.store)
 
 
-def _outputs(job: Job) -> Iterator[Problem]:
+def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
     for key, path in job.output.paths.items():
         place = ("output", key)
         yield from _place(job, place, path)
         if key == "picture" and path.suffix.lower() != ".png":
             yield job.problem(place, f"found {path.name!r}; the picture is a PNG: its name must end in .png")
-        for text in _in_the_way(path, is_folder=key in ("model", "labels"), overwrite=job.output.overwrite):
+        replaceable = job.output.overwrite or path in own
+        for text in _in_the_way(path, is_folder=key in ("model", "labels"), overwrite=replaceable):
             yield job.problem(place, text)
 
 
@@ -100,6 +107,8 @@ def _collisions(job: Job) -> Iterator[Problem]:
             taken["input.image"] = Path(job.input.image)
     if job.input.sample_weight is not None:
         taken["input.sample_weight"] = job.input.sample_weight
+    if job.checkpoint is not None and not is_url(job.checkpoint.path):
+        taken["checkpoint.path"] = Path(job.checkpoint.path)
     for name, path in job.output.paths.items():
         for text in _overlaps(path, taken):
             yield job.problem(("output", name), text)

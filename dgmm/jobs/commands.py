@@ -25,6 +25,7 @@ def fit_array(
     features: list[int] | None = None,
     sample_weight: Path | None = None,
     cluster: Path | None = None,
+    checkpoint: str | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> JobResult:
@@ -45,6 +46,8 @@ def fit_array(
     }
     if sample_weight is not None:
         sections["input"]["sample_weight"] = str(sample_weight)
+    if checkpoint is not None:
+        sections["checkpoint"] = {"path": checkpoint}
     where = None if cluster is None else load_cluster(cluster)
     return run_job(make_job(sections, Path.cwd(), name="dgmm fit", cluster=where), reporter)
 

@@ -18,12 +18,13 @@ from dgmm.fitting.events import (
     Event,
     ExecutionChosen,
     FitFinished,
+    FitResumed,
     IterationFinished,
     PassAdvanced,
     PassStarted,
     StartChosen,
 )
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -88,6 +89,8 @@ class LiveReporter:
                 self._print("!", "yellow", starved(event))
             case ExecutionChosen():
                 self._done(held(event))
+            case FitResumed():
+                self._done(resumed(event))
             case StartChosen():
                 self._done(chosen(event))
             case FitFinished():

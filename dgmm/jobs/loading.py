@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
+    CheckpointSection,
     ClusterFile,
     ClusterSection,
     ImageInput,
@@ -40,6 +41,7 @@ class Job:
     model: ModelSection
     output: OutputSection
     cluster: ClusterSection
+    checkpoint: CheckpointSection | None
     source: Source
 
     def problem(self, path: KeyPath, text: str) -> Problem:
@@ -109,6 +111,7 @@ def _job(source: Source, folder: Path) -> Job:
         model=checked.model,
         output=checked.output,
         cluster=checked.cluster,
+        checkpoint=checked.checkpoint,
         source=source,
     )
 

@@ -13,12 +13,13 @@ from dgmm.fitting.events import (
     Event,
     ExecutionChosen,
     FitFinished,
+    FitResumed,
     IterationFinished,
     PassFinished,
     StartChosen,
 )
 from dgmm.jobs.live import LiveReporter
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,6 +88,8 @@ class LogReporter:
                 logger.info("pass %d (%s): %s rows in %.2f s", event.index, name, f"{event.n_rows:,}", event.seconds)
             case ExecutionChosen():
                 logger.info("%s", held(event))
+            case FitResumed():
+                logger.info("%s", resumed(event))
             case StartChosen():
                 logger.info("%s", chosen(event))
             case FitFinished():

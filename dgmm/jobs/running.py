@@ -15,6 +15,7 @@ from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
+from dgmm.jobs.resuming import EarlierRun, checkpoint_of, mark_done
 from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput
@@ -73,17 +74,25 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
         If the data cannot be used.
     ClusterError
         If the cluster cannot be reached, or is lost.
+    CheckpointError
+        If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
-    check_files(job)
+    earlier = EarlierRun.of(job)
+    check_files(job, earlier.outputs)
     began = time.perf_counter()
     with reporter or LogReporter() as told:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
         with open_cluster(job.cluster) as words:
             rows = _open_rows(job)
             model, fit_seconds = _fit(job, rows, told, words)
+            if earlier.report is not None:
+                told.step("everything was written before: nothing is left to do")
+                return JobResult(model, earlier.report, job.output.paths)
             report = make_report(job, model, rows.values, rows.weights, words, told)
             report["seconds"] = {"fit": round(fit_seconds, 3)}
-            _write(job, model, rows, picture, report, told, began)
+            replaces = job.output.overwrite or bool(earlier.outputs)
+            _write(job, model, rows, picture, report, told, began, overwrite=replaces)
+            mark_done(job, report)
     return JobResult(model, report, job.output.paths)
 
 
@@ -133,7 +142,13 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str) -> tuple[GaussianMix
     began = time.perf_counter()
     model = GaussianMixture(**spec.model_dump())
     execution = Execution(persist=job.cluster.persist, lean=job.cluster.lean)
-    model.fit(rows.values, sample_weight=rows.weights, callbacks=(told,), execution=execution)
+    model.fit(
+        rows.values,
+        sample_weight=rows.weights,
+        checkpoint=checkpoint_of(job),
+        callbacks=(told,),
+        execution=execution,
+    )
     return model, time.perf_counter() - began
 
 
@@ -145,8 +160,10 @@ def _write(
     report: dict[str, Any],
     told: Reporter,
     began: float,
+    *,
+    overwrite: bool,
 ) -> None:
-    paths, overwrite = job.output.paths, job.output.overwrite
+    paths = job.output.paths
     # The report is written last and removed first: where it stands, the other outputs belong to it.
     if "report" in paths:
         paths["report"].unlink(missing_ok=True)

@@ -21,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from dgmm.errors import ParameterError
 from dgmm.storage.paths import is_url
+from dgmm.storage.places import check_path
 
 
 class Section(BaseModel):
@@ -299,6 +301,32 @@ ClusterSection = Annotated[
 ]
 
 
+def _locate_place(value: Any, info: ValidationInfo) -> Any:
+    if not (isinstance(value, str) and is_url(value)):
+        return str(_locate(value, info))
+    try:
+        check_path(value)
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+class CheckpointSection(Section):
+    """Where the progress of the fit is kept: the options of :class:`dgmm.Checkpoint`."""
+
+    path: Annotated[str, BeforeValidator(_locate_place)] = Field(
+        description=f"{PATH}, of a folder of its own, or a URL as s3://bucket/folder"
+    )
+    interval: float = Field(
+        default=60.0, ge=0.0, description="a number of seconds of at least 0: how often within a long pass"
+    )
+    keep: Count = Field(default=2, description=f"{COUNT}: checkpoints that are kept")
+    resume: Literal["auto", "never", "must"] = Field(
+        default="auto",
+        description="auto (go on if there is something), never (start anew in its place) or must (only go on)",
+    )
+
+
 class JobFile(Section):
     """A whole job file."""
 
@@ -310,8 +338,8 @@ class JobFile(Section):
     model: ModelSection = Field(description="a section with the parameters of the mixture")
     output: OutputSection = Field(description="a section that says what is written where")
     cluster: ClusterSection = Field(default=ThreadsCluster(), description="a section that says where the job computes")
-    checkpoint: None = Field(
-        default=None, description="nothing: checkpoints are not part of this version; remove the section"
+    checkpoint: CheckpointSection | None = Field(
+        default=None, description="a section that says where the progress of the fit is kept"
     )
 
     @model_validator(mode="after")

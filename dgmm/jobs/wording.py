@@ -7,7 +7,15 @@ from collections import deque
 
 from dask.utils import format_bytes
 
-from dgmm.fitting.events import ComponentStarved, Event, ExecutionChosen, FitFinished, IterationFinished, StartChosen
+from dgmm.fitting.events import (
+    ComponentStarved,
+    Event,
+    ExecutionChosen,
+    FitFinished,
+    FitResumed,
+    IterationFinished,
+    StartChosen,
+)
 
 _RECENT = 5
 
@@ -145,3 +153,18 @@ def finished(event: FitFinished) -> str:
     """Return a sentence on the end of a fit."""
     count = f"{event.n_iter} iteration{'s' * (event.n_iter != 1)}"
     return f"fit ended after {count} at {event.lower_bound:.6f} nats per row: {event}"
+
+
+def resumed(event: FitResumed) -> str:
+    """Say from where a fit goes on.
+
+    Examples
+    --------
+    >>> resumed(FitResumed("fit.checkpoint", n_reads=3, n_iter=2, finished=False))
+    'going on from the checkpoint fit.checkpoint: 3 reads of the data and 2 iterations are done'
+    """
+    if event.finished:
+        return f"the checkpoint {event.checkpoint} holds the finished fit: it is not made again"
+    reads = f"{event.n_reads} read{'s' * (event.n_reads != 1)}"
+    iterations = f"{event.n_iter} iteration{'s' * (event.n_iter != 1)}"
+    return f"going on from the checkpoint {event.checkpoint}: {reads} of the data and {iterations} are done"

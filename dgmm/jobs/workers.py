@@ -9,10 +9,13 @@ import signal
 def ignore_interrupts() -> None:
     """Leave Ctrl-C to the process that runs the job.
 
-    A terminal sends it to all processes of the command. Workers that died of it would fill the
+    A terminal sends it to all processes of the command, and job schedulers send their warning
+    (SIGUSR1) to all processes of a job. Workers that died of it would fill the
     screen with traces, while the job is about to take them down in good order.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def is_worth_telling(record: logging.LogRecord) -> bool:

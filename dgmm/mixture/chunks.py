@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
-    from dgmm.mixture.merging import PartialMerge
     from dgmm.typing import Array, FloatArray
 
 
@@ -83,12 +81,4 @@ class RunPass(Protocol):
 
     def __call__(self, chunk_map: ChunkMap[R]) -> R:
         """Return the merged record of all the rows."""
-        ...
-
-
-class RunInParts(Protocol):
-    """Runs a map over all the chunks, and can go on where that was broken off."""
-
-    def __call__(self, chunk_map: ChunkMap[R], begun: PartialMerge, keep: Callable[[PartialMerge], object], /) -> R:
-        """Return the merged record of all the rows; ``keep`` is given what is finished, now and then."""
         ...

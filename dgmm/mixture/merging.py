@@ -6,11 +6,11 @@ and then the results, gets the same bits; so does whoever stops after some piece
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from dgmm.mixture.chunks import Record
+from dgmm.mixture.chunks import ChunkMap, R, Record
 from dgmm.mixture.sizes import Sized
 
 M = TypeVar("M", bound=Record)
@@ -78,3 +78,11 @@ class PartialMerge(Sized):
 
 NOTHING = PartialMerge()
 """Of a read that has not begun."""
+
+
+class RunInParts(Protocol):
+    """Runs a map over all the chunks, and can go on where that was broken off."""
+
+    def __call__(self, chunk_map: ChunkMap[R], begun: PartialMerge, keep: Callable[[PartialMerge], object], /) -> R:
+        """Return the merged record of all the rows; ``keep`` is given what is finished, now and then."""
+        ...

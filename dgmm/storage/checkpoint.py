@@ -10,9 +10,9 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -44,6 +44,8 @@ from dgmm.storage.places import LOCK, POINTER, check_path, describe_holder, open
 from dgmm.storage.states import STATES
 
 _RESUME = ("auto", "never", "must")
+NOTE = "note"
+"""Key of a fingerprint that holds the note."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Checkpoint:
     resume : {"auto", "never", "must"}
         ``"auto"`` goes on if there is a checkpoint; ``"never"`` starts anew and replaces what is there;
         ``"must"`` does not start without one.
+    note : mapping
+        JSON values that are kept with the checkpoints, for whoever looks at them; they are not compared.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class Checkpoint:
     interval: float = 60.0
     keep: int = 2
     resume: Literal["auto", "never", "must"] = "auto"
+    note: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_path(self.path)
@@ -334,6 +339,12 @@ class CheckpointStore:
         self._last = {name: (value, stored[name]) for name, value in parts.items()}
         self._clean()
 
+    def annotate(self, note: Mapping[str, Any]) -> None:
+        """Save the newest checkpoint once more, with another note; raises as :meth:`load` and :meth:`save`."""
+        stored = self.load()
+        if stored is not None:
+            self.save({**stored.fingerprint, NOTE: dict(note)}, stored.parts, finished=stored.finished)
+
     def _stored_name(self, name: str, value: Any, number: int) -> str:
         old = self._last.get(name)
         if old is not None and old[0] is value:
@@ -376,3 +387,14 @@ class CheckpointStore:
             with suppress(OSError):
                 # Without its metadata a part is none.
                 self._place.remove(name, (METADATA, CHUNK))
+
+
+def read_note(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the note of the newest checkpoint at a place, without holding it; None if none can be read."""
+    try:
+        data = open_place(path).read_pointer()
+        manifests = read_pointer(data)[0] if data is not None else []
+    except (CheckpointError, FormatError, OSError):
+        return None
+    note = manifests[0].fingerprint.get(NOTE) if manifests else None
+    return note if isinstance(note, dict) else None

@@ -9,6 +9,7 @@ import pytest
 
 from dgmm.cli import EXIT_CODES, main
 from dgmm.jobs.specification import (
+    CheckpointSection,
     ImageInput,
     LocalCluster,
     ModelSection,
@@ -22,7 +23,7 @@ from dgmm.jobs.specification import (
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, OutputSection]
-SECTIONS += [ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster]
+SECTIONS += [ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):

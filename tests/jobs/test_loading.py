@@ -171,7 +171,14 @@ BAD = {
         "cluster",
         "tls_ca_file, tls_cert and tls_key",
     ),
-    "checkpoint": (GOOD + "checkpoint: {path: c}", 4, "checkpoint", "checkpoints are not part of this version"),
+    "checkpoint without a place": (GOOD + "checkpoint: {keep: 1}", 4, "checkpoint.path", "missing"),
+    "how to resume": (GOOD + "checkpoint: {path: c, resume: yes}", 4, "checkpoint.resume", "auto (go on"),
+    "checkpoint with a key": (
+        GOOD + "checkpoint: {path: 's3://me:hidden@bucket/c'}",
+        4,
+        "checkpoint.path",
+        "taken from the environment",
+    ),
 }
 
 
