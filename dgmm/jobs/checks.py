@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.jobs.source import KeyPath, Problem, fail
-from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput, is_url
+from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
 from dgmm.storage.listing import is_model
-from dgmm.storage.paths import local_path
+from dgmm.storage.paths import is_url, local_path
 from dgmm.storage.replacing import is_zarr
 from dgmm.viz.segmentation import require_matplotlib
 

@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import cloudpickle
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+from obstore.store import S3Store
 
 from dgmm import GaussianMixture, errors
 from dgmm.cli import main
@@ -76,6 +79,37 @@ def test_no_output_of_a_run_has_the_secrets_of_its_environment(folder, kind, mor
     assert SECRET.encode() not in done.stdout + done.stderr
     assert files_with(folder, SECRET) == []
     assert Path("r.json").exists() == (code == 0)
+
+
+@pytest.fixture
+def bucket(folder, monkeypatch):
+    """A bucket of a loopback S3; the environment has the secret key of its user, and the endpoint."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        for name, value in (("ENDPOINT_URL", endpoint), ("ALLOW_HTTP", "true"), ("REGION", "us-east-1")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT"), timeout=30):
+            yield S3Store("bucket")
+    finally:
+        server.stop()
+
+
+def test_a_run_with_its_checkpoints_on_s3_leaves_no_secret_anywhere(folder, bucket, capfd):
+    Path("job.yaml").write_text(JOB.replace("KIND", "threads") + "checkpoint: {path: s3://bucket/fit, interval: 0}\n")
+    assert main(["run", "job.yaml"]) == 0, capfd.readouterr().err
+    stored = [item["path"] for page in bucket.list() for item in page]
+    assert len(stored) > 1
+    content = [bytes(bucket.get(path).bytes()) for path in stored]
+    assert not any(SECRET.encode() in each for each in [*content, *map(str.encode, stored)])
+    assert files_with(folder, SECRET) == []
+    text = Path("job.yaml").read_text().replace("bucket/fit", "no-such-bucket/fit")
+    Path("job.yaml").write_text(text.replace("report: r.json", "overwrite: true"))
+    assert main(["run", "job.yaml"]) != 0
+    printed = capfd.readouterr()
+    assert "no-such-bucket" in printed.err
+    assert SECRET not in printed.out + printed.err
 
 
 def test_inspect_shows_no_secrets(folder, capsys):
