@@ -30,6 +30,7 @@ from dgmm.errors import (
     NotFittedError,
     ParameterError,
     WriteError,
+    printable,
     redact,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
@@ -281,7 +282,7 @@ def _print_result(result: JobResult) -> None:
         soft_wrap=not console.is_terminal,
     )
     for key, path in result.outputs.items():
-        console.print(Text(f"{key}: {_short_path(path)}"), soft_wrap=True)
+        console.print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 
 
 def _short_path(path: Path) -> Path:

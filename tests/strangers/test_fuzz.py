@@ -331,7 +331,7 @@ TOKENS = [
     *("run", "fit", "predict", "inspect", "x.npy", "m.zarr", "job.yaml", "-k", "2", "-o", "n.zarr", "--tol", "auto"),
     *("--overwrite", "--features", "0,1", "--cluster", "--variable", "--random-state", "--n-init", "--max-iter", "1"),
     *("--sample-weight", "--covariance-type", "full", "--reg-covar", "nan", "-1", "1e400", "", ".", "..", "/", "\0"),
-    *("--", "--help", "--version", "--no-such", "ä", "\ud800", "x" * 5000, "s3://a:b@c/d", "~nobody/x", "/dev/null"),
+    *("--", "--help", "--version", "--no-such", "ä", "\x1b[2J", "x" * 5000, "s3://a:b@c/d", "~nobody/x", "/dev/null"),
 ]
 
 
