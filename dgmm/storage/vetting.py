@@ -30,6 +30,7 @@ CODECS = frozenset(_CODEC_NAMES.split())
 _MOST_BYTES = 2**28
 _MOST_CHUNKS = 10_000_000
 _ALWAYS = 2**26
+_DEEPEST = 4
 _MOST_EXPANSION = 1000
 
 
@@ -107,17 +108,20 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
-    """Yield the names of all codecs, also those within others, that metadata of either format name."""
-    if not isinstance(metadata, dict) or depth > 8:
+    """Yield the names of all codecs, also those within others, that metadata of either format name.
+
+    What is no codec, or lies too deep, comes as something that is no name.
+    """
+    if not isinstance(metadata, dict):
         return
     for key in ("codecs", "index_codecs", "filters", "compressor"):
         listed = metadata.get(key)
-        for codec in listed if isinstance(listed, list) else [listed]:
-            if isinstance(codec, dict):
-                yield codec.get("name", codec.get("id"))
+        for codec in listed if isinstance(listed, list) else [] if listed is None else [listed]:
+            # Format 3 goes by the name and format 2 by the id, whatever else there is.
+            names = [codec[word] for word in ("name", "id") if word in codec] if isinstance(codec, dict) else []
+            yield from names if names and depth < _DEEPEST else [codec]
+            if depth < _DEEPEST and isinstance(codec, dict):
                 yield from _codecs(codec.get("configuration"), depth + 1)
-            elif codec is not None:
-                yield codec
 
 
 def _vet_count(path: Path, metadata: Any) -> None:

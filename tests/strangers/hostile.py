@@ -313,6 +313,12 @@ def zarr_3(**changes):
     return make
 
 
+def within(depth: int) -> dict:
+    """A pickle within so many shards."""
+    inner = within(depth - 1) if depth else {"name": "numcodecs.pickle"}
+    return {"name": "sharding_indexed", "configuration": {"codecs": [inner], "chunk_shape": [1, 1]}}
+
+
 def group_3(**inner):
     def make(path: Path) -> None:
         path.mkdir()
@@ -363,6 +369,11 @@ DATA = {
     "zarr of pickled objects": lambda path: array_2(path, [PICKLE], None, "|O"),
     "zarr of pickled objects behind text": lambda path: array_2(path, [TEXT, PICKLE], None, "|O"),
     "zarr of pickled numbers": lambda path: array_2(path, [PICKLE], None, "<f8"),
+    "zarr of objects pickled under another name": lambda path: array_2(
+        path, [TEXT | {"name": "bytes"}, PICKLE | {"name": "bytes"}], None, "|O"
+    ),
+    "zarr with a pickle codec under another id": zarr_3(codecs=[{"name": "numcodecs.pickle", "id": "bytes"}]),
+    "zarr with a pickle codec far within": zarr_3(codecs=[within(12)]),
     "zarr of text": lambda path: array_2(path, [TEXT], None, "|O"),
     "zarr of json": lambda path: array_2(path, [{"id": "json2"}], None, "|O"),
     "zarr with an unknown filter": lambda path: array_2(path, [{"id": "os.system"}], None, "<f8"),
