@@ -30,6 +30,8 @@ from dgmm.errors import (
     NotFittedError,
     ParameterError,
     WriteError,
+    printable,
+    redact,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
 from dgmm.jobs.commands import fit_array, predict_array
@@ -280,7 +282,7 @@ def _print_result(result: JobResult) -> None:
         soft_wrap=not console.is_terminal,
     )
     for key, path in result.outputs.items():
-        console.print(Text(f"{key}: {_short_path(path)}"), soft_wrap=True)
+        console.print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 
 
 def _short_path(path: Path) -> Path:
@@ -301,10 +303,17 @@ class _StderrHandler(logging.StreamHandler[Any]):
         return sys.stderr
 
 
+class _Formatter(logging.Formatter):
+    """Also the trace of a bug shows no credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
 @contextmanager
 def _logging() -> Iterator[None]:
     handler = _StderrHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     level, propagate, show = logger.level, logger.propagate, warnings.showwarning
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

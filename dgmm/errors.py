@@ -12,9 +12,8 @@ from typing import Any
 from sklearn.exceptions import NotFittedError as _NotFittedError
 
 # A path of ``pathlib`` has lost one of the two slashes.
-_URL = r"[A-Za-z][A-Za-z0-9+.-]*:/{1,2}"
-_USERINFO = re.compile(rf"({_URL})\S*@")  # a secret may hold slashes
-_QUERY = re.compile(rf"({_URL}[^\s?#'\"]*)[?#][^\s'\"]*")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2}")
+_QUERY = re.compile(r"[?#][^'\"]*")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -26,7 +25,20 @@ def redact(text: str) -> str:
     >>> redact("cannot open s3://me:secret@bucket/x and https://host/x?X-Amz-Signature=abc")
     'cannot open s3://***@bucket/x and https://host/x?***'
     """
-    return _QUERY.sub(r"\1?***", _USERINFO.sub(r"\1***@", text))
+    return re.sub(r"\S+", _redact_word, text)
+
+
+def _redact_word(found: re.Match[str]) -> str:
+    word = found[0]
+    url = _URL.search(word)
+    if url is None:
+        return word
+    # A secret may hold slashes, so the last @ counts; one after a ? may be of either part.
+    at, query = word.rfind("@", url.end()), _QUERY.search(word, url.end())
+    if query is not None and query.start() < at:
+        return word[: url.end()] + "***"
+    rest = word[url.end() :] if at < 0 else "***" + word[at:]
+    return word[: url.end()] + _QUERY.sub("?***", rest, count=1)
 
 
 def printable(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in ("estimator.md", "checkpoints.md"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("estimator", "checkpoints", "security"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

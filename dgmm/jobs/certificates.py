@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import JobError, MissingExtraError
+from dgmm.storage.paths import local_path
 from dgmm.storage.replacing import replacing_folder
 
 try:
@@ -26,6 +26,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 ROLES = {"scheduler": True, "worker": True, "client": False}
 """Who gets a certificate, and whether it is also for answering connections."""
@@ -61,12 +62,14 @@ def make_certificates(folder: str | Path, *, hosts: Sequence[str] = HOSTS, days:
     ------
     JobError
         If the folder exists, or a host or the number of days is impossible.
+    ParameterError
+        If ``folder`` is no path, or a URL.
     MissingExtraError
         If the package cryptography is not installed.
     """
     if x509 is None:
         raise MissingExtraError("cryptography", "certs", "making certificates")
-    folder = Path(folder).absolute()
+    folder = local_path(folder).absolute()
     if folder.is_symlink() or folder.exists():
         raise JobError(f"{folder}: exists already; certificates are never overwritten: choose another folder")
     if not 1 <= days <= _MOST_DAYS:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.jobs.source import KeyPath, Problem, fail
-from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput, is_url
+from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
 from dgmm.storage.listing import is_model
-from dgmm.storage.paths import local_path
+from dgmm.storage.paths import is_url, local_path
 from dgmm.storage.replacing import is_zarr
 from dgmm.viz.segmentation import require_matplotlib
 
@@ -117,7 +117,7 @@ def _collisions(job: Job) -> Iterator[Problem]:
 
 def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
     for name, other in taken.items():
-        a, b = path.resolve(), other.resolve()
+        a, b = (Path(os.path.realpath(each)) for each in (path, other))  # resolve() fails at links in a circle
         if a == b or a in b.parents or b in a.parents:
             yield f"{path} is the same place as, or lies within, {name}; choose another"
 

@@ -66,13 +66,13 @@ def _model_sheet(path: Path) -> Sheet:
     model = GaussianMixture.load(path)
     means = np.asarray(model.means_)
     k, d = means.shape
-    state = "yes" if model.converged_ else "no"
-    facts = [
-        ("components", f"{k} ({model.covariance_type})"),
-        ("features", f"{d}{_feature_names(model)}"),
-        ("converged", f"{state}, after {model.n_iter_} iterations: {model.stop_reason_.value}"),
-        ("log-likelihood", f"{float(model.lower_bound_):.6f} nats per row (of the fit's rows)"),
-    ]
+    facts = [("components", f"{k} ({model.covariance_type})"), ("features", f"{d}{_feature_names(model)}")]
+    # A model that was set by hand has no fit to tell of.
+    if hasattr(model, "stop_reason_") and hasattr(model, "n_iter_"):
+        state = "yes" if model.stop_reason_.converged else "no"
+        facts.append(("converged", f"{state}, after {model.n_iter_} iterations: {model.stop_reason_.value}"))
+    if hasattr(model, "lower_bound_"):
+        facts.append(("log-likelihood", f"{float(model.lower_bound_):.6f} nats per row (of the fit's rows)"))
     shown = min(d, _MOST_FEATURES)
     columns = ["component", "weight", *(f"mean {j}" for j in range(shown)), *(["..."] if d > shown else [])]
     rows = [

@@ -6,7 +6,6 @@ The ``description`` of a field states its allowed values; error messages and the
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from dgmm.errors import ParameterError
+from dgmm.storage.paths import is_url
 from dgmm.storage.places import check_path
 
 
@@ -38,11 +38,6 @@ class MisplacedKeyError(ValueError):
     def __init__(self, path: tuple[str, ...], text: str) -> None:
         super().__init__(text)
         self.path = path
-
-
-def is_url(path: str | Path) -> bool:
-    """Return True for a URL, also for one that pathlib has taken a slash of."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
 
 
 def _locate(value: Any, info: ValidationInfo) -> Any:

@@ -88,7 +88,7 @@ def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
     FormatError
         If the metadata cannot be read.
     """
-    with _reading(Path(path)):
+    with reading(Path(path)):
         vet_store(Path(path))
         node = zarr.open_group(Path(path), mode="r", use_consolidated=False).get(name)
         return dict(node.attrs) if isinstance(node, zarr.Array) else {}
@@ -222,7 +222,8 @@ def _open_npy(path: Path) -> da.Array:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Say of whatever goes wrong with a store's metadata where they lie; raises FormatError."""
     try:
         yield
     except (DataError, FormatError):
@@ -235,7 +236,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _open_zarr(path: Path, name: str | None) -> da.Array:
     node = open_node(path)
-    with _reading(path):
+    with reading(path):
         if isinstance(node, zarr.Group):
             name = choose_array(path, dict(node.arrays()), name)
             return as_dask(node[name], path, name)
@@ -252,7 +253,7 @@ def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
     FormatError
         If its metadata cannot be read.
     """
-    with _reading(path):
+    with reading(path):
         vet_store(path)
         if _is_group(path):
             return zarr.open_group(path, mode="r", use_consolidated=False)

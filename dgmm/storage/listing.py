@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from dgmm.storage.arrays import as_dask, dimension_names, open_array, open_node
+from dgmm.storage.arrays import as_dask, dimension_names, open_array, open_node, reading
 from dgmm.storage.replacing import is_zarr
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def is_model(path: str | Path) -> bool:
     FormatError
         If it is a zarr store whose metadata cannot be read.
     """
-    return is_zarr(path) and open_node(Path(path)).attrs.get("format") == FORMAT
+    if not is_zarr(path):
+        return False
+    with reading(Path(path)):
+        return bool(open_node(Path(path)).attrs.get("format") == FORMAT)
 
 
 def list_arrays(path: str | Path) -> list[ArrayListing]:
@@ -56,9 +59,10 @@ def list_arrays(path: str | Path) -> list[ArrayListing]:
         x = open_array(path)
         return [ArrayListing("", x.shape, x.dtype, x.chunksize, None, None)]
     node = open_node(path)
-    if isinstance(node, zarr.Array):
-        return [_listing("", node, path)]
-    return [_listing(name, array, path) for name, array in sorted(node.arrays())]
+    with reading(path):
+        if isinstance(node, zarr.Array):
+            return [_listing("", node, path)]
+        return [_listing(name, array, path) for name, array in sorted(node.arrays())]
 
 
 def _listing(name: str, array: Any, path: Path) -> ArrayListing:

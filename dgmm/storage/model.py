@@ -26,7 +26,7 @@ from dgmm.mixture.families import get_family
 from dgmm.storage.arrays import consolidate
 from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import replacing_folder
-from dgmm.storage.vetting import node_type, read_json, vet_chunks, vet_node
+from dgmm.storage.vetting import node_type, parse_json, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
             str(attributes["class"]),
             _DTYPES[str(attributes["dtype"])],
             arrays,
-            json.loads(str(attributes["details"]), parse_constant=_refuse_constant),
+            parse_json(str(attributes["details"])),
         )
         if attributes.get("digest", digest := _digest(record)) != digest:
             raise FormatError("its content is not what was written (the digest differs)")
@@ -178,7 +178,3 @@ def _digest(record: ModelRecord) -> str:
         found.update(f"{name} {array.shape}\0".encode())
         found.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
     return found.hexdigest()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

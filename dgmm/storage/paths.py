@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Return True for a URL, also for one that pathlib has taken a slash of."""
+    return _URL.match(os.fspath(path)) is not None
+
+
 def local_path(path: str | os.PathLike[str]) -> Path:
     """Make a path of what should be one; nothing need be there.
 
@@ -28,7 +33,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str) or not text:
         raise ParameterError(f"{path!r} is no path; expected a str or pathlib.Path that is not empty")
-    if _URL.match(text):
+    if is_url(text):
         raise ParameterError(f"{text}: a URL; models and arrays are read and written on local file systems only")
     try:
         os.lstat(text)

@@ -30,6 +30,7 @@ CODECS = frozenset(_CODEC_NAMES.split())
 _MOST_BYTES = 2**28
 _MOST_CHUNKS = 10_000_000
 _ALWAYS = 2**26
+_DEEPEST = 4
 _MOST_EXPANSION = 1000
 
 
@@ -83,7 +84,7 @@ def _consolidated(found: dict[str, Any]) -> Iterator[Any]:
 
 
 def read_json(file: Path) -> Any:
-    """Read JSON without NaN from a regular file.
+    """Read JSON from a regular file.
 
     Raises
     ------
@@ -94,32 +95,43 @@ def read_json(file: Path) -> Any:
         raise FormatError(f"{file}: not a regular file")
     try:
         if file.stat().st_size > _MOST_BYTES:
-            raise FormatError(f"{file}: larger than {_MOST_BYTES:,} bytes; expected metadata in JSON")
-        return json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
+            raise ValueError(f"larger than {_MOST_BYTES:,} bytes")
+        return parse_json(file.read_bytes())
+    except (OSError, ValueError) as error:
         raise FormatError(
             f"{file.parent}: its zarr metadata cannot be read: {file.name}: {error}; write the store again"
         ) from error
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON text; raises ValueError if it is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
-    """Yield the names of all codecs, also those within others, that metadata of either format name."""
-    if not isinstance(metadata, dict) or depth > 8:
+    """Yield the names of all codecs, also those within others, that metadata of either format name.
+
+    What is no codec, or lies too deep, comes as something that is no name.
+    """
+    if not isinstance(metadata, dict):
         return
     for key in ("codecs", "index_codecs", "filters", "compressor"):
         listed = metadata.get(key)
-        for codec in listed if isinstance(listed, list) else [listed]:
-            if isinstance(codec, dict):
-                yield codec.get("name", codec.get("id"))
+        for codec in listed if isinstance(listed, list) else [] if listed is None else [listed]:
+            # Format 3 goes by the name and format 2 by the id, whatever else there is.
+            names = [codec[word] for word in ("name", "id") if word in codec] if isinstance(codec, dict) else []
+            yield from names if names and depth < _DEEPEST else [codec]
+            if depth < _DEEPEST and isinstance(codec, dict):
                 yield from _codecs(codec.get("configuration"), depth + 1)
-            elif codec is not None:
-                yield codec
 
 
 def _vet_count(path: Path, metadata: Any) -> None:
     shape, chunks = declared_shapes(metadata)
+    if any(length and not size for length, size in zip(shape, chunks, strict=False)):
+        raise FormatError(f"{path}: has chunks of length 0")
     count = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=False) if size > 0)
     if count > _MOST_CHUNKS:
         raise FormatError(

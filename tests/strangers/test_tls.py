@@ -15,6 +15,7 @@ import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dask.array as da
 import distributed
 import numpy as np
 import psutil
@@ -28,7 +29,7 @@ from dgmm.jobs import certificates
 from dgmm.jobs.certificates import make_certificates
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.loading import load_cluster
-from dgmm.jobs.specification import LocalCluster, SchedulerCluster
+from dgmm.jobs.specification import LocalCluster, ProcessesCluster, SchedulerCluster, ThreadsCluster
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60
@@ -212,6 +213,14 @@ def test_a_local_cluster_answers_on_the_loopback_alone(dashboard):
         assert "/status" not in routes() or dashboard is not None
         assert listening(os.getpid()) - before <= {"127.0.0.1"}
         assert "127.0.0.1" in listening(os.getpid())
+
+
+@pytest.mark.parametrize("section", [ThreadsCluster(n_workers=1), ProcessesCluster(kind="processes", n_workers=1)])
+def test_threads_and_processes_do_not_listen(section):
+    before = listening(os.getpid())
+    with open_cluster(section):
+        assert int(da.ones(4, chunks=2).sum().compute()) == 4
+        assert listening(os.getpid()) == before
 
 
 def routes() -> list[str]:
