@@ -179,3 +179,10 @@ def test_reads_are_few_and_end_at_the_optimum() -> None:
     assert [(row["d"], row["K"]) for row in rows] == [("2", "3"), ("4", "4")]
     assert all(int(row["auto"]) <= 4 and float(row["left"]) < 1.0 for row in rows)
     assert int(lines[-1].split(":")[1]) <= 1
+
+
+def test_checkpoint_spares_what_was_done() -> None:
+    lines = run("benchmarks/checkpoint.py")
+    assert [row["interval"] for row in table(lines, "40,000 rows")] == ["none", "60 s", "1 s", "0 s"]
+    again = {row["after"]: row["passes"] for row in table(lines, "the same call once more")}
+    assert again == {"stopped in pass 4": "1", "finished": "0"}
