@@ -292,6 +292,15 @@ class BlockKernel:
             labels[rows] = self._any_log_densities(z).argmax(axis=0)
         return labels
 
+    def most_probable(self, X: Array) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Most probable component of each row, its posterior probability, and ``log(pi_k N_k)`` there; (n,) each."""
+        labels, shares, logits = np.empty(len(X), dtype=np.int64), np.empty(len(X)), np.empty(len(X))
+        for rows, z in self._blocks(X):
+            own = self._any_log_densities(z)
+            labels[rows], logits[rows] = own.argmax(axis=0), own.max(axis=0)
+            shares[rows] = 1.0 / _exponentiate(own)[1]
+        return labels, shares, logits
+
     def entropy(self, X: Array, weights: Array | None = None) -> float:
         """Weighted sum over rows of the entropy of their responsibilities, in nats."""
         entropy = 0.0
