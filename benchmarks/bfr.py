@@ -1,0 +1,250 @@
+"""How good is one scan, beside EM that goes on from it and EM from where the scan started?
+
+Likelihoods are means per held-out row, in nats. ``left``: what EM to convergence (tol 1e-8), continued
+from the scan on all rows, adds; ``gain``: the scan less EM to convergence from the same start;
+``sweeps``: how often EM's maps went over a row, in the mean, without the start.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.machine import Table, arguments, introduce, one_thread
+from dgmm.fitting.bfr import BFRControl, BFRSetup, BFRState, bfr_round, problem_of, start_scan
+from dgmm.fitting.driving import run
+from dgmm.fitting.em import FitState, em
+from dgmm.fitting.problem import Control, FitProblem
+from dgmm.fitting.start import ArrayPass, Start
+from dgmm.fitting.surrogate import Surrogate
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.families import get_family
+from dgmm.mixture.kernel import BlockKernel, StatisticsMap
+from dgmm.mixture.moments import MomentsMap
+from dgmm.mixture.parameters import MixtureParameters
+from dgmm.passes.plan import ExecutionPlan
+
+HELD_OUT = 50_000
+REG_COVAR = 1e-6
+PRIMARIES = ("certain", "mahalanobis")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows of K normal clusters whose centres lie ``spread`` standard deviations apart, roughly."""
+
+    d: int
+    k: int
+    spread: float
+    elongation: float = 0.5
+    least_share: float = 0.02
+
+    def parts(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shares (K,), centres (K, d) and factors (K, d, d) of the clusters."""
+        rng = np.random.default_rng([self.d, self.k, seed])
+        shares = np.geomspace(1.0, 0.1, self.k)
+        shares = np.maximum(shares / shares.sum(), self.least_share / 4.0)
+        shares[-1] = min(shares[-1], self.least_share)
+        centres = self.spread * rng.normal(size=(self.k, self.d)) / np.sqrt(2.0 * self.d)
+        noise = rng.normal(size=(self.k, self.d, self.d)) / np.sqrt(self.d)
+        return shares / shares.sum(), centres, np.eye(self.d) + self.elongation * noise
+
+    def rows(self, n: int, seed: int, order: str = "random") -> np.ndarray:
+        """Rows in an order: at random, sorted by cluster, or with three clusters in the last fifth only."""
+        shares, centres, factors = self.parts(seed)
+        rng = np.random.default_rng([n, seed])
+        labels = rng.choice(self.k, n, p=shares)
+        if order == "sorted":
+            labels = np.sort(labels)
+        elif order == "late":
+            late = labels >= self.k - 3
+            first = np.arange(n) < 0.8 * n
+            labels[late & first] = rng.choice(self.k - 3, int((late & first).sum()))
+            hidden = ~first & (rng.random(n) < 0.5)
+            labels[hidden] = rng.choice(np.arange(self.k - 3, self.k), int(hidden.sum()))
+        X = rng.normal(size=(n, self.d))
+        for i in range(self.k):
+            own = labels == i
+            X[own] = centres[i] + X[own] @ factors[i]
+        return X
+
+
+CASES = (
+    Case(2, 3, 6.0), Case(2, 5, 3.0), Case(2, 16, 5.0, 0.5, 0.005), Case(2, 64, 16.0, 0.5, 0.005),
+    Case(4, 8, 4.0, 1.0), Case(4, 8, 4.0, 3.0), Case(4, 32, 4.0, 0.5, 0.005), Case(4, 16, 8.0),
+    Case(8, 3, 2.0), Case(8, 16, 3.0), Case(8, 16, 8.0), Case(8, 8, 4.0, 3.0), Case(8, 32, 4.0, 0.5, 0.005),
+    Case(16, 4, 2.0), Case(16, 8, 3.0), Case(16, 8, 6.0, 2.0), Case(16, 16, 8.0),
+    Case(32, 4, 3.0), Case(32, 8, 6.0), Case(64, 3, 4.0),
+)  # fmt: skip
+QUICK_CASES = (Case(2, 3, 6.0), Case(4, 8, 6.0))
+
+
+def setup_of(case: Case, control: BFRControl) -> BFRSetup:
+    """What is fitted to a case."""
+    family = get_family("full")
+    options = ExecutionPlan.choose(family, case.k, case.d).options
+    return BFRSetup(family, case.k, REG_COVAR, np.dtype(np.float64), options, Start("kmeans", 1), control)
+
+
+def scan(setup: BFRSetup, X: np.ndarray) -> tuple[BFRState, BFRState, float]:
+    """The state after the start and after all rows, and CPU seconds after the start."""
+    began, state = time.thread_time(), BFRState.empty(X.shape[1], X.dtype)
+    started = None
+    for first in range(0, len(X), setup.control.batch_rows):
+        rows = X[first : first + setup.control.batch_rows]
+        state = run(bfr_round(setup, state), ArrayPass(rows, np.ones(len(rows))))
+        if started is None and state.parameters is not None:
+            started, began = state, time.thread_time()
+    if started is None:
+        started = state = start_scan(setup, state)
+    return started, state, time.thread_time() - began
+
+
+def parameters_of(state: BFRState) -> MixtureParameters:
+    """Those of a scan that has begun."""
+    if state.parameters is None:
+        raise AssertionError("the scan has not begun")
+    return state.parameters
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows, held-out rows, and EM on the rows."""
+
+    setup: BFRSetup
+    X: np.ndarray
+    held_out: np.ndarray
+
+    def whole(self) -> FitProblem:
+        """The problem of all rows."""
+        moments = MomentsMap(0, min(50_000, len(self.X)))(self.X, None, Chunk(0, 0, len(self.X)))
+        return FitProblem.of(
+            self.setup.family, self.setup.n_components, moments, REG_COVAR, self.X.dtype, self.setup.options
+        )
+
+    def score(self, state: BFRState) -> float:
+        """Mean log-likelihood of the held-out rows."""
+        problem = problem_of(self.setup, state, 1.0, 1.0)
+        kernel = BlockKernel(problem.compile(parameters_of(state), whole_density=True))
+        return float(kernel.score_samples(self.held_out).mean())
+
+    def converged(self, state: BFRState, most: int = 2000, tol: float = 1e-8) -> BFRState:
+        """The state with the parameters that EM on all rows goes to from there."""
+        problem, family = self.whole(), self.setup.family
+        coordinates = state.coordinates
+        if coordinates is None:
+            raise AssertionError("the scan has not begun")
+        user = family.to_user(parameters_of(state), coordinates)
+        every = ArrayPass(self.X, np.ones(len(self.X)))
+        surrogate = Surrogate.of(problem, len(self.X), lambda sample: ArrayPass(sample.rows, sample.weights))
+        begun = FitState.start(family.to_inner(user, problem.coordinates))
+        done = run(em(problem, Control(tol, most), begun, surrogate=surrogate), every)
+        inner = family.to_inner(family.to_user(done.parameters, problem.coordinates), coordinates)
+        return replace(state, parameters=inner)
+
+    def pass_seconds(self, state: BFRState) -> float:
+        """CPU seconds of one EM pass."""
+        problem = problem_of(self.setup, state, 1.0, 1.0)
+        began = time.thread_time()
+        ArrayPass(self.X, np.ones(len(self.X)))(StatisticsMap(problem.compile(parameters_of(state))))
+        return time.thread_time() - began
+
+
+def compare(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRControl) -> None:
+    """Print where scans land, by the primary rule."""
+    both = [f"{column} {primary[:3]}" for primary in PRIMARIES for column in ("left", "gain", "sweeps", "time")]
+    table = Table(
+        f"{n:,} rows, rounds of {control.batch_rows:,}, buffer {control.buffer_rows:,}; cer, mah: primary rule",
+        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", "scan": "9.4f",
+         **{name: "8.4f" if name[0] in "lg" else "4.1f" for name in both}},
+    )  # fmt: skip
+    left: dict[str, list[float]] = {primary: [] for primary in PRIMARIES}
+    gain: dict[str, list[float]] = {primary: [] for primary in PRIMARIES}
+    for case in cases:
+        for seed in seeds:
+            X = case.rows(n + HELD_OUT, seed)
+            cells: list[float] = []
+            same_start = first = None
+            for primary in PRIMARIES:
+                data = Data(setup_of(case, replace(control, primary=primary, seed=seed)), X[:n], X[n:])
+                started, state, seconds = scan(data.setup, data.X)
+                score = data.score(state)
+                if same_start is None:
+                    same_start, first = data.score(data.converged(started)), score
+                left[primary].append(data.score(data.converged(state)) - score)
+                gain[primary].append(score - same_start)
+                cells += [
+                    left[primary][-1], gain[primary][-1], state.n_sweeps / n, seconds / data.pass_seconds(state)
+                ]
+            table.row(case.d, case.k, case.spread, seed, first, *cells)
+    for primary in PRIMARIES:
+        print(f"\n{primary}: {describe(np.array(left[primary]), np.array(gain[primary]))}")
+
+
+def describe(left: np.ndarray, gain: np.ndarray) -> str:
+    """The distribution of what EM adds, and of the difference from EM from the same start."""
+    trim = int(0.05 * len(gain))
+    trimmed = np.sort(gain)[trim : len(gain) - trim].mean()
+    return (
+        f"left: within 0.005 in {np.mean(left <= 0.005):.0%} of {len(left)} runs, 90th percentile "
+        f"{np.quantile(left, 0.9):.4f}, 98th {np.quantile(left, 0.98):.4f}\n"
+        f"  gain: median {np.median(gain):.4f}, trimmed mean {trimmed:.4f}, "
+        f"least {gain.min():.4f}, most {gain.max():.4f}"
+    )
+
+
+def orders(seeds: Sequence[int], n: int, control: BFRControl) -> None:
+    """Print what the order of the rows does."""
+    table = Table(
+        f"{n:,} rows of 10 clusters in three orders; EM: to convergence, from the same start",
+        {"order": "<7s", "seed": "d", "d": "2d", "apart": "5.1f", "scan": "9.4f", "then EM": "9.4f",
+         "EM": "9.4f", "moved": "d", "sweeps": "4.1f"},
+    )  # fmt: skip
+    for spread in (6.0, 12.0):
+        case = Case(4, 10, spread)
+        for order in ("random", "sorted", "late"):
+            for seed in seeds:
+                X = case.rows(n, seed, order)
+                held_out = np.random.default_rng(seed).permutation(n) < min(HELD_OUT, n // 5)
+                data = Data(setup_of(case, replace(control, seed=seed)), X[~held_out], X[held_out])
+                started, state, _ = scan(data.setup, data.X)
+                table.row(
+                    order, seed, case.d, spread, data.score(state), data.score(data.converged(state)),
+                    data.score(data.converged(started)), state.n_moved, state.n_sweeps / len(data.X),
+                )  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print where scans land, or what the order of the rows does."""
+    options = arguments(
+        __doc__,
+        argv,
+        ("--orders", "sorted rows, and clusters that come late"),
+        values={
+            "--seeds": (1, "seeds of each case"), "--rows": (200_000, "rows of a case"), "--batch": (20_000, "rows of a round"),
+            "--first": (0, "number of the first case"), "--most": (len(CASES), "number of cases"),
+        },
+    )  # fmt: skip
+    introduce(options)
+    warnings.simplefilter("ignore")
+    n = 8_000 if options.quick else options.rows
+    batch, buffer = (2_000, 1_000) if options.quick else (options.batch, 10_000)
+    control = BFRControl(batch_rows=batch, buffer_rows=buffer)
+    with one_thread():
+        if options.orders:
+            orders(range(options.seeds), n, control)
+        else:
+            cases = QUICK_CASES if options.quick else CASES[options.first : options.first + options.most]
+            compare(cases, range(options.seeds), n, control)
+
+
+if __name__ == "__main__":
+    main()
