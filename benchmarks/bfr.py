@@ -19,10 +19,11 @@ import numpy as np
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import Table, arguments, introduce, one_thread
-from dgmm.fitting.bfr import BFRControl, BFRSetup, BFRState, bfr_round, problem_of, start_scan
+from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.driving import run
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.problem import Control, FitProblem
+from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState, problem_of
 from dgmm.fitting.start import ArrayPass, Start
 from dgmm.fitting.surrogate import Surrogate
 from dgmm.mixture.chunks import Chunk
@@ -181,9 +182,7 @@ def compare(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRCon
                     same_start, first = data.score(data.converged(started)), score
                 left[primary].append(data.score(data.converged(state)) - score)
                 gain[primary].append(score - same_start)
-                cells += [
-                    left[primary][-1], gain[primary][-1], state.n_sweeps / n, seconds / data.pass_seconds(state)
-                ]
+                cells += [left[primary][-1], gain[primary][-1], state.n_sweeps / n, seconds / data.pass_seconds(state)]
             table.row(case.d, case.k, case.spread, seed, first, *cells)
     for primary in PRIMARIES:
         print(f"\n{primary}: {describe(np.array(left[primary]), np.array(gain[primary]))}")
@@ -229,8 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         ("--orders", "sorted rows, and clusters that come late"),
         values={
-            "--seeds": (1, "seeds of each case"), "--rows": (200_000, "rows of a case"), "--batch": (20_000, "rows of a round"),
-            "--first": (0, "number of the first case"), "--most": (len(CASES), "number of cases"),
+            "--seeds": (1, "seeds of each case"), "--rows": (200_000, "rows of a case"),
+            "--batch": (20_000, "rows of a round"), "--first": (0, "number of the first case"), "--most": (len(CASES), "number of cases"),
         },
     )  # fmt: skip
     introduce(options)

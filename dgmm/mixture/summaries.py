@@ -46,6 +46,11 @@ class Summaries(Sized):
         return cls(np.zeros(0), np.zeros((0, d)), np.zeros((0, family.form.packed_size(d))))
 
     @classmethod
+    def of_components(cls, family: CovarianceFamily, k: int, d: int) -> Summaries:
+        """A summary of no rows for each of k components."""
+        return cls(np.zeros(k), np.zeros((k, d)), np.zeros((family.n_covariances(k), family.form.packed_size(d))))
+
+    @classmethod
     def of_statistics(cls, statistics: SufficientStatistics, family: CovarianceFamily) -> Summaries:
         """One summary for each component of the statistics of some rows."""
         moved = about_origin(statistics, family.form)
