@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from dgmm.fitting.scanning import BFRSetup, BFRState
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.sampling import Candidates, RowSample
-    from dgmm.typing import Array
 
 # The model has settled when a sweep raises the bound by less than this share of p_free / 2 nats.
 _SETTLED = 0.02
@@ -72,8 +71,10 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
         exponent=problem.exponent,
     )
     problem = problem_of(setup, begun, problem.total_weight, state.n_remembered)
-    discarded = ArrayPass(held.rows, held.weights)(discard_map(setup, problem, parameters))
-    return settle(setup, begun, Sets.of(problem, begun), parameters, discarded, problem.total_weight)
+    discard = discard_map(setup, problem, parameters, state.n_rounds, len(held))
+    discarded = ArrayPass(held.rows, held.weights)(discard)
+    sets, total = Sets.of(problem, begun), problem.total_weight
+    return settle(setup, begun, sets, parameters, discarded, total, discard.radius_squared)
 
 
 def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
@@ -130,8 +131,8 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
         rise, bound = whole.log_likelihood - bound, whole.log_likelihood
         if rise < small or (state.settled and not n_moved):
             break
-    discarded = yield discard_map(setup, problem, parameters)
-    after = settle(setup, state, sets, parameters, discarded, total)
+    discard = discard_map(setup, problem, parameters, state.n_rounds, n_new)
+    after = settle(setup, state, sets, parameters, (yield discard), total, discard.radius_squared)
     risen = np.inf if after.lower_bound is None else after.lower_bound * total - bound
     return replace(
         after,
@@ -154,18 +155,14 @@ def _review(
     """Look for clusters that are not there yet, and move components to them; how many moved."""
     sample = drawn.smallest()
     share = new_weight / float(sample.weights.sum())
-    rows = RetainedRows(sample.rows, sample.weights * share).joined(state.retained)
     compiled = sets.compile(parameters)
-    strange = _strange(Appraisal.of(compiled, parameters), rows)
+    new = np.flatnonzero(Appraisal.of(compiled, parameters)(sample.rows).strange)
+    # The most doubtful rows come first; they were strange at the end of the last round.
+    old = state.retained.take(np.arange(state.n_strange))
+    strange = RetainedRows(sample.rows[new], sample.weights[new] * share).joined(old)
     rng = setup.random(Purpose.MOVES, state.n_rounds)
-    parameters, moves = place_components(
-        sets.problem, compiled, parameters, rows.take(strange), sets.problem.total_weight, rng
-    )
+    parameters, moves = place_components(sets.problem, compiled, parameters, strange, sets.problem.total_weight, rng)
     for move in moves:
         if move.kept != move.moved:
             sets = sets.joined(move.kept, move.moved)
     return parameters, sets, len(moves)
-
-
-def _strange(appraisal: Appraisal, rows: RetainedRows) -> Array:
-    return np.flatnonzero(appraisal(rows.rows).strange)

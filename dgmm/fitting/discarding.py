@@ -20,19 +20,26 @@ if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
-    from dgmm.typing import Array
+    from dgmm.typing import Array, FloatArray, IntArray
 
 # Compressed subclusters that are kept, at most, for each component.
 _COMPRESSED_PER_COMPONENT = 10
+# Rows of a round that are examined for doubt, in units of those that the buffer takes.
+_EXAMINED = 2.0
 
 
-def discard_map(setup: BFRSetup, problem: FitProblem, parameters: MixtureParameters) -> DiscardMap:
-    """The last map of a round."""
+def discard_map(
+    setup: BFRSetup, problem: FitProblem, parameters: MixtureParameters, number: int, n_rows: int
+) -> DiscardMap:
+    """The last map of the round of a given number, over so many rows."""
     control = setup.control
     hard = control.primary == "mahalanobis"
     return DiscardMap(
         Appraisal.of(problem.compile(parameters, whole_density=True), parameters),
         control.buffer_rows,
+        control.seed,
+        number,
+        min(1.0, _EXAMINED * control.buffer_rows / n_rows),
         DiscardMap.radius_squared_of(control.primary_fraction, problem.n_features) if hard else 0.0,
         problem.exponent,
     )
@@ -88,17 +95,26 @@ class _Choice:
 
     Attributes
     ----------
+    order : (b,) int64
+        Those that are retained, the most doubtful first.
     stays, packed, inside : (m,) bool
         Retained; in a subcluster; discarded to one component.
     """
 
+    order: IntArray
     stays: Array
     packed: Array
     inside: Array
 
 
 def settle(
-    setup: BFRSetup, state: BFRState, sets: Sets, parameters: MixtureParameters, discarded: Discarded, total: float
+    setup: BFRSetup,
+    state: BFRState,
+    sets: Sets,
+    parameters: MixtureParameters,
+    discarded: Discarded,
+    total: float,
+    radius_squared: float,
 ) -> BFRState:
     """Sum up the rows of a round.
 
@@ -115,6 +131,8 @@ def settle(
         Of the rows of the round.
     total : float
         Weight of all rows.
+    radius_squared : float
+        Of the map.
 
     Returns
     -------
@@ -131,12 +149,13 @@ def settle(
 
     sample, n_old = discarded.candidates.smallest(), len(sets.retained)
     pool = sets.retained.joined(RetainedRows(sample.rows, sample.weights))
-    verdict = Appraisal.of(compiled, parameters)(pool.rows)
-    radius_squared = discard_map(setup, problem, parameters).radius_squared
-    inside = verdict.squared < radius_squared
-    inside[n_old:] = False  # those of the round are in ``hard``
-    rng = setup.random(Purpose.COMPRESSION, state.n_rounds)
-    choice, compressed = _choose(setup, sets, parameters, pool, verdict.doubt, verdict.strange, inside, rng)
+    verdict = Appraisal.of(compiled, parameters)(sets.retained.rows)
+    doubt = np.concatenate([verdict.doubt, -sample.keys])
+    # Rows of the round that lie inside are in ``hard``.
+    inside = np.concatenate([verdict.squared < radius_squared, np.zeros(len(sample.keys), dtype=bool)])
+    choice, compressed = _choose(
+        setup, sets, parameters, pool, doubt, inside, setup.random(Purpose.COMPRESSION, state.n_rounds)
+    )
     pile = _Pile(family, parameters, coordinates, sets.discard, sets.entropy).softly(soft).whole(groups)
     leaving = ~(choice.stays | choice.packed | choice.inside)
     is_new = np.arange(len(pool)) >= n_old
@@ -146,7 +165,7 @@ def settle(
     if inside.any():
         z = coordinates.standardize(pool.rows[inside])
         pile = pile.whole(
-            Summaries.of_groups(family, z, pool.weights[inside], verdict.labels[inside], setup.n_components)
+            Summaries.of_groups(family, z, pool.weights[inside], verdict.labels[inside[:n_old]], setup.n_components)
         )
     most = _COMPRESSED_PER_COMPONENT * setup.n_components
     if len(compressed) > most:
@@ -155,7 +174,8 @@ def settle(
         compressed = compressed.take(np.sort(order[:most]))
     return replace(
         state,
-        retained=pool.take(np.flatnonzero(choice.stays)),
+        retained=pool.take(choice.order),
+        n_strange=int(np.count_nonzero(doubt[choice.order] == 1.0)),
         parameters=maximise(problem, whole, parameters),
         discard=pile.discard,
         entropy=max(pile.entropy, 0.0),
@@ -169,8 +189,7 @@ def _choose(
     sets: Sets,
     parameters: MixtureParameters,
     pool: RetainedRows,
-    doubt: Array,
-    strange: Array,
+    doubt: FloatArray,
     inside: Array,
     rng: np.random.RandomState,
 ) -> tuple[_Choice, Summaries]:
@@ -181,7 +200,7 @@ def _choose(
     """
     control, family = setup.control, setup.family
     soft = control.primary == "certain"
-    crowd = np.flatnonzero(strange if soft else ~inside)
+    crowd = np.flatnonzero(doubt == 1.0 if soft else ~inside)
     packed, compressed = np.zeros(len(pool), dtype=bool), sets.compressed
     if len(crowd) > control.buffer_rows // (2 if soft else 1):
         z = sets.problem.coordinates.standardize(pool.rows[crowd])
@@ -189,7 +208,7 @@ def _choose(
         packed[crowd[chosen]] = True
         compressed = merge_while_tight(compressed.joined(tight), family, parameters, control.secondary_tightness)
     left = np.flatnonzero(~packed & ~inside)
-    by_doubt = left[np.argsort(-doubt[left], kind="stable")]
+    order = left[np.argsort(-doubt[left], kind="stable")][: control.buffer_rows]
     stays = np.zeros(len(pool), dtype=bool)
-    stays[by_doubt[: control.buffer_rows]] = True
-    return _Choice(stays, packed, inside), compressed
+    stays[order] = True
+    return _Choice(order, stays, packed, inside), compressed

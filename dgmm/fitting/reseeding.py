@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.seeding import kmeans
@@ -98,7 +99,7 @@ def _cheapest(problem: FitProblem, parameters: MixtureParameters, total: float, 
         return None
     own = np.broadcast_to(parameters.covariances, (parameters.n_components, *parameters.covariances.shape[1:]))
     matrices = family.form.full(own, parameters.n_features)
-    central = np.stack([_packed(family, matrix) for matrix in matrices])
+    central = np.stack([family.form.packed_matrix(matrix) for matrix in matrices])
     gaussians = _Gaussians(total * parameters.weights, parameters.means, central)
     values = gaussians.values(problem, parameters.precisions_cholesky)
     best: Move | None = None
@@ -110,10 +111,6 @@ def _cheapest(problem: FitProblem, parameters: MixtureParameters, total: float, 
         if best is None or costs[j] < best.cost:
             best = Move(int(i), int(others[j]), 0.0, float(costs[j]))
     return best
-
-
-def _packed(family: CovarianceFamily, matrix: FloatArray) -> FloatArray:
-    return family.form.packed_matrix(matrix)
 
 
 def place_components(
@@ -229,7 +226,11 @@ def _groups(
         summaries = Summaries.of_groups(family, z, weights, groups, count)
         gaussians = _Gaussians(summaries.weight, summaries.means, summaries.central(family.form))
         shares = gaussians.weight / weights.sum()
-        value = scale * float(np.sum(gaussians.values(problem, shared) + gaussians.weight * np.log(shares)))
+        try:
+            values = gaussians.values(problem, shared)
+        except IllDefinedCovarianceError:  # rows that coincide
+            continue
+        value = scale * float(np.sum(values + gaussians.weight * np.log(shares)))
         value -= 0.5 * count * (family.form.n_parameters(d) + d + 1) * np.log(len(z))
         if best is None or value > best[0]:
             best = value, groups, gaussians

@@ -103,7 +103,7 @@ class BFRState(Sized):
     Attributes
     ----------
     retained : RetainedRows
-        Before the start, all rows so far.
+        The most doubtful first; before the start, all rows so far.
     parameters : MixtureParameters or None
         In inner coordinates; None before the start.
     coordinates : Coordinates or None
@@ -127,6 +127,8 @@ class BFRState(Sized):
         Mean of the bound of the log-likelihood of all rows, in the last round, in nats per row.
     settled : bool
         Whether the last round moved the model by little.
+    n_strange : int
+        Retained rows that no component explained.
     n_moved : int
         Components that moved to rows which none explained.
     """
@@ -144,6 +146,7 @@ class BFRState(Sized):
     n_sweeps: int = 0
     lower_bound: float | None = None
     settled: bool = False
+    n_strange: int = 0
     n_moved: int = 0
 
     @classmethod

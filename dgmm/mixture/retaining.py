@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from dgmm.mixture.kernel import BlockKernel
-from dgmm.mixture.sampling import Candidates, RowSample, row_keys
+from dgmm.mixture.sampling import Candidates, row_keys
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
@@ -139,7 +139,7 @@ class Discarded(Sized):
     hard : SufficientStatistics
         Of rows that belong to one component altogether.
     candidates : Candidates
-        Rows of ``soft``; keys are doubts, negated.
+        Rows of ``soft``; keys are doubts, negated: -1 for strange rows.
     """
 
     soft: SufficientStatistics
@@ -162,6 +162,11 @@ class DiscardMap(Sized):
     appraisal : Appraisal
     size : int
         Rows that are retained, at most.
+    seed, stream : int
+        Of the rows that are examined.
+    examined : float
+        Share of the rows, drawn by their index, that may be retained: the others leave unseen,
+        which costs no more than an EM pass. All are where there is a radius.
     radius_squared : float
         Rows of a smaller squared Mahalanobis distance belong to their component altogether;
         0 for none.
@@ -176,6 +181,9 @@ class DiscardMap(Sized):
 
     appraisal: Appraisal
     size: int
+    seed: int = 0
+    stream: int = 0
+    examined: float = 1.0
     radius_squared: float = 0.0
     exponent: int = 0
 
@@ -188,9 +196,18 @@ class DiscardMap(Sized):
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Discarded:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        X, kept = weighty_rows(X, weights, self.exponent)
-        w = np.ones(len(X)) if kept is None else kept
-        kernel, verdict = BlockKernel(self.appraisal.compiled), self.appraisal(X)
+        seen = self._seen(len(X), weights, chunk)
+        X, w = weighty_rows(X, weights, self.exponent)
+        kernel = BlockKernel(self.appraisal.compiled)
+        if self.radius_squared == 0.0:
+            rows, own = X[seen], np.ones(len(seen)) if w is None else w[seen]
+            candidates = Candidates.of(self.size, -self.appraisal(rows).doubt, rows, own)
+            soft = kernel.statistics(X, w)
+            none = SufficientStatistics.zero(soft.reference, (len(soft.second), soft.second.shape[1]))
+            return Discarded(soft, none, candidates)
+        if w is None:
+            w = np.ones(len(X))
+        verdict = self.appraisal(X)
         inside = verdict.squared < self.radius_squared
         labels, every = verdict.labels[inside], np.arange(kernel.compiled.n_components)[:, None]
 
@@ -198,9 +215,16 @@ class DiscardMap(Sized):
             return np.asarray(labels[rows] == every, dtype=np.float64)
 
         hard = kernel.given_statistics(X[inside], give, w[inside])
-        left = np.flatnonzero(~inside) if inside.any() else slice(None)
-        soft = kernel.statistics(X[left], w[left])
-        return Discarded(soft, hard, Candidates.of(self.size, -verdict.doubt[left], X[left], w[left]))
+        X, w = X[~inside], w[~inside]
+        return Discarded(kernel.statistics(X, w), hard, Candidates.of(self.size, -verdict.doubt[~inside], X, w))
+
+    def _seen(self, n: int, weights: FloatArray | None, chunk: Chunk) -> IntArray:
+        """Places of the rows that are examined, among those of positive weight."""
+        if self.examined >= 1.0:
+            seen = np.ones(n, dtype=bool)
+        else:
+            seen = row_keys(self.seed, chunk.first_row or 0, n, self.stream) < np.uint64(self.examined * 2.0**64)
+        return np.flatnonzero(seen if weights is None else seen[weights > 0.0])
 
 
 @dataclass(frozen=True)
@@ -229,8 +253,3 @@ class DrawMap(Sized):
             keys = keys[weights > 0.0]
         X, kept = weighty_rows(X, weights, self.exponent)
         return Candidates.of(self.size, keys, X, np.ones(len(X)) if kept is None else kept)
-
-
-def retained(sample: RowSample) -> RetainedRows:
-    """The rows of a sample."""
-    return RetainedRows(sample.rows, sample.weights)
