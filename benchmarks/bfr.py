@@ -227,8 +227,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("--orders", "sorted rows, and clusters that come late"),
         values={
             "--seeds": (1, "seeds of each case"),
-            "--rows": (200_000, "rows of a case"),
-            "--batch": (20_000, "rows of a round"),
+            "--rows": (400_000, "rows of a case"),
+            "--batch": (50_000, "rows of a round"),
             "--first": (0, "number of the first case"),
             "--most": (len(CASES), "number of cases"),
         },

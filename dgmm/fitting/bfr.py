@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.sampling import Candidates, RowSample
 
-# The model has settled when a sweep raises the bound by less than this share of p_free / 2 nats.
-_SETTLED = 0.02
+# A sweep that raises the bound by less than this share of p_free / 2 nats is the round's last but one.
+_SMALL = 0.02
 # Rows of a round that are looked at for clusters which are not there yet.
 _REVIEW_ROWS = 5000
 
@@ -120,7 +120,8 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
     problem = problem_of(setup, state, total, n_remembered)
     sets = Sets.of(problem, state)
     parameters, sets, n_moved = _review(setup, state, sets, parameters, drawn, batch.total_weight)
-    bound, small = -np.inf, _SETTLED * problem.sampling_error * total
+    scale = problem.sampling_error * total
+    bound, small = -np.inf, _SMALL * scale
     for number in range(control.inner_max_iter):
         if number or n_moved:
             compiled = sets.compile(parameters)
@@ -133,10 +134,11 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
             break
     discard = discard_map(setup, problem, parameters, state.n_rounds, n_new)
     after = settle(setup, state, sets, parameters, (yield discard), total, discard.radius_squared)
+    # New rows alone move the optimum, which raises the bound by their share of the scale.
     risen = np.inf if after.lower_bound is None else after.lower_bound * total - bound
     return replace(
         after,
-        settled=bool(risen < small),
+        settled=bool(risen < small + 2.0 * scale * batch.total_weight / total),
         n_rows=state.n_rows + n_new,
         n_remembered=n_remembered,
         n_sweeps=state.n_sweeps + (n_sweeps + 1) * n_new,

@@ -175,7 +175,7 @@ def settle(
     return replace(
         state,
         retained=pool.take(choice.order),
-        n_strange=int(np.count_nonzero(doubt[choice.order] == 1.0)),
+        n_strange=int(np.count_nonzero(doubt[choice.order] >= 1.0)),
         parameters=maximise(problem, whole, parameters),
         discard=pile.discard,
         entropy=max(pile.entropy, 0.0),
@@ -200,7 +200,7 @@ def _choose(
     """
     control, family = setup.control, setup.family
     soft = control.primary == "certain"
-    crowd = np.flatnonzero(doubt == 1.0 if soft else ~inside)
+    crowd = np.flatnonzero(doubt >= 1.0 if soft else ~inside)
     packed, compressed = np.zeros(len(pool), dtype=bool), sets.compressed
     if len(crowd) > control.buffer_rows // (2 if soft else 1):
         z = sets.problem.coordinates.standardize(pool.rows[crowd])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Share of a component's own rows that are taken for strangers.
 _STRANGE = 1e-4
+# Doubt by distance, where there is no other.
+_TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Verdict:
     labels : (n,) int64
         Their most probable components.
     doubt : (n,) float64
-        How unsure that is: 1 less the posterior probability; 1 for strange rows, which are of no
-        component at all.
+        How unsure that is: 1 less the posterior probability, below 1; from 1 to 2 for strange rows,
+        which are of no component at all. Of equally sure rows the outer ones are less so.
     squared : (n,) float64
         Squared Mahalanobis distance to the component's mean.
     strange : (n,) bool
@@ -125,7 +127,9 @@ class Appraisal(Sized):
         labels, shares, logits = BlockKernel(self.compiled).most_probable(X)
         squared = 2.0 * (self.log_peaks[labels] - logits)
         strange = squared > self._reach
-        return Verdict(labels, np.where(strange, 1.0, 1.0 - shares), squared, strange)
+        distance = np.maximum(squared, 0.0) / self._reach
+        doubt = np.where(strange, 2.0 - 1.0 / np.maximum(distance, 1.0), 1.0 - shares + _TIE * distance)
+        return Verdict(labels, doubt, squared, strange)
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class Discarded(Sized):
     hard : SufficientStatistics
         Of rows that belong to one component altogether.
     candidates : Candidates
-        Rows of ``soft``; keys are doubts, negated: -1 for strange rows.
+        Rows of ``soft``; keys are doubts, negated.
     """
 
     soft: SufficientStatistics
