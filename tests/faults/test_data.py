@@ -15,7 +15,7 @@ from faults.small_fit import fit, rows, same_bits
 from dgmm import Checkpoint, Execution
 from dgmm.errors import CheckpointWarning, ReadError
 from dgmm.fitting.events import PassAdvanced, PassStarted
-from dgmm.passes import shards
+from dgmm.storage import reading
 
 
 class StopAt:
@@ -42,7 +42,7 @@ class StopInPass(StopAt):
 
 @pytest.fixture
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reading, "_PAUSES", (0.0, 0.0, 0.0))
 
 
 class Failing:
@@ -64,7 +64,7 @@ def test_a_store_that_fails_now_and_then_is_read_again(no_pauses, caplog):
     failing = Failing(times=2)
     assert same_bits(fit(rows().map_blocks(failing, dtype=np.float64)), fit(rows()))
     assert failing.failed == 3 * 3
-    assert "reading chunk 5 failed (ConnectionResetError: the store hung up); trying again" in caplog.text
+    assert "reading failed (chunk 5 of X: ConnectionResetError: the store hung up); trying again" in caplog.text
 
 
 def test_a_chunk_that_cannot_be_read_is_named_and_the_fit_goes_on_when_it_can(no_pauses, tmp_path):
