@@ -415,14 +415,3 @@ class CheckpointStore:
             with suppress(OSError):
                 # Without its metadata a part is none.
                 self._place.remove(name, (METADATA, CHUNK))
-
-
-def read_note(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the note of the newest checkpoint at a place, without holding it; None if none can be read."""
-    try:
-        data = open_place(path).read_pointer()
-        manifests = read_pointer(data)[0] if data is not None else []
-    except (CheckpointError, FormatError, OSError):
-        return None
-    note = manifests[0].fingerprint.get(NOTE) if manifests else None
-    return note if isinstance(note, dict) else None

@@ -98,13 +98,15 @@ def patiently(read: Callable[[], T], place: str, last: Callable[[], T] | None = 
                 time.sleep(pause)
         return once(read, place) if last is None else last()
     except _FailedError as error:
-        tried = "" if error.is_permanent else f" in {1 + len(_PAUSES)} attempts"
-        why = ": ".join((*error.places[1:], f"{type(error.cause).__name__}: {error.cause}"))
-        raise ReadError(
-            f"{error.places[0]} could not be read{tried} ({why}); check what it comes from, then run again"
-        ) from error.cause
+        failed = error
     finally:
         _within.reset(token)
+    tried = "" if failed.is_permanent else f" in {1 + len(_PAUSES)} attempts"
+    why = ": ".join((*failed.places[1:], f"{type(failed.cause).__name__}: {failed.cause}"))
+    # Not where it was caught: what is raised there takes along, also to other processes, what was caught.
+    raise ReadError(
+        f"{failed.places[0]} could not be read{tried} ({why}); check what it comes from, then run again"
+    ) from failed.cause
 
 
 @dataclass(frozen=True)
