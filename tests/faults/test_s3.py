@@ -211,7 +211,7 @@ def test_many_fits_leave_no_threads_and_no_connections(s3):
     with dask.config.set(scheduler="synchronous"):
         fit(rows(FEW), Checkpoint(s3))
         before = held()
-        for _ in range(8):
+        for _ in range(5):
             fit(rows(FEW), Checkpoint(s3, resume="never"))
         after = held()
     assert after[0] <= before[0] + 2, (before, after)
