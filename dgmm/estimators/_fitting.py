@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class FitSetup:
 
         fresh = FitProgress(first, RandomNumbers.of(rng))
         # The driver's own products are small, and their bits must not depend on the number of threads.
-        with single_threaded_blas():
+        with single_threaded_blas(), closing(run_pass):
             if keeper is None:
                 return run(algorithm(fresh, lambda progress: None), run_pass)
             with keeper:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgmm.storage.checkpoint import Checkpoint, CheckpointStore, read_note
+from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
+from dgmm.storage.notes import read_note
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job

@@ -15,6 +15,7 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
+from distributed import futures_of
 
 from dgmm.errors import CheckpointError
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
@@ -265,7 +266,7 @@ class PassRunner:
         return retried(
             lambda: self._compute(chunk_map, numbers, report),
             self.pass_retries,
-            self._forget,
+            self.close,
             self._measured().client,
             what,
         )
@@ -300,8 +301,13 @@ class PassRunner:
         first_rows = [rows.first_row(chunk) for chunk in sharding.first_chunks[numbers.start : numbers.stop]]
         return Part(numbers.start, references, first_rows, collections), loads
 
-    def _forget(self) -> None:
-        """What the workers held may be gone: the next part makes it again."""
+    def close(self) -> None:
+        """Let go of what the workers hold; a further pass makes it again.
+
+        Without waiting for the collector: the frames of an error, which may be kept for long, refer to it.
+        """
+        for future in futures_of(self._persisted):
+            future.release()
         self._persisted = []
 
     def _measured(self) -> Resources:
