@@ -265,7 +265,8 @@ class PassRunner:
 
         def what(key: Any) -> str:
             cut = self._sharded().first_chunks
-            at = range(key[1], key[1] + 1) if isinstance(key, tuple) and key[1] in numbers else numbers
+            is_shard = isinstance(key, tuple) and str(key[0]).startswith(_prefix(chunk_map)) and key[1] in numbers
+            at = range(key[1], key[1] + 1) if is_shard else numbers
             chunks = f"chunks {cut[at.start]} to {cut[at.stop] - 1}"
             return f"pass {self.n_passes} ({chunk_map.name}) over {chunks}"
 
