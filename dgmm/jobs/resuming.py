@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dgmm.errors import CheckpointWarning, DgmmError
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
+from dgmm.storage.replacing import remove_leftovers
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
@@ -86,6 +87,8 @@ def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
     outputs = frozenset(job.output.paths.values())
     with CheckpointStore(Checkpoint(job.checkpoint.path, keep=job.checkpoint.keep)) as store:
         _annotate(store, _note(outputs))
+        for path in outputs:
+            remove_leftovers(path)
         yield lambda report: _annotate(store, _note(outputs, report))
 
 

@@ -14,6 +14,7 @@ from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, Pass
 from dgmm.jobs import load_job, run_job, running
 from dgmm.jobs.progress import LogReporter
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
+from dgmm.storage.replacing import remove_leftovers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -235,3 +236,12 @@ def test_places_that_overlap_are_refused_at_the_start(place, words, job, tmp_pat
         run_job(bad)
     assert stamps(tmp_path / "X.zarr") == before
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    theirs = [".model.zarr.part", ".other.zarr.0123abcd.part", "model.zarr.0123abcd.part"]
+    for name in [".model.zarr.0123abcd.part", ".model.zarr.4567abcd.part.old", *theirs]:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".model.zarr.89abcdef.part").write_text("half")
+    remove_leftovers(tmp_path / "model.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
