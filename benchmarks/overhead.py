@@ -33,8 +33,10 @@ from dgmm.mixture.compiled import compile_mixture
 from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import StatisticsMap
 from dgmm.mixture.parameters import Coordinates
+from dgmm.passes.execution import Resources
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
+from dgmm.passes.sharding import Sharding
 from dgmm.passes.tree import PassRunner
 
 D, K, ROWS = 2, 3, 4
@@ -166,7 +168,7 @@ def one_large(n_chunks: int) -> None:
         rows = Rows.from_dask(X, None)
         mark()
         runner = PassRunner(rows, ExecutionPlan.choose(get_family("full"), K, D))
-        runner._shards()
+        Sharding.of(rows, runner.plan.chunk_rows, Resources.measure(rows).n_threads, here=True)
         mark()
         chunk_map = statistics_map()
         runner(chunk_map)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import warnings
 from contextlib import contextmanager
@@ -36,13 +35,13 @@ from dgmm.errors import (
 from dgmm.jobs.certificates import HOSTS, make_certificates
 from dgmm.jobs.commands import fit_array, predict_array
 from dgmm.jobs.inspection import inspect_path
+from dgmm.jobs.interrupts import Interrupted, interruptible
 from dgmm.jobs.loading import load_cluster, load_job
 from dgmm.jobs.progress import default_reporter
 from dgmm.jobs.running import JobResult, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
 logger = logging.getLogger("dgmm")
 
@@ -103,10 +102,6 @@ OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what
 DataArgument = Annotated[
     Path, typer.Argument(metavar="DATA", help="A zarr array or group, or a .npy file: rows by features.")
 ]
-
-
-class Interrupted(BaseException):
-    """A signal asked to stop; not an Exception, so that nothing on the way swallows it."""
 
 
 def _version(wanted: bool) -> None:
@@ -332,28 +327,6 @@ def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__:
     logger.warning("%s: %s", category.__name__, message)
 
 
-# What a person, a machine that is taken away, and a job scheduler before the time is up send.
-_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    def stop(number: int, _: FrameType | None) -> None:
-        # A second signal finds the default handlers, in case cleaning up hangs.
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        raise Interrupted(signal.Signals(number).name)
-
-    before = {each: signal.getsignal(each) for each in _STOPPING}
-    for each in before:
-        signal.signal(each, stop)
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -366,11 +339,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         The exit code: 0 done, 1 a bug, 2 a wrong job or command, 65 bad data, 69 no cluster, too little
-        memory or an output that cannot be written, 75 interrupted.
+        memory or an output that cannot be written, 75 interrupted (a second signal ends the process at once).
     """
     with _logging():
         try:
-            with _signals():
+            with interruptible(INTERRUPTED):
                 app(None if arguments is None else list(arguments), prog_name="dgmm")
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else DONE

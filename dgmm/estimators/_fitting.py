@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class FitSetup:
 
     def run(self, rng: np.random.RandomState, emit: Callable[[Event], bool], keeper: Keeper | None) -> FitResult:
         """Fit, from where ``keeper`` was told of last."""
-        first = self._first_read(int(rng.randint(2**31 - 1)))
+        first = self._first_read(int(rng.randint(2**31 - 1)), known_again=keeper is not None)
         run_pass = self._runner(emit)
 
         def prepare(moments: Moments) -> FitProblem:
@@ -95,7 +96,7 @@ class FitSetup:
 
         fresh = FitProgress(first, RandomNumbers.of(rng))
         # The driver's own products are small, and their bits must not depend on the number of threads.
-        with single_threaded_blas():
+        with single_threaded_blas(), closing(run_pass):
             if keeper is None:
                 return run(algorithm(fresh, lambda progress: None), run_pass)
             with keeper:
@@ -107,9 +108,10 @@ class FitSetup:
                 keeper.finish(journal.progress)
                 return result
 
-    def _first_read(self, seed: int) -> MomentsMap:
+    def _first_read(self, seed: int, *, known_again: bool) -> MomentsMap:
+        """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
-        probes = tuple(sorted({0, seed % chunks, chunks - 1}))
+        probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
         threshold = MomentsMap.threshold_for(self.sample_rows, self.rows.n_rows)
         return MomentsMap(seed, self.sample_rows, threshold, probes)
 

@@ -175,8 +175,8 @@ class Keeper:
         if differences:
             raise CheckpointMismatchError(
                 f"{self.place}: the checkpoint is of another fit: {'; '.join(differences)}; "
-                "give the data and parameters that it began with, or another checkpoint "
-                "(Checkpoint(path, resume='never') starts anew in its place)"
+                "give the data and parameters that it began with, or another checkpoint; "
+                "resume='never' starts anew in its place"
             )
         if made_by:
             warnings.warn(

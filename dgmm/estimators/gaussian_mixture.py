@@ -210,7 +210,8 @@ class GaussianMixture(SavedMixture):
             How many rows each row stands for; 0 leaves it out.
         checkpoint : path, URL or Checkpoint, optional
             Where the progress of the fit is kept. The same call then goes on from there, whatever
-            ended the one before, and ends with the same bits; after the end it has nothing to do.
+            ended the one before, and ends with the same bits; after the end it has nothing to do. (With
+            ``warm_start`` a call after the end has another start, so it is another fit and refused.)
         callbacks : callable, or iterable of callables
             Told each event (:mod:`dgmm.fitting.events`); returning True stops the fit.
         execution : Execution, optional

@@ -138,12 +138,12 @@ def run_on(algorithm: Reads[T], run_pass: RunInParts, journal: Journal) -> T:
         Runs a map over all the rows, given what is finished of that already.
     journal : Journal
     """
-    begun = journal.progress
+    records, partial = journal.progress.records, journal.progress.partial
     try:
         wanted = next(algorithm)
-        for record in begun.records:
+        for record in records:
             wanted = algorithm.send(record)
-        partial = begun.partial
+        del records
         while True:
             record = run_pass(wanted, partial, journal.take_part)
             journal.take(record)

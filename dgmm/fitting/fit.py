@@ -89,7 +89,7 @@ def fit_mixture(
     emit : callable
         Is told the events; returns True to stop after the current iteration.
     announce : callable
-        Is given each progress that the fit can go on from.
+        Is given each progress after ``begun`` that the fit can go on from.
 
     Raises
     ------
@@ -98,7 +98,6 @@ def fit_mixture(
     """
     progress, reads, moments = begun, ReadCount(begun.n_reads), begun.moments
     if moments is None:
-        announce(progress)
         moments = (yield from reads.count(one_read(progress.first))).settled()
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)

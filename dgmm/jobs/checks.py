@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
 from dgmm.storage.listing import is_model
-from dgmm.storage.paths import is_url, local_path
+from dgmm.storage.paths import local_path
+from dgmm.storage.places import folder_of
 from dgmm.storage.replacing import is_zarr
 from dgmm.viz.segmentation import require_matplotlib
 
@@ -35,11 +36,19 @@ def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
     MissingExtraError
         If a picture is to be drawn and matplotlib is not installed.
     """
-    problems = [*_inputs(job), *_outputs(job, own), *_collisions(job)]
-    if problems:
-        raise fail(job.file, tuple(problems))
+    _refuse(job, [*_inputs(job), *_outputs(job, own), *_collisions(job)])
     if job.output.picture is not None:
         require_matplotlib()
+
+
+def check_outputs(job: Job, own: frozenset[Path] = frozenset()) -> None:
+    """Refuse a job whose outputs cannot be written by now; parameters and errors are those of :func:`check_files`."""
+    _refuse(job, [*_outputs(job, own)])
+
+
+def _refuse(job: Job, problems: list[Problem]) -> None:
+    if problems:
+        raise fail(job.file, tuple(problems))
 
 
 def _inputs(job: Job) -> Iterator[Problem]:
@@ -107,8 +116,10 @@ def _collisions(job: Job) -> Iterator[Problem]:
             taken["input.image"] = Path(job.input.image)
     if job.input.sample_weight is not None:
         taken["input.sample_weight"] = job.input.sample_weight
-    if job.checkpoint is not None and not is_url(job.checkpoint.path):
-        taken["checkpoint.path"] = Path(job.checkpoint.path)
+    if job.checkpoint is not None and (folder := folder_of(job.checkpoint.path)) is not None:
+        for text in _overlaps(folder, taken):
+            yield job.problem(("checkpoint", "path"), text)
+        taken["checkpoint.path"] = folder
     for name, path in job.output.paths.items():
         for text in _overlaps(path, taken):
             yield job.problem(("output", name), text)

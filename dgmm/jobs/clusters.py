@@ -26,7 +26,7 @@ from dgmm.jobs.specification import (
     SynchronousCluster,
     ThreadsCluster,
 )
-from dgmm.jobs.workers import ignore_interrupts
+from dgmm.jobs.workers import begin_process, ignore_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ def _enter(section: ClusterSection, stack: ExitStack) -> str:
 
 def _start_processes(n: int | None, stack: ExitStack) -> str:
     # Dask's own processes would be started anew, with all their imports, for each pass.
-    pool = ProcessPoolExecutor(n, get_context("spawn"), ignore_interrupts)
+    pool = ProcessPoolExecutor(n, get_context("spawn"), begin_process)
     stack.callback(pool.shutdown, cancel_futures=True)
     stack.enter_context(dask.config.set(scheduler=partial(dask.multiprocessing.get, pool=pool)))
     return _count(n, "process") if n else "processes, one per core"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgmm.storage.checkpoint import Checkpoint, CheckpointStore, read_note
+from dgmm.errors import CheckpointWarning, DgmmError
+from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
+from dgmm.storage.notes import read_note
+from dgmm.storage.replacing import remove_leftovers
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
+
+# What is shown of a report that was kept.
+_SHOWN = {"converged": bool, "iterations": int, "n_rows": int, "mean_log_likelihood": float, "bic": float}
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class EarlierRun:
     """What the checkpoint of a job tells of the run before."""
 
     outputs: frozenset[Path] = frozenset()
-    """Files and stores that were not there when the job was first run, or could be replaced: its own."""
+    """Files and stores that it had begun to write, where nothing was or could be replaced: its own."""
     report: dict[str, Any] | None = None
     """Of the end; None if it did not come so far, or something that it wrote is gone."""
 
@@ -30,22 +39,68 @@ class EarlierRun:
         outputs, report = note.get("outputs"), note.get("report")
         if not isinstance(outputs, list) or not all(isinstance(path, str) for path in outputs):
             return cls()
-        there = frozenset(map(Path, outputs))
-        whole = there >= set(job.output.paths.values()) and all(path.exists() for path in there)
-        return cls(there, report if whole and isinstance(report, dict) else None)
+        written = frozenset(map(Path, outputs)) & frozenset(job.output.paths.values())
+        whole = len(written) == len(job.output.paths) and all(path.exists() for path in written)
+        return cls(written, report if whole and _is_report(report, job) else None)
 
 
-def checkpoint_of(job: Job, report: dict[str, Any] | None = None) -> Checkpoint | None:
-    """Where the progress of a job's fit is kept; ``report`` is that of the end."""
+def _is_report(report: Any, job: Job) -> bool:
+    """Whether a report is one of this job; whoever can write to a checkpoint can have put anything there."""
+    if not isinstance(report, dict) or any(type(report.get(key)) is not kind for key, kind in _SHOWN.items()):
+        return False
+    return all(report.get(key) == getattr(job.model, key) for key in ("n_components", "covariance_type"))
+
+
+def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
+    """Where the progress of a job's fit is kept."""
     if job.checkpoint is None:
         return None
-    note = {"outputs": [str(path) for path in job.output.paths.values()], "report": report}
-    return Checkpoint(**job.checkpoint.model_dump(), note=note)
+    return Checkpoint(**job.checkpoint.model_dump(), note=_note(earlier.outputs))
 
 
-def mark_done(job: Job, report: dict[str, Any]) -> None:
-    """Note in a job's checkpoint that all its outputs are written."""
-    options = checkpoint_of(job, report)
-    if options is not None:
-        with CheckpointStore(Checkpoint(options.path, keep=options.keep)) as store:
-            store.annotate(options.note)
+def _note(outputs: frozenset[Path], report: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"outputs": sorted(map(str, outputs)), "report": report}
+
+
+@contextmanager
+def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Hold a job's checkpoint while its outputs are written, which from here on are its own.
+
+    Yields
+    ------
+    callable
+        Takes the report once all is written.
+
+    Raises
+    ------
+    CheckpointError
+        If another process works with the checkpoint, or it cannot be read.
+
+    Warns
+    -----
+    CheckpointWarning
+        If the checkpoint cannot be written.
+    """
+    if job.checkpoint is None:
+        yield lambda report: None
+        return
+    outputs = frozenset(job.output.paths.values())
+    with CheckpointStore(Checkpoint(job.checkpoint.path, keep=job.checkpoint.keep)) as store:
+        _annotate(store, _note(outputs))
+        for path in outputs:
+            remove_leftovers(path)
+        yield lambda report: _annotate(store, _note(outputs, report))
+
+
+def _annotate(store: CheckpointStore, note: Mapping[str, Any]) -> None:
+    try:
+        store.annotate(note)
+    except DgmmError:  # some of which are OSErrors too
+        raise
+    except OSError as error:
+        warnings.warn(
+            f"what was written could not be noted in the checkpoint: {error}; "
+            "run again, the job makes its outputs anew, and may ask for output.overwrite",
+            CheckpointWarning,
+            stacklevel=4,
+        )

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import zarr
 
 from dgmm.estimators import GaussianMixture
-from dgmm.jobs.checks import check_files
+from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
-from dgmm.jobs.resuming import EarlierRun, checkpoint_of, mark_done
+from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput
@@ -84,15 +84,16 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
         with open_cluster(job.cluster) as words:
             rows = _open_rows(job)
-            model, fit_seconds = _fit(job, rows, told, words)
+            model, fit_seconds = _fit(job, rows, told, words, earlier)
             if earlier.report is not None:
                 told.step("everything was written before: nothing is left to do")
                 return JobResult(model, earlier.report, job.output.paths)
             report = make_report(job, model, rows.values, rows.weights, words, told)
             report["seconds"] = {"fit": round(fit_seconds, 3)}
-            replaces = job.output.overwrite or bool(earlier.outputs)
-            _write(job, model, rows, picture, report, told, began, overwrite=replaces)
-            mark_done(job, report)
+            check_outputs(job, earlier.outputs)  # the fit may have taken days
+            with own_outputs(job) as written:
+                _write(job, model, rows, picture, report, told, began, earlier)
+                written(report)
     return JobResult(model, report, job.output.paths)
 
 
@@ -132,7 +133,7 @@ def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...
     return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
 
 
-def _fit(job: Job, rows: _Rows, told: Reporter, words: str) -> tuple[GaussianMixture, float]:
+def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun) -> tuple[GaussianMixture, float]:
     n, d = rows.values.shape
     spec = job.model
     told.step(
@@ -145,7 +146,7 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str) -> tuple[GaussianMix
     model.fit(
         rows.values,
         sample_weight=rows.weights,
-        checkpoint=checkpoint_of(job),
+        checkpoint=checkpoint_of(job, earlier),
         callbacks=(told,),
         execution=execution,
     )
@@ -160,20 +161,20 @@ def _write(
     report: dict[str, Any],
     told: Reporter,
     began: float,
-    *,
-    overwrite: bool,
+    earlier: EarlierRun,
 ) -> None:
     paths = job.output.paths
+    replaced = {key: job.output.overwrite or path in earlier.outputs for key, path in paths.items()}
     # The report is written last and removed first: where it stands, the other outputs belong to it.
     if "report" in paths:
         paths["report"].unlink(missing_ok=True)
     if "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
-        model.save(paths["model"], overwrite=overwrite)
+        model.save(paths["model"], overwrite=replaced["model"])
     labels = rows.layout.restore(model.predict(rows.values))
     if "labels" in paths:
         told.step(f"writing the labels to {paths['labels'].name}")
-        write_labels(labels, paths["labels"], rows.dims, overwrite=overwrite)
+        write_labels(labels, paths["labels"], rows.dims, overwrite=replaced["labels"])
         labels = open_array(paths["labels"], LABELS)
     if "picture" in paths and picture is not None:
         told.step(f"drawing {paths['picture'].name}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import threading
+from multiprocessing import parent_process
 
 
 def ignore_interrupts() -> None:
@@ -16,6 +19,22 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def begin_process() -> None:
+    """Prepare a process of a pool: it ends with the one that runs the job, however that ends.
+
+    Processes of a pool wait for work on a queue that they hold both ends of, so they would wait forever.
+    """
+    ignore_interrupts()
+    threading.Thread(target=_end_with_parent, name="dgmm-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def is_worth_telling(record: logging.LogRecord) -> bool:

@@ -112,7 +112,8 @@ class Probe(Sized):
         for name in ("n_rows", "weight", "minimum", "maximum", "mean", "variance"):
             a, b = np.atleast_1d(getattr(self, name)), np.atleast_1d(getattr(other, name))
             with np.errstate(over="ignore", invalid="ignore"):
-                differs = ~((a == b) | (np.abs(a - b) <= _ROUNDING * slacks.get(name, 0.0)))
+                near = np.abs(a - b) <= _ROUNDING * slacks.get(name, 0.0)
+            differs = ~((a == b) | near | (np.isnan(a) & np.isnan(b)))
             if differs.any():
                 at = int(differs.argmax())
                 what = "number of rows" if name == "n_rows" else name

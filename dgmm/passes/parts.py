@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 class Pace:
     """How many shards a part has: about as many as take ``interval`` seconds.
 
-    The size of the parts changes no bit of a result: each is a node of the tree of merges.
+    Threads that are done wait for the others at the end of a part, so it has at least a few shards
+    for each; only with an interval of 0 it has one. The size of the parts changes no bit of a
+    result: each is a node of the tree of merges.
 
     Attributes
     ----------
     interval : float or None
         Seconds; None for passes that are run in one part.
     n_threads : int
-        That the shards are for; a part has at least one for each.
+        That the shards are for.
     """
 
     interval: float | None
@@ -37,15 +39,15 @@ class Pace:
         if self.interval is None:
             level = (n_shards - 1).bit_length()
         else:
-            level = int(math.log2(max(self._wanted(), 1.0)))
-            level = max(level, (self.n_threads - 1).bit_length())
+            least = self.n_threads * (_FEWEST if self.interval else 1)
+            level = max(int(math.log2(max(self._wanted(), 1.0))), (least - 1).bit_length())
         if first:
             level = min(level, (first & -first).bit_length() - 1)
         return min(1 << level, n_shards - first), level
 
     def _wanted(self) -> float:
         if self._seconds is None or not self.interval:  # the first part tells how long the others take
-            return _FIRST * self.n_threads if self.interval else 1.0
+            return 1.0
         return min(self.interval / max(self._seconds, 1e-9), 2.0**40)
 
     def measured(self, n_shards: int, seconds: float) -> None:
@@ -53,5 +55,5 @@ class Pace:
         self._seconds = seconds / n_shards
 
 
-# Shards for each thread in the first part.
-_FIRST = 4
+# Shards for each thread in a part.
+_FEWEST = 4

@@ -65,7 +65,8 @@ def retried(
             if killed is None:
                 why = f" ({name}: {failure}); look at the workers' logs"
             else:
-                why = f": {killed.allowed_failures + 1} workers died of it, the last one {killed.last_worker.address}; "
+                n = killed.allowed_failures + 1
+                why = f": {n} worker{'s' * (n > 1)} died of it, the last one {killed.last_worker.address}; "
                 why += "if for lack of memory, use smaller chunks or workers with more of it"
             raise ClusterError(f"{text}{why}, then run again") from failure
         logger.warning("workers were lost during %s (%s); it is computed again", text, name)

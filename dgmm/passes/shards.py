@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.core import get
 from dask.optimization import cull
 
-from dgmm.errors import DataError, DataTypeError, DgmmError, ReadError
+from dgmm.errors import DataError, DataTypeError
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import kernel_dtype
 from dgmm.mixture.merging import merge_in_order
 from dgmm.mixture.sizes import Sized
 from dgmm.passes.blas import single_threaded_blas
+from dgmm.storage.reading import once, patiently
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R
     from dgmm.mixture.merging import M
     from dgmm.typing import Array
-
-logger = logging.getLogger("dgmm")
 
 
 @dataclass(frozen=True)
@@ -97,22 +94,6 @@ class PackedShard(Sized):
         return iter(self.blocks)
 
 
-# Seconds between attempts to read: a store that is busy, or a network that is down for a moment.
-_PAUSES = (0.1, 0.5, 2.5)
-# Errors that another attempt would only repeat.
-_PERMANENT = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    DgmmError,
-    LookupError,
-    MemoryError,
-    NameError,
-    TypeError,
-    ValueError,
-)
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How to read a piece: a small Dask graph that needs nothing else.
@@ -144,34 +125,21 @@ class Recipe:
         return Block.of(self.index, n_features, self.lengths, values[:n], values[n:] if self.weights else None)
 
     def _values(self, keys: list[Any]) -> list[Any]:
-        for pause in _PAUSES:
-            try:
-                return list(get(self.graph, keys))
-            except _PERMANENT:
-                break
-            except Exception as error:
-                logger.warning(
-                    "reading chunk %d failed (%s: %s); trying again", self.index, type(error).__name__, error
-                )
-                time.sleep(pause)
-        return [self._value(i, key) for i, key in enumerate(keys)]
+        return patiently(
+            lambda: list(get(self.graph, keys)),
+            self._place(0) if len(self.X) == 1 else f"chunks {self.index} to {self.index + len(self.X) - 1}",
+            last=lambda: [once(partial(self._value, key), self._place(i)) for i, key in enumerate(keys)],
+        )
 
-    def _value(self, number: int, key: Any) -> Any:
-        """Read one chunk for the last time."""
-        try:
-            # Without the tasks of the other chunks, which get would run too.
-            alone, _ = cull(self.graph, [key])
-            (value,) = get(alone, [key])
-            return value
-        except (DgmmError, MemoryError):
-            raise
-        except Exception as error:
-            name = "X" if number < len(self.X) else "sample_weight"
-            tried = "" if isinstance(error, _PERMANENT) else f" in {1 + len(_PAUSES)} attempts"
-            raise ReadError(
-                f"chunk {self.index + number % len(self.X)} of {name} could not be read{tried} "
-                f"({type(error).__name__}: {error}); check what it comes from, then fit again"
-            ) from error
+    def _place(self, number: int) -> str:
+        name = "X" if number < len(self.X) else "sample_weight"
+        return f"chunk {self.index + number % len(self.X)} of {name}"
+
+    def _value(self, key: Any) -> Any:
+        # Without the tasks of the other chunks, which get would run too.
+        alone, _ = cull(self.graph, [key])
+        (value,) = get(alone, [key])
+        return value
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
+from distributed import futures_of
 
 from dgmm.errors import CheckpointError
 from dgmm.fitting.events import Event, PassAdvanced, PassFinished, PassStarted
@@ -117,13 +118,20 @@ def _unwrap(data: _Data) -> Any:
     return data.value
 
 
-class _Progress(Callback):  # type: ignore[misc]
-    """Counts the chunks of finished shards where the scheduler runs in this process."""
+class _Progress:
+    """Counts the chunks of finished shards where the scheduler runs in this process.
+
+    It is handed to the scheduler, not made a callback of all schedulers in this process: other fits
+    may run in other threads.
+    """
 
     def __init__(self, report: Callable[[int], object], prefix: str, first_chunks: list[int], done: int) -> None:
-        super().__init__(posttask=self._count)
         self._report, self._prefix, self._first_chunks = report, prefix, first_chunks
         self._done, self._reported = done, time.perf_counter()
+
+    def callbacks(self) -> list[tuple[Any, ...]]:
+        """Dask's callbacks of a scheduler: the user's, and this one after each task."""
+        return [*Callback.active, (None, None, None, self._count, None)]
 
     def _count(self, key: Any, *_: Any) -> None:
         if isinstance(key, tuple) and str(key[0]).startswith(self._prefix):
@@ -258,14 +266,15 @@ class PassRunner:
 
         def what(key: Any) -> str:
             cut = self._sharded().first_chunks
-            at = range(key[1], key[1] + 1) if isinstance(key, tuple) and key[1] in numbers else numbers
+            is_shard = isinstance(key, tuple) and str(key[0]).startswith(_prefix(chunk_map)) and key[1] in numbers
+            at = range(key[1], key[1] + 1) if is_shard else numbers
             chunks = f"chunks {cut[at.start]} to {cut[at.stop] - 1}"
             return f"pass {self.n_passes} ({chunk_map.name}) over {chunks}"
 
         return retried(
             lambda: self._compute(chunk_map, numbers, report),
             self.pass_retries,
-            self._forget,
+            self.close,
             self._measured().client,
             what,
         )
@@ -274,8 +283,8 @@ class PassRunner:
         part, loads = self._refer(numbers)
         first_chunks = self._sharded().first_chunks
         progress = _Progress(report, _prefix(chunk_map), first_chunks, first_chunks[numbers.start])
-        with single_threaded_blas(), progress, _large_parameters(chunk_map):
-            record, *shards = dask.compute(pass_graph(part, chunk_map), *loads.values(), **self._scheduler())
+        with single_threaded_blas(), _large_parameters(chunk_map):
+            record, *shards = dask.compute(pass_graph(part, chunk_map), *loads.values(), **self._scheduler(progress))
         self._loaded.update(zip(loads, shards, strict=True))
         result: R = record
         return result
@@ -300,8 +309,13 @@ class PassRunner:
         first_rows = [rows.first_row(chunk) for chunk in sharding.first_chunks[numbers.start : numbers.stop]]
         return Part(numbers.start, references, first_rows, collections), loads
 
-    def _forget(self) -> None:
-        """What the workers held may be gone: the next part makes it again."""
+    def close(self) -> None:
+        """Let go of what the workers hold; a further pass makes it again.
+
+        Without waiting for the collector: the frames of an error, which may be kept for long, refer to it.
+        """
+        for future in futures_of(self._persisted):
+            future.release()
         self._persisted = []
 
     def _measured(self) -> Resources:
@@ -318,10 +332,12 @@ class PassRunner:
             )
         return self._sharding
 
-    def _scheduler(self) -> dict[str, Any]:
+    def _scheduler(self, progress: _Progress) -> dict[str, Any]:
         """Where to compute: rows in this process's memory stay in it."""
-        if not self.rows.local:
-            return {}
         configured = dask.config.get("scheduler", None)
-        in_process = configured in SYNCHRONOUS or callable(configured)
-        return {"scheduler": configured if in_process else "threads"}
+        counts = {"callbacks": progress.callbacks()}  # schedulers of others may not take them
+        if not self.rows.local:
+            return counts if self._measured().kind in ("threads", "processes") else {}
+        if callable(configured):
+            return {"scheduler": configured}
+        return {"scheduler": configured if configured in SYNCHRONOUS else "threads", **counts}

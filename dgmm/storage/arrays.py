@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import xarray as xr
 import zarr
 
 from dgmm.errors import DataError, FormatError
 from dgmm.storage.paths import local_path, writing
+from dgmm.storage.reading import NpySource, Source, ZarrSource, open_packed, open_plain
 from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
 from dgmm.storage.vetting import vet_store
 
@@ -46,7 +46,8 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
     dask.array.Array
         Chunks are those of :func:`read_chunks` for a zarr array, and of about
         ``array.chunk-size`` of Dask's configuration for a ``.npy`` file. Packed values (xarray's
-        ``scale_factor``, ``add_offset``, ``_FillValue``) are unpacked when they are read.
+        ``scale_factor``, ``add_offset``, ``_FillValue``) are unpacked when they are read. What cannot be
+        read then is tried again, and at last a ReadError that names the store and the chunk.
 
     Raises
     ------
@@ -188,33 +189,14 @@ def consolidate(folder: Path) -> None:
         zarr.consolidate_metadata(folder, zarr_format=3)
 
 
-@dataclass(frozen=True)
-class _NpyFile:
-    """A ``.npy`` file as something that Dask can slice; opened in the task."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, key: Any) -> Array:
-        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[key])
-
-
 def _open_npy(path: Path) -> da.Array:
     try:
         with path.open("rb") as file:
             if file.read(len(_NPY)) != _NPY:
                 raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-        source = _NpyFile(str(path), found.shape, found.dtype)
         chunks = ("auto", *found.shape[1:]) if found.ndim else ()
-        return da.from_array(
-            source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * found.ndim, found.dtype)
-        )
+        return _lazily(NpySource(str(path), found.shape, found.dtype), chunks)
     except FormatError:
         raise
     except Exception as error:  # whatever numpy stumbles over in a foreign header
@@ -257,7 +239,7 @@ def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
         vet_store(path)
         if _is_group(path):
             return zarr.open_group(path, mode="r", use_consolidated=False)
-        return zarr.open_array(path, mode="r")
+        return open_plain(path)
 
 
 def _is_group(path: Path) -> bool:
@@ -292,14 +274,16 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
 
 def as_dask(array: Any, folder: Path, name: str) -> da.Array:
     """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
-    chunks = read_chunks(array)
-    if _is_packed(array) and _is_group(folder):
-        vet_store(folder)
-        others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
-        dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
-        variable = dataset[name]
-        return variable.chunk(dict(zip(variable.dims, chunks, strict=True))).data
-    return da.from_zarr(array, chunks=chunks)
+    packed = _is_packed(array) and _is_group(folder)
+    opened = open_packed(folder, name) if packed else array
+    source = ZarrSource(str(folder / name), opened.shape, opened.dtype, array.shards or array.chunks, packed)
+    return _lazily(source, read_chunks(array))
+
+
+def _lazily(source: Source, chunks: tuple[Any, ...]) -> da.Array:
+    return da.from_array(
+        source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * source.ndim, source.dtype)
+    )
 
 
 def read_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ any more are removed after that. The format is described in docs/checkpoints.md.
 from __future__ import annotations
 
 import json
-import math
 import os
 import secrets
 import socket
@@ -25,8 +24,8 @@ from dgmm.errors import (
     ExistsError,
     FormatError,
     NotFoundError,
-    ParameterError,
 )
+from dgmm.rules import Rule, at_least, check, is_number, one_of
 from dgmm.storage.documents import (
     CHUNK,
     METADATA,
@@ -45,7 +44,11 @@ from dgmm.storage.places import LOCK, POINTER, check_path, describe_holder, open
 from dgmm.storage.states import STATES
 
 _ATTEMPTS = 10
-_RESUME = ("auto", "never", "must")
+_RULES = {
+    "interval": Rule(is_number, "a number of seconds, at least 0"),
+    "keep": at_least(1),
+    "resume": one_of(("auto", "never", "must")),
+}
 NOTE = "note"
 """Key of a fingerprint that holds the note."""
 
@@ -89,13 +92,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         check_path(self.path)
-        number = isinstance(self.interval, int | float) and not isinstance(self.interval, bool)
-        if not (number and self.interval >= 0.0 and math.isfinite(self.interval)):
-            raise ParameterError(f"interval is {self.interval!r}; expected a number of seconds, 0 or more")
-        if not isinstance(self.keep, int) or isinstance(self.keep, bool) or self.keep < 1:
-            raise ParameterError(f"keep is {self.keep!r}; expected a number of checkpoints, 1 or more")
-        if self.resume not in _RESUME:
-            raise ParameterError(f"resume is {self.resume!r}; it must be one of {', '.join(map(repr, _RESUME))}")
+        check(_RULES, vars(self))
 
 
 @dataclass(frozen=True)
@@ -418,14 +415,3 @@ class CheckpointStore:
             with suppress(OSError):
                 # Without its metadata a part is none.
                 self._place.remove(name, (METADATA, CHUNK))
-
-
-def read_note(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the note of the newest checkpoint at a place, without holding it; None if none can be read."""
-    try:
-        data = open_place(path).read_pointer()
-        manifests = read_pointer(data)[0] if data is not None else []
-    except (CheckpointError, FormatError, OSError):
-        return None
-    note = manifests[0].fingerprint.get(NOTE) if manifests else None
-    return note if isinstance(note, dict) else None

@@ -13,8 +13,10 @@ SCHEMES = ("s3", "gs", "az")
 """Of the URLs of object stores."""
 
 POINTER = "zarr.json"
-# A failure is reported after a minute at most.
-_RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
+# Six pauses of 0.1 to 3.2 s: a server that refuses is given up after some six seconds, and one that does
+# not answer at all after a minute (obstore waits 30 s for each answer; AWS_TIMEOUT in the environment).
+# The next save asks again.
+_RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
 
 
 class StalePointerError(Exception):

@@ -15,7 +15,7 @@ import secrets
 import socket
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -302,8 +302,8 @@ def check_path(path: object) -> str:
             "path is a URL with a user name, a password, a query or a fragment in it; leave them out: "
             "credentials are taken from the environment (AWS_ACCESS_KEY_ID and the like)"
         )
-    if url.scheme not in _PLACES:
-        raise ParameterError(f"path is a URL of scheme {url.scheme!r}; it must be one of {', '.join(_PLACES)}")
+    if url.scheme not in _SCHEMES:
+        raise ParameterError(f"path is a URL of scheme {url.scheme!r}; it must be one of {', '.join(_SCHEMES)}")
     if url.scheme == "file" and (url.netloc not in ("", "localhost") or not url.path):
         raise ParameterError("path is a file URL that names another machine; expected file:///folder")
     if url.scheme != "file" and not (url.netloc and url.path.strip("/")):
@@ -311,10 +311,22 @@ def check_path(path: object) -> str:
     return text
 
 
-_PLACES: dict[str, Callable[[str], Place]] = {
-    "file": lambda url: LocalPlace(unquote(urlsplit(url).path)),
-    **dict.fromkeys(SCHEMES, ObjectPlace),
-}
+def folder_of(path: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of local files that a path or URL of a checkpoint means; None for an object store.
+
+    Examples
+    --------
+    >>> str(folder_of("file:///data/a%20fit")), folder_of("s3://bucket/fit")
+    ('/data/a fit', None)
+    """
+    text = os.fspath(path)
+    if _URL.match(text) is None:
+        return Path(text)
+    url = urlsplit(text)
+    return Path(unquote(url.path)) if url.scheme == "file" else None
+
+
+_SCHEMES = ("file", *SCHEMES)
 
 
 def open_place(path: str | os.PathLike[str]) -> Place:
@@ -328,4 +340,5 @@ def open_place(path: str | os.PathLike[str]) -> Place:
         If it is an object store and obstore is not installed.
     """
     text = check_path(path)
-    return _PLACES[urlsplit(text).scheme](text) if _URL.match(text) else LocalPlace(text)
+    folder = folder_of(text)
+    return ObjectPlace(text) if folder is None else LocalPlace(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -42,6 +43,16 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a process that was killed left of writing to ``path``; nobody else may be writing to it now."""
+    path = Path(path).absolute()
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part*"):
+        if left.is_dir() and not left.is_symlink():
+            _remove(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

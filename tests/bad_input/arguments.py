@@ -299,8 +299,8 @@ for value in (3, None, "", b"x", "a\0b", True, [1], "ftp://host/c", "s3://"):
     add("Checkpoint", f"path={value!r}", Given(options={"path": value}), ParameterError, "^path (is|holds)", "^path",
         "it must be|which no path can|expected something like")  # fmt: skip
 for name, words, values in (
-    ("interval", "expected a number of seconds, 0 or more", [-1, "1s", np.nan, np.inf, True, None, [1]]),
-    ("keep", "expected a number of checkpoints, 1 or more", [0, -1, 1.5, "2", True, None]),
+    ("interval", "it must be a number of seconds, at least 0", [-1, "1s", np.nan, np.inf, True, None, [1]]),
+    ("keep", "it must be an int of at least 1", [0, -1, 1.5, "2", True, None]),
     ("resume", "it must be one of 'auto', 'never', 'must'", ["yes", None, 3, [1]]),
 ):
     for value in values:

@@ -38,6 +38,8 @@ UNREADABLE = {
     ],
 }
 for name, make in UNREADABLE.items():
+    what, to_do = "could not be read", "check what it comes from"
     arguments = ["bad", "-k", "2", "-o", "new.zarr"]
-    where, to_do = "chunk 2 of X", "check what it comes from"
-    command("dgmm fit", name, arguments, BAD_DATA, "could not be read", where, to_do, make, KINDS)
+    command("dgmm fit", name, arguments, BAD_DATA, what, r"chunk 2 of X .*chunk \(2, 0\) of .*bad", to_do, make, KINDS)
+    arguments = ["m.zarr", "bad", "new.zarr"]
+    command("dgmm predict", name, arguments, BAD_DATA, what, r"chunk \(2, 0\) of .*bad", to_do, make, KINDS)

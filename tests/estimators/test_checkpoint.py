@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 from reference import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from storing import stored
@@ -17,7 +19,7 @@ from dgmm import Checkpoint, Execution, GaussianMixture
 from dgmm.errors import CheckpointError, CheckpointMismatchError, CheckpointWarning, NotFoundError, ParameterError
 from dgmm.estimators import _keeping
 from dgmm.estimators._keeping import Keeper
-from dgmm.fitting.events import FitFinished, FitResumed, PassStarted
+from dgmm.fitting.events import FitFinished, FitResumed, PassAdvanced, PassFinished, PassStarted
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.checkpoint import CheckpointStore
 
@@ -87,7 +89,7 @@ def test_it_goes_on_from_wherever_it_was(parameters, weighted, monkeypatch, tmp_
         expected = fit(X, sample_weight=w, **parameters)
         assert same_bits(fit(X, Checkpoint(tmp_path / "0", interval=0.0), sample_weight=w, **parameters), expected)
         monkeypatch.setattr(Keeper, "keep", keep)
-        assert len(handed_on) > 30
+        assert len(handed_on) > 20
         for number, progress in enumerate(handed_on[:: max(len(handed_on) // 12, 1)], 1):
             again = stored(progress)
             monkeypatch.setattr(Keeper, "begin", lambda keeper, fresh, again=again: begin(keeper, fresh) and again)
@@ -208,3 +210,58 @@ def test_a_place_that_cannot_be_written_is_known_at_the_start(tmp_path):
         fit(rows(), tmp_path / "file" / "a", read.append)
     assert not [event for event in read if isinstance(event, PassStarted)]
     assert Path(tmp_path / "file").read_text() == "mine"
+
+
+def stopped_in_a_read(place, X, index, chunks):
+    """Stop a fit within a read, as soon as so many chunks of it are finished; returns where that read went on."""
+    seen = []
+
+    def callback(event):
+        if isinstance(event, PassAdvanced) and event.index == index:
+            seen.append(event.chunks_done)
+        if isinstance(event, PassAdvanced | PassFinished) and event.index == index and seen and seen[-1] >= chunks:
+            raise StopError
+
+    with pytest.raises(StopError), dask.config.set(scheduler="synchronous"):
+        fit(X, Checkpoint(place, interval=0.0), callback)
+    return seen[0]
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_who_dies_again_at_once_loses_nothing_of_a_read(index, tmp_path, small_pieces):
+    stopped_in_a_read(tmp_path / "a", rows(), index, 8)
+    for _ in range(3):
+        assert stopped_in_a_read(tmp_path / "a", rows(), index, 0) >= 8
+    assert same_bits(fit(rows(), tmp_path / "a"), fit(rows()))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_in_threads_of_one_process(tmp_path):
+    """Each hears of its own chunks alone."""
+    sizes = (2, 30, 300)
+
+    def run(n):
+        heard = []
+        model = GaussianMixture(3, max_iter=4, tol=0.0, random_state=0, sample_rows=300).fit(
+            rows(1200, chunk=1200 // n),
+            checkpoint=Checkpoint(tmp_path / str(n), interval=0.0),
+            callbacks=heard.append,
+            execution=Execution(persist=False),
+        )
+        return model, [event for event in heard if isinstance(event, PassAdvanced)]
+
+    with ThreadPoolExecutor(len(sizes)) as pool:
+        found = list(pool.map(run, sizes))
+    for (model, heard), n in zip(found, sizes, strict=True):
+        assert same_bits(model, fit(rows(1200, chunk=1200 // n)))
+        assert all(event.chunks_done <= event.n_chunks == n for event in heard)
+    assert not Callback.active
+
+
+def test_sums_beyond_floats_are_no_other_data(tmp_path):
+    """A chunk whose mean is no number is the same chunk at the next look."""
+    X, w = da.round(rows() * 1e9), np.full(1200, 1e300)
+    with pytest.raises(StopError), np.errstate(over="ignore", invalid="ignore"):
+        fit(X, tmp_path / "a", stop_at(2), sample_weight=w)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert same_bits(fit(X, tmp_path / "a", sample_weight=w), fit(X, sample_weight=w))

@@ -25,6 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from dgmm import Checkpoint, Execution, GaussianMixture
 from dgmm.mixture import program
 from dgmm.passes.plan import ExecutionPlan
+from dgmm.storage.objects import ObjectPlace
 from dgmm.storage.places import LocalPlace
 from dgmm.storage.writer import CheckpointWriter
 
@@ -81,14 +82,15 @@ def is_result(path, expected):
 
 
 class KillAt:
-    """Kills this process before the n-th change of what is on the disk."""
+    """Kills this process before the n-th change of what is stored."""
 
     def __init__(self, number):
         self.number, self.count = number, 0
 
     def install(self):
-        for name in LocalPlace.DURABLE:
-            setattr(LocalPlace, name, self.wrap(getattr(LocalPlace, name)))
+        for place in (LocalPlace, ObjectPlace):
+            for name in place.DURABLE:
+                setattr(place, name, self.wrap(getattr(place, name)))
         # Each state is written at once, so that every run counts the same.
         submit = CheckpointWriter.submit
 
@@ -99,20 +101,20 @@ class KillAt:
         CheckpointWriter.submit = submit_and_wait
 
     def wrap(self, operation):
-        def durable(*arguments):
+        def durable(*arguments, **keywords):
             self.count += 1
             if self.count == self.number:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return operation(*arguments)
+            return operation(*arguments, **keywords)
 
         return durable
 
 
-def run_and_die(place, result, number=0, **parameters):
-    """Fit on one thread, killed before a change of the disk; or to the end."""
+def run_and_die(place, result, number=0, n_chunks=FEW, **parameters):
+    """Fit on one thread, killed before a change of what is stored; or to the end."""
     KillAt(number).install()
     with dask.config.set(scheduler="synchronous"):
-        save(fit(rows(FEW), Checkpoint(place, interval=0.0), **parameters), result)
+        save(fit(rows(n_chunks), Checkpoint(place, interval=0.0), **parameters), result)
 
 
 def run_for(place, result, seconds, scheduler, workers, **parameters):
@@ -123,6 +125,12 @@ def run_for(place, result, seconds, scheduler, workers, **parameters):
         timer.start()
     with dask.config.set(scheduler=scheduler, num_workers=workers):
         save(fit(rows(pause=0.002), Checkpoint(place, interval=0.0), **parameters), result)
+
+
+def with_environment(environment, target, *arguments, **keywords):
+    """Run another function of this module with these variables: the server's are those of its own start."""
+    os.environ.update(environment)
+    target(*arguments, **keywords)
 
 
 @cache

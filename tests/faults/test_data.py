@@ -12,10 +12,13 @@ import pytest
 import zarr
 from faults.small_fit import fit, rows, same_bits
 
-from dgmm import Checkpoint, Execution
+from dgmm import Checkpoint, Execution, GaussianMixture
+from dgmm.cli import main
 from dgmm.errors import CheckpointWarning, ReadError
 from dgmm.fitting.events import PassAdvanced, PassStarted
-from dgmm.passes import shards
+from dgmm.storage import reading
+from dgmm.storage.arrays import open_array
+from dgmm.storage.reading import ZarrSource
 
 
 class StopAt:
@@ -42,7 +45,7 @@ class StopInPass(StopAt):
 
 @pytest.fixture
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(shards, "_PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(reading, "_PAUSES", (0.0, 0.0, 0.0))
 
 
 class Failing:
@@ -64,7 +67,7 @@ def test_a_store_that_fails_now_and_then_is_read_again(no_pauses, caplog):
     failing = Failing(times=2)
     assert same_bits(fit(rows().map_blocks(failing, dtype=np.float64)), fit(rows()))
     assert failing.failed == 3 * 3
-    assert "reading chunk 5 failed (ConnectionResetError: the store hung up); trying again" in caplog.text
+    assert "reading failed (chunk 5 of X: ConnectionResetError: the store hung up); trying again" in caplog.text
 
 
 def test_a_chunk_that_cannot_be_read_is_named_and_the_fit_goes_on_when_it_can(no_pauses, tmp_path):
@@ -123,6 +126,48 @@ def test_a_damaged_chunk_is_named(stored, how, no_pauses, tmp_path):
             fit(da.from_zarr(store), place)
         chunk_file(store, 7).write_bytes(whole)
         assert same_bits(fit(da.from_zarr(store), place), expected)
+
+
+@pytest.fixture
+def failing_source(monkeypatch):
+    """Reading rows 500 to 599 from a store fails so many times in a row; counts the attempts."""
+    failing, read = Failing(times=2), ZarrSource.read
+    location = {False: [{"chunk-location": (0, 0)}], True: [{"chunk-location": (5, 0)}]}
+    monkeypatch.setattr(
+        ZarrSource, "read", lambda source, key: failing(read(source, key), location[key[0].start == 500])
+    )
+    return failing
+
+
+def test_labels_of_a_store_that_fails_now_and_then(stored, failing_source, no_pauses, tmp_path, capsys):
+    store, _ = stored
+    fit(da.from_zarr(store)).save(tmp_path / "m.zarr")
+    assert main(["predict", str(tmp_path / "m.zarr"), str(store), str(tmp_path / "l.zarr")]) == 0
+    assert failing_source.failed == 3
+    assert "reading failed (chunk (5, 0) of" in capsys.readouterr().err
+    labels = GaussianMixture.load(tmp_path / "m.zarr").predict(rows().compute())
+    np.testing.assert_array_equal(open_array(tmp_path / "l.zarr").compute(), labels)
+
+
+def test_a_chunk_is_not_read_again_by_the_pass_when_its_reader_gave_up(stored, failing_source, no_pauses):
+    """Whoever reads it first is named too."""
+    failing_source.times = 10**6
+    words = r"chunk 5 of X could not be read in 4 attempts \(chunk \(5, 0\) of .*x.zarr: ConnectionResetError: "
+    with dask.config.set(scheduler="synchronous"), pytest.raises(ReadError, match=words):
+        fit(open_array(stored[0]))
+    assert failing_source.failed == 4
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes", "distributed"])
+def test_a_lazy_prediction_names_the_chunk_that_cannot_be_read(stored, scheduler, request):
+    store, _ = stored
+    model = fit(da.from_zarr(store))
+    damage(chunk_file(store, 7), "truncated")
+    with (
+        set_scheduler(scheduler, request),
+        pytest.raises(ReadError, match=r"chunk \(7, 0\) of .*x.zarr could not be read .*check what it comes from"),
+    ):
+        model.score_samples(open_array(store)).compute()
 
 
 @pytest.mark.parametrize("how", ["truncated", "flipped"])

@@ -67,9 +67,9 @@ def test_a_client_is_left_as_it_was_found(client, persist, ends, tmp_path):
         assert ends == "done"
     except (KeyboardInterrupt, ValueError):
         assert ends != "done"
-    gc.collect()
     released = threading.Event()
     for _ in range(100):  # the scheduler hears of released futures a moment later
+        gc.collect()
         after = client.run_on_scheduler(keys_held), dict(client.futures), client.status
         if after == before:
             break

@@ -1,16 +1,14 @@
-"""Places for checkpoints: folders, a loopback S3, and processes that hold one."""
+"""Places for checkpoints, and processes that hold one."""
 
 import os
 import select
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECRET = "marker-of-a-secret-key"
 
 HOLD = """
 import sys
@@ -26,36 +24,6 @@ with CheckpointStore(Checkpoint(sys.argv[1])) as store:
         else:
             print("saved", flush=True)
 """
-
-
-@pytest.fixture(scope="session")
-def _s3_server():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        yield "http://{}:{}".format(*server.get_host_and_port())
-    finally:
-        server.stop()
-
-
-@pytest.fixture
-def s3(_s3_server, monkeypatch, tmp_path):
-    """URL of an empty folder in a bucket; credentials and endpoint are in the environment."""
-    settings = {
-        "AWS_ACCESS_KEY_ID": "marker-of-a-key-id",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": _s3_server,
-        "AWS_ALLOW_HTTP": "true",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    request = urllib.request.Request(f"{_s3_server}/dgmm-test", method="PUT")
-    with urllib.request.urlopen(request, timeout=30):
-        pass
-    return f"s3://dgmm-test/{tmp_path.name}/fit"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dgmm.fitting import em as em_module
 from dgmm.fitting.driving import together
 from dgmm.fitting.fit import fit_mixture
 from dgmm.fitting.problem import Control
+from dgmm.fitting.progress import FitProgress, RandomNumbers
 from dgmm.fitting.start import ArrayPass, Start
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.moments import MomentsMap
@@ -43,14 +44,17 @@ def test_a_fit_from_stored_states_is_the_same_fit(family, init, backend, monkeyp
     X = blobs(400, 3, 4, seed=3)
     problem, run_pass = make_problem(family, 4, X, reg_covar=1e-6, options=replace(OPTIONS, backend=backend))
     problem = replace(problem, sample=replace(problem.sample, **half(problem.sample)))
+    first = MomentsMap(0, len(X))
+    moments = first(X, None, Chunk(0, 0, len(X)))
+    begun = FitProgress(first, RandomNumbers.of(np.random.RandomState(0)), 1, moments)
 
     def fits():
         return [
             fit_mixture(
-                problem,
+                begun,
                 Control(1e-6, 30, "auto"),
                 Start(init, n_init),
-                len(X),
+                lambda moments: problem,
                 lambda sample: ArrayPass(sample.rows, sample.weights),
                 np.random.RandomState(0),
             )
