@@ -163,8 +163,7 @@ class Keeper:
         self._finished = stored.finished
         progress = _join(stored.parts)
         state = progress.state
-        n_iter = 0 if state.em is None else state.em.n_iter
-        self._emit(FitResumed(self.place, state.n_reads + len(progress.records), n_iter, stored.finished))
+        self._emit(FitResumed(self.place, state.n_reads + len(progress.records), state.n_iter, stored.finished))
         return progress
 
     def _compare(self, before: dict[str, Any]) -> None:
@@ -197,12 +196,11 @@ class Keeper:
 
 
 def _split(progress: Progress) -> dict[str, Any]:
-    """The parts that are stored: the moments, with the sample, never change again and are written once."""
-    moments = progress.state.moments
-    rest = replace(progress, state=replace(progress.state, moments=None))
-    return {"progress": rest} if moments is None else {"progress": rest, "moments": moments}
+    """The parts that are stored: what never changes again (the moments, with the sample) is written once."""
+    rest, parts = progress.state.parts()
+    return {"progress": replace(progress, state=rest), **parts}
 
 
 def _join(parts: dict[str, Any]) -> Progress:
     progress: Progress = parts["progress"]
-    return replace(progress, state=replace(progress.state, moments=parts.get("moments")))
+    return replace(progress, state=progress.state.with_parts(parts))

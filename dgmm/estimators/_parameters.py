@@ -9,6 +9,7 @@ import numpy as np
 from dgmm.errors import ParameterError
 from dgmm.fitting.start import INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
+from dgmm.passes.execution import Execution
 from dgmm.rules import Rule, at_least, check, is_bool, is_int, is_number, one_of
 from dgmm.typing import FloatArray
 
@@ -32,13 +33,21 @@ RULES: dict[str, Rule] = {
     "verbose": Rule(lambda v: is_bool(v) or is_int(v, 0), "an int of at least 0"),
     "verbose_interval": at_least(1),
     "sample_rows": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1"),
+    "batch_rows": at_least(1),
+    "buffer_rows": at_least(0),
+    "primary": one_of(("certain", "mahalanobis")),
+    "primary_fraction": Rule(lambda v: is_number(v) and v <= 1.0, "a float from 0 to 1"),
+    "secondary_tightness": Rule(lambda v: is_number(v) and v > 0.0, "a finite float above 0"),
+    "forgetting": Rule(lambda v: is_number(v) and 0.0 < v <= 1.0, "a float above 0 and at most 1"),
+    "inner_max_iter": at_least(1),
+    "refine_passes": at_least(0),
     "accelerate": Rule(lambda v: v is None or (isinstance(v, str) and v == "auto"), "'auto' or None"),
 }
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Refuse impossible parameters; raises ParameterError naming the first one."""
-    check(RULES, parameters)
+    check({name: rule for name, rule in RULES.items() if name in parameters}, parameters)
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:
@@ -133,3 +142,10 @@ def check_fitted_arrays(attributes: dict[str, Any], family: CovarianceFamily) ->
         raise ParameterError(f"weights_[{at}] is {weights[at]:g}; weights must be at least 0")
     _array("precisions_cholesky_", attributes["precisions_cholesky_"], family.shape(k, d), family.public_shape)
     return k, d
+
+
+def check_execution(execution: Any) -> Execution:
+    """What the user gave as ``execution``; raises ParameterError if it is none."""
+    if not (execution is None or isinstance(execution, Execution)):
+        raise ParameterError(f"execution is {execution!r}; it must be None or a dgmm.Execution")
+    return execution or Execution()

@@ -11,11 +11,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import ParameterError, StarvedComponentWarning
+from dgmm.errors import StarvedComponentWarning
 from dgmm.estimators._fitting import FitSetup, default_sample_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
-from dgmm.estimators._parameters import check_parameters, make_start, to_random_state
+from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
 from dgmm.estimators._saving import SavedMixture
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
@@ -248,12 +248,11 @@ class GaussianMixture(SavedMixture):
             If a checkpoint could not be written, or an earlier one had to be taken.
         """
         check_parameters(self.get_params(deep=False))
-        if not (execution is None or isinstance(execution, Execution)):
-            raise ParameterError(f"execution is {execution!r}; it must be None or a dgmm.Execution")
+        execution = check_execution(execution)
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            result = self._fit(X, sample_weight, emit, to_checkpoint(checkpoint), execution or Execution())
+            result = self._fit(X, sample_weight, emit, to_checkpoint(checkpoint), execution)
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before

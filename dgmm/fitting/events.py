@@ -119,6 +119,27 @@ class IterationFinished(Event):
 
 
 @dataclass(frozen=True)
+class RoundFinished(Event):
+    """One round of a scan has ended."""
+
+    round: int
+    """From 1."""
+    n_rows: int
+    """Rows so far."""
+    n_retained: int
+    """Rows that are retained."""
+    n_compressed: int
+    """Compressed subclusters."""
+    n_moved: int
+    """Components so far that were moved to rows which none explained."""
+    lower_bound: float | None
+    """Mean of the bound of the log-likelihood of all rows so far, in nats per row; None before the start."""
+    settled: bool
+    """Whether the round moved the model by little."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ComponentStarved(Event):
     """A component had fewer effective rows than its covariance needs."""
 

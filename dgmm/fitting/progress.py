@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from dgmm.fitting.em import FitState
+    from dgmm.fitting.scanning import BFRState
     from dgmm.mixture.moments import Moments, MomentsMap
     from dgmm.typing import Array
 
@@ -66,3 +67,56 @@ class FitProgress:
     n_reads: int = 0
     moments: Moments | None = None
     em: FitState | None = None
+
+    @property
+    def n_iter(self) -> int:
+        """Finished iterations."""
+        return 0 if self.em is None else self.em.n_iter
+
+    def parts(self) -> tuple[FitProgress, dict[str, Any]]:
+        """The progress without what never changes again once it is there, and that by name."""
+        return replace(self, moments=None), {} if self.moments is None else {"moments": self.moments}
+
+    def with_parts(self, parts: dict[str, Any]) -> FitProgress:
+        """The progress with its parts."""
+        return replace(self, moments=parts.get("moments"))
+
+
+@dataclass(frozen=True)
+class ScanProgress:
+    """How far one scan of the rows has come.
+
+    Attributes
+    ----------
+    seed : int
+        Of all random choices.
+    scan : BFRState
+    chunk, row : int
+        First chunk of the group that is worked on, and rows of that group that are done.
+    lower_bounds : tuple of float
+        After each round, in nats per row.
+    """
+
+    seed: int
+    scan: BFRState
+    chunk: int = 0
+    row: int = 0
+    lower_bounds: tuple[float, ...] = ()
+
+    @property
+    def n_reads(self) -> int:
+        """Finished reads of all the rows: there is one."""
+        return 0
+
+    @property
+    def n_iter(self) -> int:
+        """Finished rounds."""
+        return self.scan.n_rounds
+
+    def parts(self) -> tuple[ScanProgress, dict[str, Any]]:
+        """The progress as it is: all of it changes in a round."""
+        return self, {}
+
+    def with_parts(self, parts: dict[str, Any]) -> ScanProgress:
+        """The progress as it is."""
+        return self

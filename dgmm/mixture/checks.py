@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +53,36 @@ def check_finite(X: Array, chunk: Chunk) -> None:
         )
 
 
+def check_values(moments: Moments, first_chunk: int = 0) -> None:
+    """Refuse values and weights that cannot be used.
+
+    Parameters
+    ----------
+    moments : Moments
+    first_chunk : int
+        Number of the first chunk that the moments are of.
+
+    Raises
+    ------
+    DataError
+        With their number and the place of the first.
+    """
+    lengths = tuple(moments.lengths.tolist())
+    whole = Chunk(first_chunk, 0 if first_chunk == 0 else None, moments.n_rows, lengths)
+    defects = replace(moments.defects, chunk=moments.defects.chunk + first_chunk)
+    if defects.count:
+        raise DataError(
+            f"X contains {describe_defects(defects, whole)}; {defects.count} of its "
+            f"{moments.n_rows * len(moments.mean)} values are NaN or infinity: drop or impute them"
+        )
+    defects = replace(moments.weight_defects, chunk=moments.weight_defects.chunk + first_chunk)
+    if defects.count:
+        raise DataError(
+            f"sample_weight contains {describe_defects(defects, whole)}; "
+            f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
+        )
+
+
 def check_moments(moments: Moments, family: CovarianceFamily, n_components: int, reg_covar: float) -> None:
     """Refuse data that no mixture can be fitted to.
 
@@ -68,19 +99,7 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
     RegularizationWarning
         If ``reg_covar`` exceeds 1% of a feature's variance.
     """
-    whole = Chunk(0, 0, moments.n_rows, tuple(moments.lengths.tolist()))
-    defects = moments.defects
-    if defects.count:
-        raise DataError(
-            f"X contains {describe_defects(defects, whole)}; {defects.count} of its "
-            f"{moments.n_rows * len(moments.mean)} values are NaN or infinity: drop or impute them"
-        )
-    defects = moments.weight_defects
-    if defects.count:
-        raise DataError(
-            f"sample_weight contains {describe_defects(defects, whole)}; "
-            f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
-        )
+    check_values(moments)
     if moments.n_positive == 0 and moments.n_rows > 0:
         raise DataError(f"every sample_weight of the {moments.n_rows} rows is zero; give at least one a weight above 0")
     if moments.n_positive < n_components:

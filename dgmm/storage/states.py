@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from dgmm.fitting.driving import ManyRecords, Progress
 from dgmm.fitting.em import FitState
-from dgmm.fitting.progress import FitProgress, RandomNumbers
+from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
+from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.merging import PartialMerge
 from dgmm.mixture.moments import Defects, Moments, MomentsMap, Probe
-from dgmm.mixture.parameters import MixtureParameters
+from dgmm.mixture.parameters import Coordinates, MixtureParameters
+from dgmm.mixture.retaining import RetainedRows
 from dgmm.mixture.sampling import Candidates, RowSample
 from dgmm.mixture.seeding import Distances
 from dgmm.mixture.statistics import SufficientStatistics
+from dgmm.mixture.summaries import Summaries
 from dgmm.storage.kinds import (
     Enumeration,
     Fixed,
+    Flag,
     Flags,
     Floats,
     Hashes,
@@ -143,10 +147,39 @@ STATES = Schemas(
         moments=Maybe(OneOf(Moments)),
         em=Maybe(OneOf(FitState)),
     ),
+    Record(Coordinates, shift=Floats(("d",)), scale=Floats(("d", "d"), ("d",))),
+    Record(Summaries, weight=Floats(("s",)), first=Floats(("s", "d")), second=Floats(("s", "q"), (1, "q"))),
+    Record(RetainedRows, rows=Numbers(("m", "d")), weights=Floats(("m",))),
+    Record(
+        BFRState,
+        retained=OneOf(RetainedRows, shared="d"),
+        parameters=Maybe(OneOf(MixtureParameters, shared="d")),
+        coordinates=Maybe(OneOf(Coordinates, shared="d")),
+        discard=Maybe(OneOf(Summaries, shared="d")),
+        entropy=Real(),
+        compressed=Maybe(OneOf(Summaries, shared="d")),
+        exponent=_EXPONENT,
+        n_rows=Integer(),
+        n_remembered=Real(),
+        n_rounds=Integer(),
+        n_sweeps=Integer(),
+        lower_bound=Maybe(Real()),
+        settled=Flag(),
+        n_strange=Integer(),
+        n_moved=Integer(),
+    ),
+    Record(
+        ScanProgress,
+        seed=Integer(),
+        scan=OneOf(BFRState),
+        chunk=Integer(),
+        row=Integer(),
+        lower_bounds=Many(Real()),
+    ),
     # How far an algorithm has come: its state, what it was sent since, and the read under way
     Record(
         Progress,
-        state=Maybe(OneOf(FitProgress)),
+        state=Maybe(OneOf(FitProgress, ScanProgress)),
         records=Many(OneOf(*READ_RECORDS)),
         partial=OneOf(PartialMerge),
     ),

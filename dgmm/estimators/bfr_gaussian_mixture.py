@@ -1,0 +1,411 @@
+"""The Gaussian mixture of one scan."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from dgmm.errors import DataError
+from dgmm.estimators._fitting import FitSetup, default_sample_rows
+from dgmm.estimators._inputs import to_rows
+from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
+from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
+from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._verbose import Callbacks, emitter
+from dgmm.fitting.bfr import bfr_round, start_scan
+from dgmm.fitting.driving import Journal, Progress, run
+from dgmm.fitting.events import Event, RoundFinished
+from dgmm.fitting.fit import canonical_order
+from dgmm.fitting.problem import Control
+from dgmm.fitting.progress import ScanProgress
+from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
+from dgmm.fitting.start import Start
+from dgmm.mixture.checks import check_values
+from dgmm.mixture.families import get_family
+from dgmm.mixture.parameters import MixtureParameters
+from dgmm.mixture.summaries import Summaries
+from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.execution import Execution, Resources
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.rounds import Place, Rounds
+from dgmm.passes.rows import Rows
+from dgmm.storage.checkpoint import Checkpoint
+from dgmm.typing import Array, FloatArray, RandomState
+
+
+class BFRGaussianMixture(SavedMixture):
+    """Gaussian mixture from one scan of the rows, which need not be kept: for streams and data that are read once.
+
+    Rows are taken in rounds. After each, those that the model is sure of are kept as sums for each
+    component (the discard set), tight groups that no component explains as sums of their own (the
+    compressed set), and at most ``buffer_rows`` as they are (the retained set). EM runs over rows and
+    sums together. Where rows come in random order from a store that can be read several times,
+    :class:`dgmm.GaussianMixture` finds better optima.
+
+    Parameters
+    ----------
+    n_components : int, default 1
+        Number of components, K.
+    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    reg_covar : float, default 1e-6
+        Added to the diagonal of the covariances, in squared units of X.
+    batch_rows : int, default 50_000
+        Rows of a round, about. The first ones make the start, which is as good as they are many.
+    buffer_rows : int, default 10_000
+        Rows that are retained between rounds, at most.
+    primary : {"certain", "mahalanobis"}, default "certain"
+        Which rows leave first. ``"certain"``: those that the model is most certain of, only as many
+        as the buffer needs, each weighed over the components. ``"mahalanobis"``: all within a
+        Mahalanobis radius of their most probable component, which they then belong to altogether
+        (Bradley, Fayyad and Reina 1998, section 4.1).
+    primary_fraction : float, default 0.5
+        From 0 to 1: share of a component's own rows within that radius.
+    secondary_tightness : float, default 0.25
+        Variance of a compressed subcluster, at most, in units of its nearest component's; above 0.
+    forgetting : float, default 1.0
+        In (0, 1]: what the weights of old rows are multiplied by in each round, for streams that drift.
+    inner_max_iter : int, default 10
+        EM iterations of a round, at most; few are made once the model has settled.
+    refine_passes : int, default 0
+        EM iterations over all the rows after the scan, each one read (and one read before the first).
+    n_init, init_params, weights_init, means_init, precisions_init, random_state
+        See :class:`dgmm.GaussianMixture`; starts are made on the first rows. ``"k-means||"`` is none.
+    verbose : int, default 0
+    verbose_interval : int, default 10
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_ : array
+        As those of :class:`dgmm.GaussianMixture`.
+    converged_ : bool
+        Whether the last round moved the model by little.
+    n_iter_ : int
+        Rounds.
+    n_rows_ : int
+        Rows of positive weight so far.
+    lower_bound_ : float
+        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far.
+    lower_bounds_ : list of float
+        The same after each round.
+    discard_set_, compressed_set_ : dict of str to array
+        ``weights`` (s,), ``means`` (s, d) and ``covariances`` of the sums, in the user's units.
+    retained_set_ : dict of str to array
+        ``rows`` (m, d) and ``weights`` (m,), the most doubtful first.
+    n_features_in_ : int
+
+    Notes
+    -----
+    Bradley, Fayyad and Reina (1998), "Scaling EM (expectation-maximization) clustering to large
+    databases", Microsoft Research MSR-TR-98-35. Sums are weighed with the trace term of Verbeek,
+    Nunnink and Vlassis (2006), "Accelerated EM-based clustering of large data sets", Data Mining and
+    Knowledge Discovery 13, equation 9: a true lower bound.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dgmm import BFRGaussianMixture
+    >>> X = da.concatenate([da.full((500, 2), 0.0, chunks=(100, 2)), da.full((500, 2), 8.0, chunks=(100, 2))])
+    >>> X = X + da.random.default_rng(0).normal(size=X.shape, chunks=X.chunks)
+    >>> scan = BFRGaussianMixture(2, batch_rows=700, random_state=0).fit(X)
+    >>> scan.weights_.round(1), scan.n_rows_
+    (array([0.5, 0.5]), 1000)
+    """
+
+    converged_: bool
+    n_iter_: int
+    n_rows_: int
+    lower_bound_: float
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        reg_covar: float = 1e-6,
+        batch_rows: int = 50_000,
+        buffer_rows: int = 10_000,
+        primary: Literal["certain", "mahalanobis"] = "certain",
+        primary_fraction: float = 0.5,
+        secondary_tightness: float = 0.25,
+        forgetting: float = 1.0,
+        inner_max_iter: int = 10,
+        refine_passes: int = 0,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: RandomState = None,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.reg_covar = reg_covar
+        self.batch_rows = batch_rows
+        self.buffer_rows = buffer_rows
+        self.primary = primary
+        self.primary_fraction = primary_fraction
+        self.secondary_tightness = secondary_tightness
+        self.forgetting = forgetting
+        self.inner_max_iter = inner_max_iter
+        self.refine_passes = refine_passes
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        callbacks: Callbacks = (),
+        execution: Execution | None = None,
+    ) -> Self:
+        """Fit the mixture in one scan; every chunk is read once.
+
+        Parameters
+        ----------
+        X : array-like or dask array, (n, d)
+            Rows of real numbers.
+        y : ignored
+        sample_weight : array-like or dask array, (n,), or a number, optional
+            How many rows each row stands for.
+        checkpoint : path, URL or Checkpoint, optional
+            Where the state is kept after each round; the same call then goes on from there.
+        callbacks : callable, or iterable of callables
+            Told each event; returning True has no effect.
+        execution : Execution, optional
+            Only ``pass_retries`` and ``memory_limit`` count.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, DataError, IllDefinedCovarianceError, ReadError, ClusterError, CheckpointError
+            As :meth:`dgmm.GaussianMixture.fit`.
+        """
+        return self._scan(
+            X, sample_weight, callbacks, to_checkpoint(checkpoint), check_execution(execution), whole=True
+        )
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
+        """Go on with rows that arrive: any number of them.
+
+        The state is that of :meth:`fit` over the same rounds. Rows are only gathered until there are
+        ``batch_rows`` of them; until then there are no parameters. Parameters are those of
+        :meth:`fit`.
+        """
+        return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
+
+    def _scan(
+        self,
+        X: Any,
+        sample_weight: Any,
+        callbacks: Callbacks,
+        checkpoint: Checkpoint | None,
+        execution: Execution,
+        *,
+        whole: bool,
+    ) -> Self:
+        params = self.get_params(deep=False)
+        check_parameters(params)
+        before = dict(self.__dict__)
+        try:
+            emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
+            anew = whole or not hasattr(self, "_progress")
+            family, k = get_family(self.covariance_type), int(self.n_components)
+            rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
+            start = make_start(params, family, rows.n_features)
+            plan = ExecutionPlan.choose(family, k, rows.n_features)
+            keeper = None
+            if checkpoint is not None:
+                keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
+            if anew:
+                self.lower_bounds_ = []
+                seed = int(to_random_state(self.random_state).randint(2**31 - 1))
+                self._progress = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
+            setup = self._setup(start, dtype, plan)
+            with single_threaded_blas():
+                if keeper is None:
+                    self._progress = self._rounds(setup, rows, self._progress, plan, emit, execution, ends=whole)
+                else:
+                    with keeper:
+                        journal = Journal(keeper.begin(Progress(self._progress)), keeper.keep)
+                        begun: ScanProgress = journal.progress.state
+                        setup = self._setup(start, dtype, plan, begun.seed)
+                        self._progress = self._rounds(
+                            setup, rows, begun, plan, emit, execution, ends=whole, announce=journal.announce
+                        )
+                        keeper.finish(Progress(self._progress))
+            self._publish(setup, dtype)
+            if whole and self.refine_passes:
+                self._refine(rows, dtype, plan, emit, execution)
+        except BaseException:
+            # A fit that fails leaves the model as it was.
+            self.__dict__ = before
+            raise
+        return self
+
+    def _setup(self, start: Start, dtype: np.dtype[Any], plan: ExecutionPlan, seed: int | None = None) -> BFRSetup:
+        control = BFRControl(
+            int(self.batch_rows),
+            int(self.buffer_rows),
+            self.primary,
+            float(self.primary_fraction),
+            float(self.secondary_tightness),
+            float(self.forgetting),
+            int(self.inner_max_iter),
+            self._progress.seed if seed is None else seed,
+        )
+        family = get_family(self.covariance_type)
+        return BFRSetup(family, int(self.n_components), float(self.reg_covar), dtype, plan.options, start, control)
+
+    def _rounds(
+        self,
+        setup: BFRSetup,
+        rows: Rows,
+        progress: ScanProgress,
+        plan: ExecutionPlan,
+        emit: Callable[[Event], object],
+        execution: Execution,
+        *,
+        ends: bool,
+        announce: Callable[[ScanProgress], object] = lambda progress: None,
+    ) -> ScanProgress:
+        """All rounds of some rows that are left."""
+        rounds = Rounds(
+            rows,
+            plan,
+            Resources.measure(rows, execution.memory_limit),
+            setup.control.batch_rows,
+            check_values,
+            emit,
+            execution.pass_retries,
+        )
+        state, bounds = progress.scan, list(progress.lower_bounds)
+        for run_pass, place in rounds.after(Place(progress.chunk, progress.row)):
+            began = time.perf_counter()
+            state = run(bfr_round(setup, state), run_pass)
+            if state.lower_bound is not None:
+                bounds.append(state.lower_bound)
+            progress = ScanProgress(progress.seed, state, place.chunk, place.row, tuple(bounds))
+            emit(_told(state, time.perf_counter() - began))
+            announce(progress)
+        if ends and state.parameters is None:
+            if len(state.retained) < setup.n_components:
+                raise DataError(
+                    f"Found array with {len(state.retained)} sample(s): there are fewer rows of positive weight than "
+                    f"n_components={setup.n_components}; give more rows or decrease n_components"
+                )
+            state = start_scan(setup, state)
+            bounds += [] if state.lower_bound is None else [state.lower_bound]
+        # The next rows, if there are any, are others.
+        return ScanProgress(progress.seed, state, 0 if not ends else rows.n_chunks, 0, tuple(bounds))
+
+    def _publish(self, setup: BFRSetup, dtype: np.dtype[Any]) -> None:
+        state = self._progress.scan
+        self.n_rows_, self.n_iter_, self.converged_ = state.n_rows, state.n_rounds, state.settled
+        self.lower_bounds_ = list(self._progress.lower_bounds)
+        self.retained_set_ = {
+            "rows": state.retained.rows,
+            "weights": np.ldexp(state.retained.weights, state.exponent),
+        }
+        if state.parameters is None or state.coordinates is None:
+            return
+        result = setup.family.to_user(state.parameters, state.coordinates)
+        order = np.arange(setup.n_components) if setup.start.is_given else canonical_order(result)
+        self._set_parameters(result.take(order), dtype)
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else np.nan
+        self.discard_set_ = _in_user_units(setup, state, state.discard, order)
+        self.compressed_set_ = _in_user_units(setup, state, state.compressed, None)
+
+    def _refine(
+        self,
+        rows: Rows,
+        dtype: np.dtype[Any],
+        plan: ExecutionPlan,
+        emit: Callable[[Event], bool],
+        execution: Execution,
+    ) -> None:
+        """EM over all the rows from where the scan has ended."""
+        last: MixtureParameters = self._parameters()
+        start = Start(self.init_params, 1, last.weights, last.means, last.covariances)
+        control = Control(0.0, int(self.refine_passes))
+        setup = FitSetup(
+            rows=rows,
+            dtype=dtype,
+            family=get_family(self.covariance_type),
+            n_components=int(self.n_components),
+            reg_covar=float(self.reg_covar),
+            control=control,
+            start=start,
+            sample_rows=max(default_sample_rows(start, rows.n_features), int(self.n_components)),
+            plan=plan,
+            execution=execution,
+        )
+        result = setup.run(to_random_state(self._progress.seed), emit, None)
+        order = np.arange(len(last.weights)) if self._has_given_start() else canonical_order(result.parameters)
+        self._set_parameters(result.parameters.take(order), dtype)
+        self.lower_bounds_ += list(result.lower_bounds)
+        self.lower_bound_ = self.lower_bounds_[-1]
+
+    def _has_given_start(self) -> bool:
+        return any(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
+
+
+def _chunk_rows(estimator: BFRGaussianMixture, n_features: int) -> int:
+    family = get_family(estimator.covariance_type)
+    return ExecutionPlan.choose(family, int(estimator.n_components), n_features).chunk_rows
+
+
+def _told(state: BFRState, seconds: float) -> RoundFinished:
+    return RoundFinished(
+        round=state.n_rounds,
+        n_rows=state.n_rows,
+        n_retained=len(state.retained),
+        n_compressed=0 if state.compressed is None else len(state.compressed.weight),
+        n_moved=state.n_moved,
+        lower_bound=state.lower_bound,
+        settled=state.settled,
+        seconds=seconds,
+    )
+
+
+def _in_user_units(
+    setup: BFRSetup, state: BFRState, sums: Summaries | None, order: Array | None
+) -> dict[str, FloatArray]:
+    """Weights, means and covariances of summaries; those that stand for no rows have NaN."""
+    coordinates, form = state.coordinates, setup.family.form
+    if sums is None or coordinates is None:
+        raise AssertionError("the scan has not begun")
+    d = sums.first.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums.first / sums.weight[:, None]
+        if len(sums.second) == len(sums.weight):
+            packed = sums.second / sums.weight[:, None] - form.packed_outer(means)
+        else:  # one for all
+            between = (sums.weight[:, None] * np.nan_to_num(form.packed_outer(means))).sum(axis=0, keepdims=True)
+            packed = (sums.second - between) / sums.weight.sum()
+    found = {
+        "weights": np.ldexp(sums.weight, state.exponent),
+        "means": coordinates.restore(means),
+        "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
+    }
+    if order is None:
+        return found
+    return {name: array[order] if len(array) == len(order) else array for name, array in found.items()}
