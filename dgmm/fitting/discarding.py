@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Compressed subclusters that are kept, at most, for each component.
 _COMPRESSED_PER_COMPONENT = 10
 # Rows of a round that are examined for doubt, in units of those that the buffer takes.
-_EXAMINED = 2.0
+_EXAMINED = 1.0
 
 
 def discard_map(

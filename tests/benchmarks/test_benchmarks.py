@@ -186,3 +186,17 @@ def test_checkpoint_spares_what_was_done() -> None:
     assert [row["interval"] for row in table(lines, "40,000 rows")] == ["none", "60 s", "1 s", "0 s"]
     again = {row["after"]: row["passes"] for row in table(lines, "the same call once more")}
     assert again == {"stopped in pass 4": "1", "finished": "0"}
+
+
+def test_bfr_lands_where_it_was_heading() -> None:
+    rows = table(run("benchmarks/bfr.py"), "8,000 rows, rounds of 2,000")
+    assert [(row["d"], row["K"]) for row in rows] == [("2", "3"), ("4", "8")]
+    assert all(float(row["left c"]) < 0.01 for row in rows)
+    assert all(float(row["sweep c"]) <= 4.0 for row in rows)
+
+
+def test_bfr_finds_clusters_in_any_order() -> None:
+    rows = table(run("benchmarks/bfr.py", "--orders"), "8,000 rows of 10 clusters")
+    apart = {row["order"]: row for row in rows}
+    assert int(apart["late"]["moved"]) >= 3
+    assert all(float(row["scan"]) > float(row["then EM"]) - 0.05 for row in apart.values())
