@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("estimator", "checkpoints", "security"))]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("estimator", "checkpoints", "security", "bfr"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
