@@ -101,9 +101,11 @@ class BFRGaussianMixture(SavedMixture):
     Notes
     -----
     Bradley, Fayyad and Reina (1998), "Scaling EM (expectation-maximization) clustering to large
-    databases", Microsoft Research MSR-TR-98-35. Sums are weighed with the trace term of Verbeek,
-    Nunnink and Vlassis (2006), "Accelerated EM-based clustering of large data sets", Data Mining and
-    Knowledge Discovery 13, equation 9: a true lower bound.
+    databases", Microsoft Research MSR-TR-98-35. Compressed sums are weighed with the trace term of
+    Verbeek, Nunnink and Vlassis (2006), "Accelerated EM-based clustering of large data sets", Data
+    Mining and Knowledge Discovery 13; discarded rows keep their responsibilities as in Neal and
+    Hinton (1998), "A view of the EM algorithm that justifies incremental, sparse, and other
+    variants": a true lower bound.
 
     Examples
     --------
