@@ -222,9 +222,18 @@ def set_scheduler(name, request):
     return dask.config.set(scheduler=scheduler, num_workers=int(workers or 1))
 
 
-@pytest.mark.parametrize("first", ["threads 1", "threads 4", "distributed"])
-@pytest.mark.parametrize("then", ["synchronous", "threads 3", "processes 2", "distributed"])
-@pytest.mark.parametrize("persist", [False, True])
+@pytest.mark.parametrize(
+    ("first", "then", "persist"),
+    [
+        ("threads 1", "threads 3", False),
+        ("threads 1", "processes 2", False),
+        ("threads 1", "distributed", True),
+        ("threads 4", "synchronous", True),
+        ("distributed", "synchronous", False),
+        ("distributed", "threads 1", True),
+        ("distributed", "distributed", False),
+    ],
+)
 def test_a_fit_goes_on_with_other_workers(first, then, persist, request, tmp_path):
     place, execution = Checkpoint(tmp_path / "place", interval=0.0), Execution(persist=persist)
     with set_scheduler("synchronous", request):
