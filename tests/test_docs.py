@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("estimator", "checkpoints", "security", "bfr"))]
+NAMES = ("estimator", "checkpoints", "security", "bfr")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -155,11 +155,11 @@ def unreadable() -> da.Array:
     return lazy_rows().map_blocks(unread, dtype=float, meta=np.empty((0, 0)))
 
 
-def parameter(name: str, words: str, *values: Any) -> None:
+def parameter(name: str, words: str, *values: Any, door: str = "fit") -> None:
     for number, value in enumerate(values):
         KINDS.append(
             Kind(
-                "fit",
+                door,
                 f"{name}: a {type(value).__name__} ({number})",
                 lambda _, value=value: Given(unreadable(), parameters={name: value}),
                 ParameterError,
@@ -172,6 +172,14 @@ def parameter(name: str, words: str, *values: Any) -> None:
 
 ODD = (b"x", 1j, [1], {"a": 1}, np.array([1, 2]), np.array(2), object, lambda: 2, np.datetime64("2020"))
 COUNT = "an int of at least 1"
+for name in ("batch_rows", "inner_max_iter"):
+    parameter(name, COUNT, 0, -1, 2.5, "2", None, True, *ODD, door="scan")
+for name in ("buffer_rows", "refine_passes"):
+    parameter(name, "an int of at least 0", -1, 2.5, "2", None, True, *ODD, door="scan")
+parameter("primary", "one of 'certain', 'mahalanobis'", "soft", "", None, 1, True, *ODD, door="scan")
+parameter("primary_fraction", "a float from 0 to 1", -0.1, 1.5, np.nan, np.inf, "1", None, True, *ODD, door="scan")
+parameter("secondary_tightness", "a finite float above 0", 0, -1.0, np.nan, np.inf, "1", None, True, *ODD, door="scan")
+parameter("forgetting", "a float above 0 and at most 1", 0, -1.0, 1.5, np.nan, "1", None, True, *ODD, door="scan")
 parameter("n_components", COUNT, 0, -1, 1.0, 2.5, "2", "three", None, True, np.True_, np.nan, *ODD)
 parameter("covariance_type", "one of 'full', 'tied', 'diag', 'spherical'", "foo", "Full", None, 3, "", *ODD)
 parameter("tol", "a float of at least 0, or 'auto'", -1e-3, np.nan, np.inf, "Auto", None, True, 10**400, *ODD)
