@@ -14,6 +14,7 @@ from dgmm.fitting.events import (
     FitFinished,
     FitResumed,
     IterationFinished,
+    RoundFinished,
     StartChosen,
 )
 
@@ -47,6 +48,9 @@ class VerbosePrinter:
                         f"\t change {event.change:.3g}\t {event.seconds:.3f} s"
                     )
                 print(line)
+            case RoundFinished() if event.round % self.interval == 0:
+                bound = "" if event.lower_bound is None else f", lower bound {event.lower_bound:.6f}"
+                print(f"  Round {event.round}: {event.n_rows} rows so far{bound}")
             case ComponentStarved():
                 print(f"  Component {event.component} starved ({event.effective_rows:.3g} effective rows)")
             case FitFinished():

@@ -210,3 +210,10 @@ def test_a_stream_that_drifts_is_followed_by_forgetting():
         forgetting.partial_fit(batch)
     assert remembering.means_[0, 0] == pytest.approx(3.0, abs=0.1)
     assert forgetting.means_[0, 0] == pytest.approx(np.average(steps, weights=0.5 ** np.arange(20)[::-1]), abs=0.1)
+
+
+def test_rounds_are_printed(capsys):
+    BFRGaussianMixture(4, verbose=1, verbose_interval=2, **SIZES).fit(rows())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["  Round 2", "  Round 4", "  Round 6"]
+    assert "2000 rows so far, lower bound -" in lines[0]
