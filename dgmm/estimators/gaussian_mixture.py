@@ -282,7 +282,7 @@ class GaussianMixture(SavedMixture):
             reg_covar=float(self.reg_covar),
             control=Control(self.tol, int(self.max_iter), self.accelerate),
             start=start,
-            sample_rows=max(self.sample_rows or default_sample_rows(start, d), k),
+            sample_rows=max(int(self.sample_rows or default_sample_rows(start, d)), k),
             plan=plan,
             execution=execution,
         )
