@@ -1,5 +1,6 @@
 """Stores that fail now and then, chunks and checkpoints that are damaged, a disk that is full."""
 
+import logging
 import shutil
 import subprocess
 import threading
@@ -64,6 +65,7 @@ class Failing:
 
 
 def test_a_store_that_fails_now_and_then_is_read_again(no_pauses, caplog):
+    caplog.set_level(logging.WARNING, "dgmm")
     failing = Failing(times=2)
     assert same_bits(fit(rows().map_blocks(failing, dtype=np.float64)), fit(rows()))
     assert failing.failed == 3 * 3

@@ -43,8 +43,9 @@ def test_many_fits_in_one_process_leave_nothing(scheduler, tmp_path):
             else:
                 fit(rows(), Checkpoint(place, interval=0.0, resume="never"))
         after = held(place)
-    assert after[:3] == before[:3]
     assert after[0] == set()
+    assert after[1] <= before[1]
+    assert after[2] <= before[2]
     # A checkpoint is its pointer, its lock and its parts, of which old ones do not pile up.
     assert len(after[3]) <= 2 + 3 * 2, after[3]
 
