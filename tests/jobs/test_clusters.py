@@ -72,7 +72,7 @@ def test_without_a_section_threads_compute():
 
 @pytest.mark.cluster
 def test_a_running_scheduler_is_used_and_left_running():
-    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster:
         address = cluster.scheduler_address
         section = SchedulerCluster(kind="scheduler", address=address, n_workers=1)
         with open_cluster(section) as words:
