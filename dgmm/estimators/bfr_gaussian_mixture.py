@@ -403,11 +403,11 @@ def _in_user_units(
         else:  # one for all
             between = (sums.weight[:, None] * np.nan_to_num(form.packed_outer(means))).sum(axis=0, keepdims=True)
             packed = (sums.second - between) / sums.weight.sum()
-    found = {
-        "weights": np.ldexp(sums.weight, state.exponent),
-        "means": coordinates.restore(means),
-        "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
-    }
+        found = {
+            "weights": np.ldexp(sums.weight, state.exponent),
+            "means": coordinates.restore(means),
+            "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
+        }
     if order is None:
         return found
     return {name: array[order] if len(array) == len(order) else array for name, array in found.items()}

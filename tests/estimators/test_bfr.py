@@ -103,6 +103,7 @@ def test_few_rows_are_a_fit_as_well():
     X = make_blobs(60, 2, 2, seed=3)
     scan = BFRGaussianMixture(2, random_state=0).fit(X)
     assert scan.score(X) > -6.0
+    assert np.isnan(scan.discard_set_["means"]).all()  # all rows are retained
     with pytest.raises(DataError, match="fewer rows of positive weight than n_components=61"):
         BFRGaussianMixture(61, random_state=0).fit(X)
 
