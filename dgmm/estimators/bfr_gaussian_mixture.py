@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -241,6 +242,8 @@ class BFRGaussianMixture(SavedMixture):
                 self.lower_bounds_ = []
                 seed = int(to_random_state(self.random_state).randint(2**31 - 1))
                 self._progress = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
+            else:  # these rows are others than those before
+                self._progress = replace(self._progress, chunk=0, row=0)
             setup = self._setup(start, dtype, plan)
             with single_threaded_blas():
                 if keeper is None:
@@ -316,8 +319,7 @@ class BFRGaussianMixture(SavedMixture):
                 )
             state = start_scan(setup, state)
             bounds += [] if state.lower_bound is None else [state.lower_bound]
-        # The next rows, if there are any, are others.
-        return ScanProgress(progress.seed, state, 0 if not ends else rows.n_chunks, 0, tuple(bounds))
+        return ScanProgress(progress.seed, state, rows.n_chunks, 0, tuple(bounds))
 
     def _publish(self, setup: BFRSetup, dtype: np.dtype[Any]) -> None:
         state = self._progress.scan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -110,10 +111,11 @@ class Rounds:
             )
             with closing(runner):
                 self.emit(PassStarted("rounds", place.chunk + 1, stop - place.chunk, rows.n_rows))
+                began = time.perf_counter()
                 moments = runner(_LOOK)
                 self.check(moments, place.chunk)
                 runner.learn(moments.lengths)
-                self.emit(PassFinished("rounds", place.chunk + 1, moments.n_rows, 0.0))
+                self.emit(PassFinished("rounds", place.chunk + 1, moments.n_rows, time.perf_counter() - began))
                 n = moments.n_rows
                 bounds = np.linspace(0, n, max(n // self.batch_rows, 1) + 1).astype(np.int64).tolist()
                 for first, last in itertools.pairwise(bounds):

@@ -218,3 +218,10 @@ def test_rounds_are_printed(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["  Round 2", "  Round 4", "  Round 6"]
     assert "2000 rows so far, lower bound -" in lines[0]
+
+
+def test_rows_that_arrive_after_a_fit_are_taken():
+    X = rows(chunk=1000)
+    whole = BFRGaussianMixture(4, **SIZES).fit(X)
+    later = BFRGaussianMixture(4, **SIZES).fit(X[:4000]).partial_fit(X[4000:])
+    assert same_bits(later, whole)
