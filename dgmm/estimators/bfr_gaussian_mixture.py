@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dgmm.errors import DataError
+from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._fitting import FitSetup, default_sample_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
@@ -242,6 +242,11 @@ class BFRGaussianMixture(SavedMixture):
                 self.lower_bounds_ = []
                 seed = int(to_random_state(self.random_state).randint(2**31 - 1))
                 self._progress = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
+                self._weighted = rows.weights is not None
+            elif self._weighted != (rows.weights is not None):
+                had, has = ("weights", "none") if self._weighted else ("no weights", "some")
+                text = f"sample_weight: the rows before had {had}, and these have {has}"
+                raise ParameterError(f"{text}; give all rows weights (1.0 for each), or none")
             else:  # these rows are others than those before
                 self._progress = replace(self._progress, chunk=0, row=0)
             setup = self._setup(start, dtype, plan)
@@ -363,13 +368,11 @@ class BFRGaussianMixture(SavedMixture):
             execution=execution,
         )
         result = setup.run(to_random_state(self._progress.seed), emit, None)
-        order = np.arange(len(last.weights)) if self._has_given_start() else canonical_order(result.parameters)
+        given = any(part is not None for part in (self.weights_init, self.means_init, self.precisions_init))
+        order = np.arange(len(last.weights)) if given else canonical_order(result.parameters)
         self._set_parameters(result.parameters.take(order), dtype)
         self.lower_bounds_ += list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
-
-    def _has_given_start(self) -> bool:
-        return any(given is not None for given in (self.weights_init, self.means_init, self.precisions_init))
 
 
 def _chunk_rows(estimator: BFRGaussianMixture, n_features: int) -> int:

@@ -225,3 +225,11 @@ def test_rows_that_arrive_after_a_fit_are_taken():
     whole = BFRGaussianMixture(4, **SIZES).fit(X)
     later = BFRGaussianMixture(4, **SIZES).fit(X[:4000]).partial_fit(X[4000:])
     assert same_bits(later, whole)
+
+
+@pytest.mark.parametrize("first", [None, 1.0])
+def test_rows_have_weights_or_none_do(first):
+    scan = BFRGaussianMixture(4, **SIZES).partial_fit(rows(), sample_weight=first)
+    with pytest.raises(ParameterError, match=r"sample_weight: the rows before had .*give all rows weights"):
+        scan.partial_fit(rows(), sample_weight=None if first else 1.0)
+    assert scan.n_rows_ == 6000
