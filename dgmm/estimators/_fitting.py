@@ -20,7 +20,7 @@ from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.moments import Moments, MomentsMap
-from dgmm.mixture.sampling import RowSample
+from dgmm.mixture.sampling import RowSample, threshold_for
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.execution import Execution, Resources, decide
 from dgmm.passes.plan import ExecutionPlan
@@ -112,7 +112,7 @@ class FitSetup:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
-        threshold = MomentsMap.threshold_for(self.sample_rows, self.rows.n_rows)
+        threshold = threshold_for(self.sample_rows, self.rows.n_rows)
         return MomentsMap(seed, self.sample_rows, threshold, probes)
 
     def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:

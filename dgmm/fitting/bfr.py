@@ -73,8 +73,7 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
     problem = problem_of(setup, begun, problem.total_weight, state.n_remembered)
     discard = discard_map(setup, problem, parameters, state.n_rounds, len(held))
     discarded = ArrayPass(held.rows, held.weights)(discard)
-    sets, total = Sets.of(problem, begun), problem.total_weight
-    return settle(setup, begun, sets, parameters, discarded, total, discard.radius_squared)
+    return settle(setup, begun, Sets.of(problem, begun), parameters, discard, discarded, problem.total_weight)
 
 
 def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
@@ -133,7 +132,7 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
         if rise < small or (state.settled and not n_moved):
             break
     discard = discard_map(setup, problem, parameters, state.n_rounds, n_new)
-    after = settle(setup, state, sets, parameters, (yield discard), total, discard.radius_squared)
+    after = settle(setup, state, sets, parameters, discard, (yield discard), total)
     # New rows alone move the optimum, which raises the bound by their share of the scale.
     risen = np.inf if after.lower_bound is None else after.lower_bound * total - bound
     return replace(

@@ -112,9 +112,9 @@ def settle(
     state: BFRState,
     sets: Sets,
     parameters: MixtureParameters,
+    discard: DiscardMap,
     discarded: Discarded,
     total: float,
-    radius_squared: float,
 ) -> BFRState:
     """Sum up the rows of a round.
 
@@ -127,12 +127,12 @@ def settle(
         Those that the round began with.
     parameters : MixtureParameters
         In inner coordinates, what the rows were read with.
+    discard : DiscardMap
+        That they were read with.
     discarded : Discarded
         Of the rows of the round.
     total : float
         Weight of all rows.
-    radius_squared : float
-        Of the map.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def settle(
     """
     problem = sets.problem
     family, coordinates = problem.family, problem.coordinates
-    compiled = sets.compile(parameters)
+    compiled = discard.appraisal.compiled
     hard, soft = (about_origin(part, family.form) for part in (discarded.hard, discarded.soft))
     groups = Summaries.of_statistics(hard, family)
     hard = replace(hard, log_likelihood=groups.expected(family, parameters, coordinates))
@@ -149,10 +149,10 @@ def settle(
 
     sample, n_old = discarded.candidates.smallest(), len(sets.retained)
     pool = sets.retained.joined(RetainedRows(sample.rows, sample.weights))
-    verdict = Appraisal.of(compiled, parameters)(sets.retained.rows)
+    verdict = discard.appraisal(sets.retained.rows)
     doubt = np.concatenate([verdict.doubt, -sample.keys])
     # Rows of the round that lie inside are in ``hard``.
-    inside = np.concatenate([verdict.squared < radius_squared, np.zeros(len(sample.keys), dtype=bool)])
+    inside = np.concatenate([verdict.squared < discard.radius_squared, np.zeros(len(sample.keys), dtype=bool)])
     choice, compressed = _choose(
         setup, sets, parameters, pool, doubt, inside, setup.random(Purpose.COMPRESSION, state.n_rounds)
     )

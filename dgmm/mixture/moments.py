@@ -262,14 +262,6 @@ class MomentsMap:
 
     name = "moments"
 
-    @staticmethod
-    def threshold_for(sample_rows: int, n_rows: int | None) -> int:
-        """A key that at least ``sample_rows`` of ``n_rows`` rows stay below, almost surely."""
-        if n_rows is None or n_rows <= sample_rows:
-            return 2**64 - 1
-        expected = sample_rows + 8.0 * np.sqrt(sample_rows) + 64.0
-        return min(2**64 - 1, int(2**64 * min(1.0, expected / n_rows)))
-
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Moments:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         n, d = X.shape

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import chi2
 
 from dgmm.mixture.kernel import BlockKernel
-from dgmm.mixture.sampling import Candidates, row_keys
+from dgmm.mixture.sampling import Candidates, row_keys, threshold_for
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _STRANGE = 1e-4
 # Doubt by distance, where there is no other.
 _TIE = 1e-9
+
+
+@cache
+def _reach(d: int) -> float:
+    """Squared Mahalanobis distance beyond which rows of d features are strange."""
+    return float(chi2.isf(_STRANGE, d))
 
 
 @dataclass(frozen=True)
@@ -118,16 +124,13 @@ class Appraisal(Sized):
         """Make it for a mixture and its compiled form."""
         return cls(compiled, compiled.family.log_constants(parameters) - compiled.coordinates.log_det)
 
-    @cached_property
-    def _reach(self) -> float:
-        return float(chi2.isf(_STRANGE, self.compiled.n_features))
-
     def __call__(self, X: Array) -> Verdict:
         """Judge rows, (n, d)."""
         labels, shares, logits = BlockKernel(self.compiled).most_probable(X)
         squared = 2.0 * (self.log_peaks[labels] - logits)
-        strange = squared > self._reach
-        distance = np.maximum(squared, 0.0) / self._reach
+        reach = _reach(self.compiled.n_features)
+        strange = squared > reach
+        distance = np.maximum(squared, 0.0) / reach
         doubt = np.where(strange, 2.0 - 1.0 / np.maximum(distance, 1.0), 1.0 - shares + _TIE * distance)
         return Verdict(labels, doubt, squared, strange)
 
@@ -256,4 +259,6 @@ class DrawMap(Sized):
         if weights is not None:
             keys = keys[weights > 0.0]
         X, kept = weighty_rows(X, weights, self.exponent)
-        return Candidates.of(self.size, keys, X, np.ones(len(X)) if kept is None else kept)
+        # Far fewer than all to choose from.
+        few = np.flatnonzero(keys <= np.uint64(threshold_for(self.size, len(X))))
+        return Candidates.of(self.size, keys[few], X[few], np.ones(len(few)) if kept is None else kept[few])

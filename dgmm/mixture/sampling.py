@@ -54,6 +54,14 @@ def row_keys(seed: int, first: int, count: int, stream: int = 0) -> np.ndarray[t
     return z
 
 
+def threshold_for(size: int, n_rows: int | None) -> int:
+    """A key that at least ``size`` of ``n_rows`` rows stay below, almost surely; any if their number is not known."""
+    if n_rows is None or n_rows <= size:
+        return 2**64 - 1
+    expected = size + 8.0 * np.sqrt(size) + 64.0
+    return min(2**64 - 1, int(2**64 * min(1.0, expected / n_rows)))
+
+
 def uniforms(keys: Array) -> FloatArray:
     """Map keys (n,) uint64 to numbers in the open interval (0, 1)."""
     return ((keys >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.moments import Moments, MomentsMap
+from dgmm.mixture.sampling import threshold_for
 
 
 def read(X: np.ndarray, cuts: list[int], weights: np.ndarray | None = None, sample: int = 20) -> Moments:
     """Moments of X cut at some rows, merged from the left."""
     edges = [0, *sorted(cuts), len(X)]
-    threshold = MomentsMap.threshold_for(sample, len(X))
+    threshold = threshold_for(sample, len(X))
     chunk_map = MomentsMap(5, sample, threshold)
     merged = None
     for index, (start, end) in enumerate(pairwise(edges)):
@@ -67,7 +68,7 @@ def test_the_sample_is_uniform() -> None:
     X = np.arange(float(n))[:, None]
     counts = np.zeros(n)
     for seed in range(draws):
-        sample = MomentsMap(seed, size, MomentsMap.threshold_for(size, n))(X, None, Chunk(0, 0, n)).sample
+        sample = MomentsMap(seed, size, threshold_for(size, n))(X, None, Chunk(0, 0, n)).sample
         assert len(sample.rows) == size
         counts[sample.rows[:, 0].astype(int)] += 1
     expected = draws * size / n
