@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._fitting import FitSetup, default_sample_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
 from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on
 from dgmm.estimators._verbose import Callbacks, emitter
-from dgmm.fitting.bfr import bfr_round, start_scan
-from dgmm.fitting.driving import Journal, Progress, run
-from dgmm.fitting.events import Event, RoundFinished
+from dgmm.fitting.events import Event
 from dgmm.fitting.fit import canonical_order
 from dgmm.fitting.problem import Control
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
 from dgmm.fitting.start import Start
-from dgmm.mixture.checks import check_values
 from dgmm.mixture.families import get_family
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.summaries import Summaries
-from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.execution import Execution, Resources
+from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
-from dgmm.passes.rounds import Place, Rounds
 from dgmm.passes.rows import Rows
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.typing import Array, FloatArray, RandomState
@@ -123,6 +116,8 @@ class BFRGaussianMixture(SavedMixture):
     n_iter_: int
     n_rows_: int
     lower_bound_: float
+    _progress: ScanProgress
+    _weighted: bool
 
     def __init__(
         self,
@@ -233,35 +228,21 @@ class BFRGaussianMixture(SavedMixture):
             anew = whole or not hasattr(self, "_progress")
             family, k = get_family(self.covariance_type), int(self.n_components)
             rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
+            weighted = rows.weights is not None
             start = make_start(params, family, rows.n_features)
             plan = ExecutionPlan.choose(family, k, rows.n_features)
+            if anew:
+                self._weighted = weighted
+                seed = int(to_random_state(self.random_state).randint(2**31 - 1))
+                begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
+            else:
+                begun = go_on(self._progress, self._weighted, weighted)
+            setup = BFRSetup(family, k, float(self.reg_covar), dtype, plan.options, start, self._control())
             keeper = None
             if checkpoint is not None:
                 keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
-            if anew:
-                self.lower_bounds_ = []
-                seed = int(to_random_state(self.random_state).randint(2**31 - 1))
-                self._progress = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
-                self._weighted = rows.weights is not None
-            elif self._weighted != (rows.weights is not None):
-                had, has = ("weights", "none") if self._weighted else ("no weights", "some")
-                text = f"sample_weight: the rows before had {had}, and these have {has}"
-                raise ParameterError(f"{text}; give all rows weights (1.0 for each), or none")
-            else:  # these rows are others than those before
-                self._progress = replace(self._progress, chunk=0, row=0)
-            setup = self._setup(start, dtype, plan)
-            with single_threaded_blas():
-                if keeper is None:
-                    self._progress = self._rounds(setup, rows, self._progress, plan, emit, execution, ends=whole)
-                else:
-                    with keeper:
-                        journal = Journal(keeper.begin(Progress(self._progress)), keeper.keep)
-                        begun: ScanProgress = journal.progress.state
-                        setup = self._setup(start, dtype, plan, begun.seed)
-                        self._progress = self._rounds(
-                            setup, rows, begun, plan, emit, execution, ends=whole, announce=journal.announce
-                        )
-                        keeper.finish(Progress(self._progress))
+            scan = ScanSetup(rows, plan, setup.control.batch_rows, execution, partial(BFRScan.of, setup), whole)
+            self._progress = scan.run(begun, emit, keeper)
             self._publish(setup, dtype)
             if whole and self.refine_passes:
                 self._refine(rows, dtype, plan, emit, execution)
@@ -271,8 +252,8 @@ class BFRGaussianMixture(SavedMixture):
             raise
         return self
 
-    def _setup(self, start: Start, dtype: np.dtype[Any], plan: ExecutionPlan, seed: int | None = None) -> BFRSetup:
-        control = BFRControl(
+    def _control(self) -> BFRControl:
+        return BFRControl(
             int(self.batch_rows),
             int(self.buffer_rows),
             self.primary,
@@ -280,51 +261,7 @@ class BFRGaussianMixture(SavedMixture):
             float(self.secondary_tightness),
             float(self.forgetting),
             int(self.inner_max_iter),
-            self._progress.seed if seed is None else seed,
         )
-        family = get_family(self.covariance_type)
-        return BFRSetup(family, int(self.n_components), float(self.reg_covar), dtype, plan.options, start, control)
-
-    def _rounds(
-        self,
-        setup: BFRSetup,
-        rows: Rows,
-        progress: ScanProgress,
-        plan: ExecutionPlan,
-        emit: Callable[[Event], object],
-        execution: Execution,
-        *,
-        ends: bool,
-        announce: Callable[[ScanProgress], object] = lambda progress: None,
-    ) -> ScanProgress:
-        """All rounds of some rows that are left."""
-        rounds = Rounds(
-            rows,
-            plan,
-            Resources.measure(rows, execution.memory_limit),
-            setup.control.batch_rows,
-            check_values,
-            emit,
-            execution.pass_retries,
-        )
-        state, bounds = progress.scan, list(progress.lower_bounds)
-        for run_pass, place in rounds.after(Place(progress.chunk, progress.row)):
-            began = time.perf_counter()
-            state = run(bfr_round(setup, state), run_pass)
-            if state.lower_bound is not None:
-                bounds.append(state.lower_bound)
-            progress = ScanProgress(progress.seed, state, place.chunk, place.row, tuple(bounds))
-            emit(_told(state, time.perf_counter() - began))
-            announce(progress)
-        if ends and state.parameters is None:
-            if len(state.retained) < setup.n_components:
-                raise DataError(
-                    f"Found array with {len(state.retained)} sample(s): there are fewer rows of positive weight than "
-                    f"n_components={setup.n_components}; give more rows or decrease n_components"
-                )
-            state = start_scan(setup, state)
-            bounds += [] if state.lower_bound is None else [state.lower_bound]
-        return ScanProgress(progress.seed, state, rows.n_chunks, 0, tuple(bounds))
 
     def _publish(self, setup: BFRSetup, dtype: np.dtype[Any]) -> None:
         state = self._progress.scan
@@ -378,19 +315,6 @@ class BFRGaussianMixture(SavedMixture):
 def _chunk_rows(estimator: BFRGaussianMixture, n_features: int) -> int:
     family = get_family(estimator.covariance_type)
     return ExecutionPlan.choose(family, int(estimator.n_components), n_features).chunk_rows
-
-
-def _told(state: BFRState, seconds: float) -> RoundFinished:
-    return RoundFinished(
-        round=state.n_rounds,
-        n_rows=state.n_rows,
-        n_retained=len(state.retained),
-        n_compressed=0 if state.compressed is None else len(state.compressed.weight),
-        n_moved=state.n_moved,
-        lower_bound=state.lower_bound,
-        settled=state.settled,
-        seconds=seconds,
-    )
 
 
 def _in_user_units(

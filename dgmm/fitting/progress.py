@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from dgmm.fitting.em import FitState
-    from dgmm.fitting.scanning import BFRState
     from dgmm.mixture.moments import Moments, MomentsMap
     from dgmm.typing import Array
 
@@ -82,6 +81,20 @@ class FitProgress:
         return replace(self, moments=parts.get("moments"))
 
 
+class ScanState(Protocol):
+    """Where an algorithm of one scan is between two rounds."""
+
+    @property
+    def n_rounds(self) -> int:
+        """Finished rounds."""
+        ...
+
+    @property
+    def lower_bound(self) -> float | None:
+        """Of the mean log-likelihood of all rows so far, in nats per row; None if there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class ScanProgress:
     """How far one scan of the rows has come.
@@ -90,7 +103,8 @@ class ScanProgress:
     ----------
     seed : int
         Of all random choices.
-    scan : BFRState
+    scan : ScanState
+        Of the algorithm.
     chunk, row : int
         First chunk of the group that is worked on, and rows of that group that are done.
     lower_bounds : tuple of float
@@ -98,7 +112,7 @@ class ScanProgress:
     """
 
     seed: int
-    scan: BFRState
+    scan: Any
     chunk: int = 0
     row: int = 0
     lower_bounds: tuple[float, ...] = ()
@@ -111,7 +125,12 @@ class ScanProgress:
     @property
     def n_iter(self) -> int:
         """Finished rounds."""
-        return self.scan.n_rounds
+        return int(self.scan.n_rounds)
+
+    def after(self, scan: ScanState, chunk: int, row: int) -> ScanProgress:
+        """The progress after a round, at another place."""
+        bounds = self.lower_bounds if scan.lower_bound is None else (*self.lower_bounds, scan.lower_bound)
+        return ScanProgress(self.seed, scan, chunk, row, bounds)
 
     def parts(self) -> tuple[ScanProgress, dict[str, Any]]:
         """The progress as it is: all of it changes in a round."""

@@ -1,0 +1,157 @@
+"""From rows to the end of one scan: rounds, and what is kept on the way, whatever the algorithm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dgmm.errors import DataError, ParameterError
+from dgmm.estimators._keeping import Keeper
+from dgmm.fitting.bfr import bfr_round, start_scan
+from dgmm.fitting.driving import Journal, Progress, run
+from dgmm.fitting.events import Event, RoundFinished
+from dgmm.fitting.progress import ScanProgress
+from dgmm.fitting.scanning import BFRSetup, BFRState
+from dgmm.mixture.checks import check_values
+from dgmm.passes.blas import single_threaded_blas
+from dgmm.passes.execution import Execution, Resources
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.rounds import Place, Rounds
+from dgmm.passes.rows import Rows
+
+if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
+
+
+class OneScan(Protocol):
+    """An algorithm of one scan, told everything but its rows; its states are values."""
+
+    def round(self, state: Any) -> Reads[Any]:
+        """Take the rows of a round: yields maps over them, and returns the state after it."""
+        ...
+
+    def finish(self, state: Any) -> Any:
+        """Take note that no more rows come: the state to end with, or a DataError if they were too few."""
+        ...
+
+    def event(self, state: Any, seconds: float) -> Event:
+        """What is told after a round."""
+        ...
+
+
+@dataclass(frozen=True)
+class BFRScan:
+    """The mixture's scan (a ``OneScan``).
+
+    Attributes
+    ----------
+    setup : BFRSetup
+    """
+
+    setup: BFRSetup
+
+    @classmethod
+    def of(cls, setup: BFRSetup, seed: int) -> BFRScan:
+        """The scan with a seed."""
+        return cls(replace(setup, control=replace(setup.control, seed=seed)))
+
+    def round(self, state: BFRState) -> Reads[BFRState]:
+        """Take the rows of a round."""
+        return bfr_round(self.setup, state)
+
+    def finish(self, state: BFRState) -> BFRState:
+        """Begin, if there were few rows."""
+        if state.parameters is not None:
+            return state
+        if len(state.retained) < self.setup.n_components:
+            raise DataError(
+                f"Found array with {len(state.retained)} sample(s): there are fewer rows of positive weight than "
+                f"n_components={self.setup.n_components}; give more rows or decrease n_components"
+            )
+        return start_scan(self.setup, state)
+
+    def event(self, state: BFRState, seconds: float) -> RoundFinished:
+        """What is told after a round."""
+        return RoundFinished(
+            round=state.n_rounds,
+            n_rows=state.n_rows,
+            n_retained=len(state.retained),
+            n_compressed=0 if state.compressed is None else len(state.compressed.weight),
+            n_moved=state.n_moved,
+            lower_bound=state.lower_bound,
+            settled=state.settled,
+            seconds=seconds,
+        )
+
+
+@dataclass(frozen=True)
+class ScanSetup:
+    """All that one scan is given.
+
+    Attributes
+    ----------
+    rows : Rows
+    plan : ExecutionPlan
+    batch_rows : int
+        Rows of a round, about.
+    execution : Execution
+        Of which ``pass_retries`` and ``memory_limit`` count.
+    make : callable
+        Makes the algorithm of the seed that a scan was begun with.
+    whole : bool
+        Whether these rows are all that there are.
+    """
+
+    rows: Rows
+    plan: ExecutionPlan
+    batch_rows: int
+    execution: Execution
+    make: Callable[[int], OneScan]
+    whole: bool
+
+    def run(self, begun: ScanProgress, emit: Callable[[Event], object], keeper: Keeper | None) -> ScanProgress:
+        """Run the rounds that are left, from where ``keeper`` was told of last."""
+        with single_threaded_blas():
+            if keeper is None:
+                return self.rounds(begun, emit, lambda progress: None)
+            with keeper:
+                journal = Journal(keeper.begin(Progress(begun)), keeper.keep)
+                ended = self.rounds(journal.progress.state, emit, journal.announce)
+                keeper.finish(Progress(ended))
+                return ended
+
+    def rounds(
+        self, begun: ScanProgress, emit: Callable[[Event], object], announce: Callable[[ScanProgress], object]
+    ) -> ScanProgress:
+        """The same, by a driver whose products run on one thread; each round's end is announced."""
+        algorithm, progress = self.make(begun.seed), begun
+        resources = Resources.measure(self.rows, self.execution.memory_limit)
+        rounds = Rounds(
+            self.rows, self.plan, resources, self.batch_rows, check_values, emit, self.execution.pass_retries
+        )
+        for run_pass, place in rounds.after(Place(begun.chunk, begun.row)):
+            began = time.perf_counter()
+            progress = progress.after(run(algorithm.round(progress.scan), run_pass), place.chunk, place.row)
+            emit(algorithm.event(progress.scan, time.perf_counter() - began))
+            announce(progress)
+        ended = algorithm.finish(progress.scan) if self.whole else progress.scan
+        if ended is not progress.scan:
+            progress = progress.after(ended, progress.chunk, progress.row)
+        return replace(progress, chunk=self.rows.n_chunks, row=0)
+
+
+def go_on(progress: ScanProgress, had_weights: bool, has_weights: bool) -> ScanProgress:
+    """Where a scan goes on with other rows than those before.
+
+    Raises
+    ------
+    ParameterError
+        If some rows have weights and some have none.
+    """
+    if had_weights != has_weights:
+        had, has = ("weights", "none") if had_weights else ("no weights", "some")
+        text = f"sample_weight: the rows before had {had}, and these have {has}"
+        raise ParameterError(f"{text}; give all rows weights (1.0 for each), or none")
+    return replace(progress, chunk=0, row=0)
