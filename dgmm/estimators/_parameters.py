@@ -33,7 +33,7 @@ RULES: dict[str, Rule] = {
     "verbose": Rule(lambda v: is_bool(v) or is_int(v, 0), "an int of at least 0"),
     "verbose_interval": at_least(1),
     "sample_rows": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1"),
-    "batch_rows": at_least(1),
+    "batch_rows": Rule(lambda v: v is None or is_int(v, 1), "None or an int of at least 1"),
     "buffer_rows": at_least(0),
     "primary": one_of(("certain", "mahalanobis")),
     "primary_fraction": Rule(lambda v: is_number(v) and v <= 1.0, "a float from 0 to 1"),

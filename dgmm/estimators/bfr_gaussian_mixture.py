@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dgmm.estimators._fitting import FitSetup, default_sample_rows
+from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
@@ -22,7 +22,7 @@ from dgmm.fitting.problem import Control
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
 from dgmm.fitting.start import Start
-from dgmm.mixture.families import get_family
+from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.summaries import Summaries
 from dgmm.passes.execution import Execution
@@ -48,8 +48,9 @@ class BFRGaussianMixture(SavedMixture):
     covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
     reg_covar : float, default 1e-6
         Added to the diagonal of the covariances, in squared units of X.
-    batch_rows : int, default 50_000
-        Rows of a round, about. The first ones make the start, which is as good as they are many.
+    batch_rows : int, optional
+        Rows of a round, about. The first ones make the start, which is as good as they are many:
+        400 for each free parameter by default, at least 100,000, at most 24 MiB or 50,000 of them.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     primary : {"certain", "mahalanobis"}, default "certain"
@@ -125,7 +126,7 @@ class BFRGaussianMixture(SavedMixture):
         *,
         covariance_type: str = "full",
         reg_covar: float = 1e-6,
-        batch_rows: int = 50_000,
+        batch_rows: int | None = None,
         buffer_rows: int = 10_000,
         primary: Literal["certain", "mahalanobis"] = "certain",
         primary_fraction: float = 0.5,
@@ -237,7 +238,9 @@ class BFRGaussianMixture(SavedMixture):
                 begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
             else:
                 begun = go_on(self._progress, self._weighted, weighted)
-            setup = BFRSetup(family, k, float(self.reg_covar), dtype, plan.options, start, self._control())
+            setup = BFRSetup(
+                family, k, float(self.reg_covar), dtype, plan.options, start, self._control(family, rows.n_features)
+            )
             keeper = None
             if checkpoint is not None:
                 keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
@@ -252,9 +255,10 @@ class BFRGaussianMixture(SavedMixture):
             raise
         return self
 
-    def _control(self) -> BFRControl:
+    def _control(self, family: CovarianceFamily, d: int) -> BFRControl:
+        n_parameters = family.n_parameters(int(self.n_components), d)
         return BFRControl(
-            int(self.batch_rows),
+            int(self.batch_rows or default_batch_rows(n_parameters, d)),
             int(self.buffer_rows),
             self.primary,
             float(self.primary_fraction),

@@ -172,8 +172,8 @@ def parameter(name: str, words: str, *values: Any, door: str = "fit") -> None:
 
 ODD = (b"x", 1j, [1], {"a": 1}, np.array([1, 2]), np.array(2), object, lambda: 2, np.datetime64("2020"))
 COUNT = "an int of at least 1"
-for name in ("batch_rows", "inner_max_iter"):
-    parameter(name, COUNT, 0, -1, 2.5, "2", None, True, *ODD, door="scan")
+parameter("inner_max_iter", COUNT, 0, -1, 2.5, "2", None, True, *ODD, door="scan")
+parameter("batch_rows", f"None or {COUNT}", 0, -1, 2.5, "2", True, *ODD, door="scan")
 for name in ("buffer_rows", "refine_passes"):
     parameter(name, "an int of at least 0", -1, 2.5, "2", None, True, *ODD, door="scan")
 parameter("primary", "one of 'certain', 'mahalanobis'", "soft", "", None, 1, True, *ODD, door="scan")

@@ -175,7 +175,7 @@ def test_bad_values_are_named_with_their_chunk():
 
 
 BAD = {
-    "batch_rows": (0, "an int of at least 1"),
+    "batch_rows": (0, "None or an int of at least 1"),
     "buffer_rows": (-1, "an int of at least 0"),
     "primary": ("soft", "one of 'certain', 'mahalanobis'"),
     "primary_fraction": (1.5, "from 0 to 1"),
