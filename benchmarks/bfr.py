@@ -95,12 +95,12 @@ def setup_of(case: Case, control: BFRControl) -> BFRSetup:
     return BFRSetup(family, case.k, REG_COVAR, np.dtype(np.float64), options, Start("kmeans", 1), control)
 
 
-def scan(setup: BFRSetup, X: np.ndarray) -> tuple[BFRState, BFRState, float]:
+def scan(setup: BFRSetup, X: np.ndarray, batch_rows: int) -> tuple[BFRState, BFRState, float]:
     """The state after the start and after all rows, and CPU seconds after the start."""
     began, state = time.thread_time(), BFRState.empty(X.shape[1], X.dtype)
     started = None
-    for first in range(0, len(X), setup.control.batch_rows):
-        rows = X[first : first + setup.control.batch_rows]
+    for first in range(0, len(X), batch_rows):
+        rows = X[first : first + batch_rows]
         state = run(bfr_round(setup, state), ArrayPass(rows, np.ones(len(rows))))
         if started is None and state.parameters is not None:
             started, began = state, time.thread_time()

@@ -2,8 +2,8 @@
 
 Wall seconds on two threads, the rows read from zarr each time, the fastest of some turns taken in turns. "pass":
 one EM pass of a ``GaussianMixture``. "scan": the fit of a ``BFRGaussianMixture``; "start": its first round, in
-which the start is made. "ratio": the scan but for the first round, as if that had gone like the others, in passes; "whole":
-the scan in passes. "sweep": how often EM's maps went over a row after the first round, in the mean.
+which the start is made. "ratio": the scan but for the first round, as if that had gone like the others, in
+passes; "whole": the scan in passes. "sweep": how often EM's maps went over a row, in the mean.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def measure(path: Path, case: Case, n: int, turns: int, batch_rows: int | None) 
     model, whole, rounds = min(scans, key=lambda found: found[1])
     first = rounds[0].n_rows
     rest = whole - rounds[0].seconds
-    sweeps = model._progress.scan.n_sweeps / max(n - first, 1)
+    sweeps = model._progress.scan.n_sweeps / n
     ratio = rest * n / max(n - first, 1) / min(passes)
     return first, min(passes), whole, rounds[0].seconds, ratio, whole / min(passes), sweeps
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     n, batch = (40_000, 5_000) if options.quick else (options.rows, None)
     columns = {
-        "d": "2d", "K": "2d", "round": "7,d", "pass": "6.2f", "scan": "6.2f", "start": "6.2f", "ratio": "5.2f",
+        "d": "2d", "K": "2d", "round": "9,d", "pass": "6.2f", "scan": "6.2f", "start": "6.2f", "ratio": "5.2f",
         "whole": "5.1f", "sweep": "4.2f",
     }  # fmt: skip
     table = Table(f"{n:,} rows from zarr", columns)

@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 _SAMPLE_BYTES = 24 * 2**20
 _SAMPLE_ROWS = 50_000
 _SAMPLE_ROWS_FOR_RESEEDING = 10_000
-_BATCH_ROWS, _BATCH_ROWS_PER_PARAMETER = 100_000, 400
+_START_ROWS_PER_PARAMETER = 400
 
 
 def default_sample_rows(start: Start, d: int) -> int:
     """Rows of the sample, unless the user says otherwise; few where no start is made from it."""
     if start.weights is not None and start.means is not None and start.covariances is not None:
         return _SAMPLE_ROWS_FOR_RESEEDING
-    return _most_rows(d)
+    return default_batch_rows(d)
 
 
-def default_batch_rows(n_parameters: int, d: int) -> int:
-    """Rows of a round of one scan, unless the user says otherwise.
+def default_start_rows(n_parameters: int, batch_rows: int) -> int:
+    """Rows of the first round of one scan that the start is made from, unless the user says otherwise.
 
-    The first round makes the start: so many rows leave it 1 / 800 nats per row short of the optimum. Fewer than
-    100,000 would have the work between the rounds count.
+    So many leave it p_free / (2 m) = 1 / 800 nats per row short of the optimum.
     """
-    return min(max(_BATCH_ROWS, _BATCH_ROWS_PER_PARAMETER * n_parameters), _most_rows(d))
+    return min(batch_rows, max(_SAMPLE_ROWS, _START_ROWS_PER_PARAMETER * n_parameters))
 
 
-def _most_rows(d: int) -> int:
+def default_batch_rows(d: int) -> int:
+    """Rows of a round of one scan, and of the largest sample, unless the user says otherwise."""
     return max(_SAMPLE_ROWS, _SAMPLE_BYTES // (8 * d))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows
+from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
@@ -49,8 +49,11 @@ class BFRGaussianMixture(SavedMixture):
     reg_covar : float, default 1e-6
         Added to the diagonal of the covariances, in squared units of X.
     batch_rows : int, optional
-        Rows of a round, about. The first ones make the start, which is as good as they are many:
-        400 for each free parameter by default, at least 100,000, at most 24 MiB or 50,000 of them.
+        Rows of a round, about; 24 MiB of float64 by default, at least 50,000.
+    sample_rows : int, optional
+        Rows that the start is made from, which is as good as they are many: a sample of the first
+        round's; a stream is gathered until there are so many. By default 400 for each free
+        parameter, at least 50,000, at most ``batch_rows``.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     primary : {"certain", "mahalanobis"}, default "certain"
@@ -127,6 +130,7 @@ class BFRGaussianMixture(SavedMixture):
         covariance_type: str = "full",
         reg_covar: float = 1e-6,
         batch_rows: int | None = None,
+        sample_rows: int | None = None,
         buffer_rows: int = 10_000,
         primary: Literal["certain", "mahalanobis"] = "certain",
         primary_fraction: float = 0.5,
@@ -147,6 +151,7 @@ class BFRGaussianMixture(SavedMixture):
         self.covariance_type = covariance_type
         self.reg_covar = reg_covar
         self.batch_rows = batch_rows
+        self.sample_rows = sample_rows
         self.buffer_rows = buffer_rows
         self.primary = primary
         self.primary_fraction = primary_fraction
@@ -206,7 +211,7 @@ class BFRGaussianMixture(SavedMixture):
         """Go on with rows that arrive: any number of them.
 
         The state is that of :meth:`fit` over the same rounds. Rows are only gathered until there are
-        ``batch_rows`` of them; until then there are no parameters. Parameters are those of
+        ``sample_rows`` of them; until then there are no parameters. Parameters are those of
         :meth:`fit`.
         """
         return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
@@ -238,13 +243,13 @@ class BFRGaussianMixture(SavedMixture):
                 begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
             else:
                 begun = go_on(self._progress, self._weighted, weighted)
-            setup = BFRSetup(
-                family, k, float(self.reg_covar), dtype, plan.options, start, self._control(family, rows.n_features)
-            )
+            batch_rows = int(self.batch_rows or default_batch_rows(rows.n_features))
+            control = self._control(family, rows.n_features, batch_rows)
+            setup = BFRSetup(family, k, float(self.reg_covar), dtype, plan.options, start, control)
             keeper = None
             if checkpoint is not None:
                 keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
-            scan = ScanSetup(rows, plan, setup.control.batch_rows, execution, partial(BFRScan.of, setup), whole)
+            scan = ScanSetup(rows, plan, batch_rows, execution, partial(BFRScan.of, setup), whole)
             self._progress = scan.run(begun, emit, keeper)
             self._publish(setup, dtype)
             if whole and self.refine_passes:
@@ -255,10 +260,10 @@ class BFRGaussianMixture(SavedMixture):
             raise
         return self
 
-    def _control(self, family: CovarianceFamily, d: int) -> BFRControl:
-        n_parameters = family.n_parameters(int(self.n_components), d)
+    def _control(self, family: CovarianceFamily, d: int, batch_rows: int) -> BFRControl:
+        k = int(self.n_components)
         return BFRControl(
-            int(self.batch_rows or default_batch_rows(n_parameters, d)),
+            max(k, int(self.sample_rows or default_start_rows(family.n_parameters(k, d), batch_rows))),
             int(self.buffer_rows),
             self.primary,
             float(self.primary_fraction),

@@ -42,7 +42,7 @@ _REVIEW_ROWS = 5000
 
 
 def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
-    """Begin with the rows that the state holds: coordinates, parameters, and the three sets.
+    """Begin with the rows that the state holds: a start from a sample of them, and a round over them all.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
     """
     held, d = state.retained, state.retained.rows.shape[1]
     weights = None if (held.weights == 1.0).all() else held.weights
-    moments = MomentsMap(setup.control.seed, len(held))(held.rows, weights, Chunk(0, 0, len(held)))
+    look = MomentsMap(setup.control.seed, min(setup.control.sample_rows, len(held)))
+    moments = look(held.rows, weights, Chunk(0, 0, len(held)))
     problem = FitProblem.of(setup.family, setup.n_components, moments, setup.reg_covar, setup.dtype, setup.options)
 
     def on_sample(sample: RowSample) -> ArrayPass:
@@ -69,11 +70,10 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
         discard=Summaries.of_components(setup.family, setup.n_components, d),
         compressed=Summaries.none(setup.family, d),
         exponent=problem.exponent,
+        n_rows=state.n_rows - len(held),
+        n_remembered=state.n_remembered - len(held),
     )
-    problem = problem_of(setup, begun, problem.total_weight, state.n_remembered)
-    discard = discard_map(setup, problem, parameters, state.n_rounds, len(held))
-    discarded = ArrayPass(held.rows, held.weights)(discard)
-    return settle(setup, begun, Sets.of(problem, begun), parameters, discard, discarded, problem.total_weight)
+    return run(_round(setup, begun, parameters), ArrayPass(held.rows, held.weights))
 
 
 def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
@@ -103,7 +103,7 @@ def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
         n_rows=forgotten.n_rows + n_new,
         n_remembered=forgotten.n_remembered + n_new,
     )
-    return start_scan(setup, forgotten) if len(gathered) >= setup.control.batch_rows else forgotten
+    return start_scan(setup, forgotten) if len(gathered) >= setup.control.sample_rows else forgotten
 
 
 def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> Reads[BFRState]:

@@ -35,8 +35,8 @@ class BFRControl:
 
     Attributes
     ----------
-    batch_rows : int
-        Rows of a round; the first ones make the start, which is as good as they are many.
+    sample_rows : int
+        Rows that the start is made from; the first ones are gathered until there are so many.
     buffer_rows : int
         Rows that are retained between rounds, at most.
     primary : "certain" or "mahalanobis"
@@ -55,7 +55,7 @@ class BFRControl:
         Of all random choices.
     """
 
-    batch_rows: int = 50_000
+    sample_rows: int = 50_000
     buffer_rows: int = 10_000
     primary: Literal["certain", "mahalanobis"] = "certain"
     primary_fraction: float = 0.5

@@ -26,7 +26,7 @@ FLOATS = np.dtype(np.float64)
 
 
 def setup_of(family, k, *, reg_covar=1e-6, dtype=FLOATS, start="kmeans", **control) -> BFRSetup:
-    given = {"batch_rows": 400, "buffer_rows": 100} | control
+    given = {"sample_rows": 400, "buffer_rows": 100} | control
     return BFRSetup(family, k, reg_covar, np.dtype(dtype), OPTIONS, Start(start, 1), BFRControl(**given))
 
 
@@ -46,7 +46,7 @@ def chunked(X, weights, lengths):
 
 def scan(setup, X, weights=None, rows=None, lengths=lambda n: [n]):
     """All states of a scan."""
-    states, rows = [BFRState.empty(X.shape[1], setup.dtype)], rows or setup.control.batch_rows
+    states, rows = [BFRState.empty(X.shape[1], setup.dtype)], rows or setup.control.sample_rows
     for first in range(0, len(X), rows):
         part, w = X[first : first + rows], None if weights is None else weights[first : first + rows]
         states.append(run(bfr_round(setup, states[-1]), chunked(part, w, lengths(len(part)))))
@@ -108,7 +108,7 @@ def test_a_weight_of_two_is_the_row_twice_and_of_zero_no_row(family, primary) ->
     w = rng.integers(0, 3, 600).astype(float)
     # All rows are examined and none has to leave: which of two equal rows would is no property of theirs.
     control = {"primary": primary, "buffer_rows": 2000, "inner_max_iter": 3}
-    first = setup_of(get_family(family.name), 3, batch_rows=10**6, **control)
+    first = setup_of(get_family(family.name), 3, sample_rows=10**6, **control)
     start = start_scan(first, scan(first, X[:200])[-1])
     weighted = run(bfr_round(first, start), chunked(X[200:], w[200:], [400]))
     twice = np.repeat(X[200:], w[200:].astype(int), axis=0)
@@ -124,7 +124,7 @@ def test_a_scan_finds_separated_clusters_in_any_precision(family, primary) -> No
     X = blobs(4000, 3, 4, seed=5, spread=20.0)
     found = []
     for dtype in (np.float32, np.float64):
-        setup = setup_of(family, 4, dtype=dtype, primary=primary, batch_rows=800)
+        setup = setup_of(family, 4, dtype=dtype, primary=primary, sample_rows=800)
         state = scan(setup, X.astype(dtype))[-1]
         found.append(user_means(setup, state))
         centres = np.stack([X[k::4].mean(axis=0) for k in range(4)])
@@ -164,7 +164,7 @@ def ten_clusters(n: int, order: str) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("order", ["random", "late", "sorted"])
 def test_clusters_are_found_whenever_they_come(family, order) -> None:
     X, centres = ten_clusters(20_000, order)
-    setup = setup_of(family, 10, batch_rows=2000, buffer_rows=500)
+    setup = setup_of(family, 10, sample_rows=2000, buffer_rows=500)
     state = scan(setup, X)[-1]
     distances = np.linalg.norm(centres[:, None] - user_means(setup, state), axis=2).min(axis=1)
     assert distances.max() < 0.5
@@ -200,7 +200,7 @@ def test_rows_are_kept_until_there_are_enough_to_start() -> None:
 @families
 def test_one_round_more_costs_few_sweeps_once_the_model_has_settled(family) -> None:
     X = blobs(20_000, 2, 3, seed=6, spread=15.0)
-    setup = setup_of(family, 3, batch_rows=1000)
+    setup = setup_of(family, 3, sample_rows=1000)
     states = scan(setup, X)
     sweeps = np.diff([state.n_sweeps for state in states[10:]]) / 1000
     assert np.count_nonzero(sweeps == 2) >= 5
@@ -210,7 +210,7 @@ def test_one_round_more_costs_few_sweeps_once_the_model_has_settled(family) -> N
 @families
 def test_a_scan_ends_where_em_from_there_ends(family) -> None:
     X = blobs(20_000, 2, 3, seed=7, spread=2.0)
-    setup = setup_of(family, 3, batch_rows=4000, buffer_rows=1000)
+    setup = setup_of(family, 3, sample_rows=4000, buffer_rows=1000)
     state = scan(setup, X)[-1]
     score = mean_log_likelihood(setup, state, X)
     parameters = state.parameters
