@@ -63,7 +63,7 @@ class BFRGaussianMixture(SavedMixture):
         (Bradley, Fayyad and Reina 1998, section 4.1).
     primary_fraction : float, default 0.5
         From 0 to 1: share of a component's own rows within that radius.
-    secondary_tightness : float, default 0.25
+    secondary_tightness : float, default 0.125
         Variance of a compressed subcluster, at most, in units of its nearest component's; above 0.
     forgetting : float, default 1.0
         In (0, 1]: what the weights of old rows are multiplied by in each round, for streams that drift.
@@ -134,7 +134,7 @@ class BFRGaussianMixture(SavedMixture):
         buffer_rows: int = 10_000,
         primary: Literal["certain", "mahalanobis"] = "certain",
         primary_fraction: float = 0.5,
-        secondary_tightness: float = 0.25,
+        secondary_tightness: float = 0.125,
         forgetting: float = 1.0,
         inner_max_iter: int = 10,
         refine_passes: int = 0,

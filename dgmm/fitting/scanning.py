@@ -59,7 +59,7 @@ class BFRControl:
     buffer_rows: int = 10_000
     primary: Literal["certain", "mahalanobis"] = "certain"
     primary_fraction: float = 0.5
-    secondary_tightness: float = 0.25
+    secondary_tightness: float = 0.125
     forgetting: float = 1.0
     inner_max_iter: int = 10
     seed: int = 0
