@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dgmm.errors import CheckpointMismatchError, DataError, ParameterError
+from dgmm.errors import CheckpointMismatchError, ParameterError
 from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.driving import Journal, Progress, run
@@ -75,14 +75,7 @@ class BFRScan:
 
     def finish(self, state: BFRState) -> BFRState:
         """Begin, if there were few rows."""
-        if state.parameters is not None:
-            return state
-        if len(state.retained) < self.setup.n_components:
-            raise DataError(
-                f"Found array with {len(state.retained)} sample(s): there are fewer rows of positive weight than "
-                f"n_components={self.setup.n_components}; give more rows or decrease n_components"
-            )
-        return start_scan(self.setup, state)
+        return state if state.parameters is not None else start_scan(self.setup, state)
 
     def event(self, state: BFRState, seconds: float) -> RoundFinished:
         """What is told after a round."""

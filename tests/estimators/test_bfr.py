@@ -107,7 +107,7 @@ def test_few_rows_are_a_fit_as_well():
     scan = BFRGaussianMixture(2, random_state=0).fit(X)
     assert scan.score(X) > -6.0
     assert np.isnan(scan.discard_set_["means"]).all()  # all rows are retained
-    with pytest.raises(DataError, match="fewer rows of positive weight than n_components=61"):
+    with pytest.raises(DataError, match="there are 60 rows for n_components=61"):
         BFRGaussianMixture(61, random_state=0).fit(X)
 
 
