@@ -68,8 +68,8 @@ class GaussianMixture(SavedMixture):
         all the data: seven reads); random responsibilities; random rows as centres. Rows are
         whitened or, every other start, scaled feature by feature. Starts are improved on a part of
         the sample by successive halving; the one that is left goes on to EM on the whole sample.
-        ``"bfr"``: one scan of all the rows (:class:`dgmm.BFRGaussianMixture`), one read more, for
-        components too rare to be in a sample; what is given of the start is where the scan starts.
+        ``"bfr"``: one scan of all the rows (:class:`dgmm.BFRGaussianMixture`), one read more, for components
+        that are too rare for a sample and lie together; what is given of the start is where the scan starts.
     weights_init : (K,) array-like, optional
         Weights to start from.
     means_init : (K, d) array-like, optional
