@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgmm.errors import ParameterError
-from dgmm.fitting.start import INIT_PARAMS, Start
+from dgmm.fitting.start import FROM_SCAN, INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
 from dgmm.passes.execution import Execution
 from dgmm.rules import Rule, at_least, check, is_bool, is_int, is_number, one_of
@@ -20,7 +20,7 @@ RULES: dict[str, Rule] = {
     "reg_covar": Rule(is_number, "a finite float of at least 0"),
     "max_iter": at_least(1),
     "n_init": at_least(1),
-    "init_params": one_of(INIT_PARAMS),
+    "init_params": one_of((*INIT_PARAMS, FROM_SCAN)),
     "random_state": Rule(
         lambda v: (
             v is None
@@ -45,9 +45,14 @@ RULES: dict[str, Rule] = {
 }
 
 
+# A scan starts on its first rows, which are in memory.
+_SCAN_RULES = {**RULES, "init_params": one_of(tuple(name for name in INIT_PARAMS if name != "k-means||"))}
+
+
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Refuse impossible parameters; raises ParameterError naming the first one."""
-    check({name: rule for name, rule in RULES.items() if name in parameters}, parameters)
+    rules = _SCAN_RULES if "batch_rows" in parameters else RULES
+    check({name: rule for name, rule in rules.items() if name in parameters}, parameters)
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:
