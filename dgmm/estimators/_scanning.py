@@ -15,6 +15,7 @@ from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.driving import Journal, Progress, run
 from dgmm.fitting.events import Event, RoundFinished
 from dgmm.fitting.progress import ScanProgress
+from dgmm.fitting.renewing import renewed
 from dgmm.fitting.scanning import BFRSetup, BFRState
 from dgmm.mixture.checks import check_values
 from dgmm.mixture.moments import Moments, MomentsMap, Probe
@@ -74,8 +75,10 @@ class BFRScan:
         return bfr_round(self.setup, state)
 
     def finish(self, state: BFRState) -> BFRState:
-        """Begin, if there were few rows."""
-        return state if state.parameters is not None else start_scan(self.setup, state)
+        """Begin, if there were few rows; ask the sample a last time."""
+        begun = state if state.parameters is not None else start_scan(self.setup, state)
+        ended = renewed(self.setup, begun)
+        return begun if ended.n_renewed == begun.n_renewed else ended
 
     def event(self, state: BFRState, seconds: float) -> RoundFinished:
         """What is told after a round."""

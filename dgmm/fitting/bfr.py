@@ -15,18 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.fitting.climb import Part
 from dgmm.fitting.discarding import discard_map, settle
 from dgmm.fitting.driving import ManyMap, run
-from dgmm.fitting.problem import FitProblem
+from dgmm.fitting.renewing import checked, problem_of_rows, started
 from dgmm.fitting.reseeding import place_components
 from dgmm.fitting.scanning import Purpose, problem_of
 from dgmm.fitting.sets import Sets, maximise
-from dgmm.fitting.start import ArrayPass, choose_start
-from dgmm.mixture.checks import check_moments
-from dgmm.mixture.chunks import Chunk
+from dgmm.fitting.start import ArrayPass
 from dgmm.mixture.kernel import StatisticsMap
-from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.retaining import Appraisal, DrawMap, RetainedRows, RowsMap
 from dgmm.mixture.summaries import Summaries, about_origin
 
@@ -34,7 +30,7 @@ if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.scanning import BFRSetup, BFRState
     from dgmm.mixture.parameters import MixtureParameters
-    from dgmm.mixture.sampling import Candidates, RowSample
+    from dgmm.mixture.sampling import RowSample
 
 # A sweep that raises the bound by less than this share of p_free / 2 nats is the round's last but one.
 _SMALL = 0.02
@@ -53,19 +49,8 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
         If a covariance is not positive definite.
     """
     held, d = state.retained, state.retained.rows.shape[1]
-    weights = None if (held.weights == 1.0).all() else held.weights
-    look = MomentsMap(setup.control.seed, min(setup.control.sample_rows, len(held)))
-    moments = look(held.rows, weights, Chunk(0, 0, len(held)))
-    check_moments(moments, setup.family, setup.n_components, setup.reg_covar)
-    problem = FitProblem.of(setup.family, setup.n_components, moments, setup.reg_covar, setup.dtype, setup.options)
-
-    def on_sample(sample: RowSample) -> ArrayPass:
-        return ArrayPass(sample.rows, sample.weights)
-
-    part = Part.of(problem, problem.sample, on_sample)
-    # As of one row more than there are: EM on the sample is wanted.
-    chosen = choose_start(problem, setup.start, len(held) + 1, on_sample, setup.random(Purpose.START), part)
-    parameters, _ = run(chosen, on_sample(problem.sample))
+    problem = problem_of_rows(setup, held, setup.control.sample_rows)
+    parameters = started(setup, problem)
     begun = replace(
         state,
         retained=held.take(np.empty(0, dtype=np.int64)),
@@ -77,7 +62,8 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
         n_rows=state.n_rows - len(held),
         n_remembered=state.n_remembered - len(held),
     )
-    return run(_round(setup, begun, parameters), ArrayPass(held.rows, held.weights))
+    after = run(_round(setup, begun, parameters), ArrayPass(held.rows, held.weights))
+    return replace(after, sample=problem.sample, n_checked=after.n_rows)
 
 
 def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
@@ -98,7 +84,7 @@ def bfr_round(setup: BFRSetup, state: BFRState) -> Reads[BFRState]:
     """
     forgotten = replace(state.forgetting(setup.control.forgetting), n_rounds=state.n_rounds + 1)
     if forgotten.parameters is not None:
-        return (yield from _round(setup, forgotten, forgotten.parameters))
+        return checked(setup, (yield from _round(setup, forgotten, forgotten.parameters)))
     gathered = forgotten.retained.joined((yield RowsMap()))
     n_new = len(gathered) - len(forgotten.retained)
     forgotten = replace(
@@ -114,8 +100,9 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
     """A round after the start."""
     control = setup.control
     compiled = problem_of(setup, state, 1.0, 1.0).compile(parameters, whole_density=True)
-    draw = DrawMap(_REVIEW_ROWS, control.seed, state.n_rounds, state.exponent)
-    batch, drawn = (yield ManyMap((StatisticsMap(compiled, state.exponent), draw))).records
+    draw = DrawMap(_REVIEW_ROWS, control.seed, state.n_rounds, state.exponent, *state.sample_wanted)
+    batch, candidates = (yield ManyMap((StatisticsMap(compiled, state.exponent), draw))).records
+    drawn = candidates.smallest()
     n_new, n_sweeps = batch.n_rows, 1
     if not n_new:
         return state
@@ -141,6 +128,7 @@ def _round(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> R
     risen = np.inf if after.lower_bound is None else after.lower_bound * total - bound
     return replace(
         after,
+        sample=None if state.sample is None else state.sample.joined(drawn),
         settled=bool(risen < small + 2.0 * scale * batch.total_weight / total),
         n_rows=state.n_rows + n_new,
         n_remembered=n_remembered,
@@ -154,17 +142,17 @@ def _review(
     state: BFRState,
     sets: Sets,
     parameters: MixtureParameters,
-    drawn: Candidates,
+    drawn: RowSample,
     new_weight: float,
 ) -> tuple[MixtureParameters, Sets, int]:
     """Look for clusters that are not there yet, and move components to them; how many moved."""
-    sample = drawn.smallest()
-    share = new_weight / float(sample.weights.sum())
+    rows, weights = drawn.rows[:_REVIEW_ROWS], drawn.weights[:_REVIEW_ROWS]
+    share = new_weight / float(weights.sum())
     compiled = sets.compile(parameters)
-    new = np.flatnonzero(Appraisal.of(compiled, parameters)(sample.rows).strange)
+    new = np.flatnonzero(Appraisal.of(compiled, parameters)(rows).strange)
     # The most doubtful rows come first; they were strange at the end of the last round.
     old = state.retained.take(np.arange(state.n_strange))
-    strange = RetainedRows(sample.rows[new], sample.weights[new] * share).joined(old)
+    strange = RetainedRows(rows[new], weights[new] * share).joined(old)
     rng = setup.random(Purpose.MOVES, state.n_rounds)
     parameters, moves = place_components(sets.problem, compiled, parameters, strange, sets.problem.total_weight, rng)
     for move in moves:

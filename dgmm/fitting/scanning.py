@@ -131,6 +131,11 @@ class BFRState(Sized):
         Retained rows that no component explained.
     n_moved : int
         Components that moved to rows which none explained.
+    sample : RowSample or None
+        Uniform sample of the rows so far, in units of ``2**exponent``; None before the start. Keys rise from 0, and
+        are divided by ``forgetting`` in each later round.
+    n_checked, n_renewed : int
+        Rows when the sample was last asked, and how often it put the scan right.
     """
 
     retained: RetainedRows
@@ -148,6 +153,9 @@ class BFRState(Sized):
     settled: bool = False
     n_strange: int = 0
     n_moved: int = 0
+    sample: RowSample | None = None
+    n_checked: int = 0
+    n_renewed: int = 0
 
     @classmethod
     def empty(cls, d: int, dtype: np.dtype[Any]) -> BFRState:
@@ -160,6 +168,14 @@ class BFRState(Sized):
         sets = (part.total_weight for part in (self.discard, self.compressed) if part is not None)
         return float(self.retained.weights.sum()) + sum(sets)
 
+    @property
+    def sample_wanted(self) -> tuple[int, float]:
+        """Size of the sample, and the largest key of rows that may belong to it."""
+        if self.sample is None:
+            return 0, 0.0
+        full = len(self.sample.keys) == self.sample.size
+        return self.sample.size, float(self.sample.keys[-1]) if full else 1.0
+
     def forgetting(self, factor: float) -> BFRState:
         """The state with the weights of all old rows multiplied."""
         if factor == 1.0:
@@ -171,6 +187,7 @@ class BFRState(Sized):
             compressed=None if self.compressed is None else self.compressed.scaled(factor),
             entropy=factor * self.entropy,
             n_remembered=factor * self.n_remembered,
+            sample=None if self.sample is None else replace(self.sample, keys=self.sample.keys / factor),
         )
 
 

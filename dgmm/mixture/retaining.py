@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from dgmm.mixture.kernel import BlockKernel
-from dgmm.mixture.sampling import Candidates, row_keys, threshold_for
+from dgmm.mixture.sampling import Candidates, row_keys, threshold_for, uniforms
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
@@ -241,24 +241,31 @@ class DrawMap(Sized):
     Attributes
     ----------
     size : int
+        Rows that are wanted in any case.
     seed, stream : int
     exponent : int
         Weights are taken in units of ``2**exponent``.
+    sample_rows : int
+        Rows of a sample that others are in already.
+    limit : float
+        Largest key, from 0 to 1, with which a row may belong to that sample.
     """
 
     size: int
     seed: int
     stream: int
     exponent: int = 0
+    sample_rows: int = 0
+    limit: float = 0.0
 
     name = "draw"
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Candidates:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        keys = row_keys(self.seed, chunk.first_row or 0, len(X), self.stream)
+        keys = uniforms(row_keys(self.seed, chunk.first_row or 0, len(X), self.stream))
         if weights is not None:
             keys = keys[weights > 0.0]
         X, kept = weighty_rows(X, weights, self.exponent)
-        # Far fewer than all to choose from.
-        few = np.flatnonzero(keys <= np.uint64(threshold_for(self.size, len(X))))
-        return Candidates.of(self.size, keys[few], X[few], np.ones(len(few)) if kept is None else kept[few])
+        few = np.flatnonzero(keys <= max(self.limit, 2.0**-64 * threshold_for(self.size, len(X))))
+        own = np.ones(len(few)) if kept is None else kept[few]
+        return Candidates.of(max(self.size, self.sample_rows), keys[few], X[few], own)

@@ -96,6 +96,15 @@ class RowSample:
         order = np.argsort(keys, kind="stable")
         return cls(size, keys[order], np.ascontiguousarray(rows[order]), weights[order])
 
+    def joined(self, other: RowSample) -> RowSample:
+        """The rows of smallest key of both."""
+        return RowSample.smallest(
+            self.size,
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.weights, other.weights]),
+        )
+
     def rescaled(self, exponent: int) -> RowSample:
         """The same rows with weights times ``2**exponent``."""
         if exponent == 0:

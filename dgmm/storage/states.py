@@ -168,6 +168,9 @@ STATES = Schemas(
         settled=Flag(),
         n_strange=Integer(),
         n_moved=Integer(),
+        sample=Maybe(OneOf(RowSample, shared="d")),
+        n_checked=Integer(),
+        n_renewed=Integer(),
     ),
     Record(
         ScanProgress,

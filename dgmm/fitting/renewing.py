@@ -1,0 +1,140 @@
+"""The sample that a scan carries along: what it starts from, and what puts it right.
+
+Rows may come in an order: what is discarded keeps the responsibilities of a model that had not seen
+what was to come. A uniform sample of all rows so far knows nothing of their order. Where EM on it
+gains more than chance, the scan goes on from its optimum, and the sample takes the place of what
+was discarded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.fitting.climb import Part, converge
+from dgmm.fitting.driving import run
+from dgmm.fitting.problem import FitProblem
+from dgmm.fitting.scanning import Purpose, problem_of
+from dgmm.fitting.sets import Sets, statistics_of
+from dgmm.fitting.start import ArrayPass, choose_start
+from dgmm.mixture.checks import check_moments
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.moments import MomentsMap
+from dgmm.mixture.retaining import RetainedRows
+from dgmm.mixture.sampling import RowSample, uniforms
+from dgmm.mixture.summaries import Summaries
+
+if TYPE_CHECKING:
+    from dgmm.fitting.scanning import BFRSetup, BFRState
+    from dgmm.mixture.parameters import MixtureParameters
+    from dgmm.mixture.statistics import SufficientStatistics
+    from dgmm.typing import Array
+
+# The sample is asked again when there are so many times as many rows.
+_GROWTH = 1.5
+# EM steps on the sample from where the scan is: to see whether it gains, and by how much.
+_TRIAL_STEPS, _STEPS = 4, 100
+# What it may be expected to gain by chance, in units of the mean.
+_MUCH = 1.5
+
+
+def problem_of_rows(setup: BFRSetup, held: RetainedRows, sample_rows: int) -> FitProblem:
+    """The problem of some rows alone, with a sample of them; raises DataError if there is none."""
+    weights = None if (held.weights == 1.0).all() else held.weights
+    moments = MomentsMap(setup.control.seed, min(sample_rows, len(held)))(held.rows, weights, Chunk(0, 0, len(held)))
+    check_moments(moments, setup.family, setup.n_components, setup.reg_covar)
+    problem = FitProblem.of(setup.family, setup.n_components, moments, setup.reg_covar, setup.dtype, setup.options)
+    sample = replace(problem.sample, size=sample_rows, keys=uniforms(problem.sample.keys))
+    return replace(problem, sample=sample)
+
+
+def started(setup: BFRSetup, problem: FitProblem, number: int = 0) -> MixtureParameters:
+    """The optimum of EM on the problem's sample, from the best of several starts."""
+    # As of one row more than there are: EM on the sample is wanted.
+    chosen = choose_start(
+        problem,
+        setup.start,
+        len(problem.sample.rows) + 1,
+        _on_sample,
+        setup.random(Purpose.START, number),
+        Part.of(problem, problem.sample, _on_sample),
+    )
+    return run(chosen, _on_sample(problem.sample))[0]
+
+
+def checked(setup: BFRSetup, state: BFRState) -> BFRState:
+    """The state after the sample was asked, if there are many more rows than when it was last asked."""
+    return renewed(setup, state) if state.n_rows >= _GROWTH * state.n_checked else state
+
+
+def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
+    """The state after the sample was asked.
+
+    Notes
+    -----
+    From an optimum of n rows EM gains p_free / (2 m) nats per row on a sample of m of them, in the
+    mean, though nothing is wrong. Where it heads for much more, or components have moved to rows that were
+    not expected, other optima are looked for as well. What is found must exceed the scan by p_free / m on the
+    sample: Akaike (1974), "A new look at the statistical model identification", IEEE Transactions on
+    Automatic Control 19.
+    """
+    sample, coordinates = state.sample, state.coordinates
+    if sample is None or coordinates is None or state.parameters is None:
+        return state
+    family = setup.family
+    problem = problem_of_rows(setup, RetainedRows(sample.rows, sample.weights), len(sample.rows))
+    part = Part.of(problem, problem.sample, _on_sample)
+    there = family.to_inner(family.to_user(state.parameters, coordinates), problem.coordinates)
+    dead = there.weights <= 0.0
+    state, small = replace(state, n_checked=state.n_rows), part.problem.sampling_error
+    in_order = state.n_moved or state.n_renewed
+    if not in_order and _expected_gain(part, there, dead) < _MUCH * small:
+        return state
+    found = [converge(part, there, dead, _STEPS)[0], started(setup, problem, state.n_rounds)]
+    value, *values = (part.statistics(parameters).mean_log_likelihood for parameters in (there, *found))
+    if max(values) - value < 2.0 * small:
+        return state
+    best = found[int(np.argmax(values))]
+    return _replaced(setup, state, family.to_inner(family.to_user(best, problem.coordinates), coordinates))
+
+
+def _expected_gain(part: Part, at: MixtureParameters, dead: Array) -> float:
+    """What EM on the sample gains, in nats per row: some steps, and Aitken's extrapolation of the last two."""
+    statistics, values = part.statistics(at), []
+    for _ in range(_TRIAL_STEPS):
+        values.append(statistics.mean_log_likelihood)
+        step = part.estimate(statistics, at, dead)
+        if step is None:
+            return np.inf
+        at, statistics = step, part.statistics(step)
+    gains = np.diff([*values, statistics.mean_log_likelihood])
+    rate = float(np.clip(gains[-1] / gains[-2], 0.0, 0.99)) if gains[-2] > 0.0 else 0.0
+    return float(gains.sum() + gains[-1] * rate / (1.0 - rate))
+
+
+def _replaced(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> BFRState:
+    """The state with other parameters, and the sample in the place of what was discarded."""
+    if state.sample is None or state.discard is None:
+        raise AssertionError("the scan has not begun")
+    problem = problem_of(setup, state, state.total_weight, state.n_remembered)
+    compiled = problem.compile(parameters, whole_density=True)
+    statistics = statistics_of(RetainedRows(state.sample.rows, state.sample.weights), compiled)
+    own = Summaries.of_statistics(statistics, setup.family)
+    entropy = statistics.log_likelihood - own.expected(setup.family, parameters, problem.coordinates)
+    scale = state.discard.total_weight / own.total_weight
+    after = replace(
+        state,
+        parameters=parameters,
+        discard=own.scaled(scale),
+        entropy=max(scale * entropy, 0.0),
+        settled=False,
+        n_renewed=state.n_renewed + 1,
+    )
+    bound: SufficientStatistics = Sets.of(problem, after).statistics(parameters, compiled)
+    return replace(after, lower_bound=bound.log_likelihood / state.total_weight)
+
+
+def _on_sample(sample: RowSample) -> ArrayPass:
+    return ArrayPass(sample.rows, sample.weights)
