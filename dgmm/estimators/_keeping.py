@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from dgmm._version import __version__
 from dgmm.errors import (
@@ -29,7 +30,6 @@ from dgmm.storage.writer import CheckpointWriter
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dgmm.estimators._base import MixtureEstimator
     from dgmm.fitting.start import Start
     from dgmm.passes.plan import ExecutionPlan
     from dgmm.passes.rows import Rows
@@ -58,11 +58,11 @@ def to_checkpoint(given: Any) -> Checkpoint | None:
     raise ParameterError(f"checkpoint is {given!r}; expected a path, a URL or a dgmm.Checkpoint")
 
 
-def fingerprint_of(estimator: MixtureEstimator, rows: Rows, start: Start, plan: ExecutionPlan) -> dict[str, Any]:
+def fingerprint_of(estimator: BaseEstimator, rows: Rows, start: Start, plan: ExecutionPlan) -> dict[str, Any]:
     """What a fit is known by: its data as far as they can be told without a read, parameters and plan."""
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _SILENT}
     for name in ("weights_init", "means_init", "precisions_init"):
-        parameters.pop(name)
+        parameters.pop(name, None)
     return {
         "estimator": type(estimator).__name__,
         "data": {

@@ -1,0 +1,174 @@
+"""One scan of hard clusters, in rounds: BFR as it was first meant.
+
+In each round the rows within a radius of their nearest cluster join it, and are kept as its sums.
+The others are clustered: tight sets become sums of their own, the rest are retained. Clusters
+may go to such sets later on; what is left at the end joins its nearest cluster.
+
+Bradley, Fayyad and Reina (1998), "Scaling clustering algorithms to large databases", KDD;
+Leskovec, Rajaraman and Ullman, Mining of Massive Datasets (2nd edition, 2014), section 7.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgmm.errors import DataError
+from dgmm.fitting.events import RoundFinished
+from dgmm.fitting.hard_start import check_sums, start_clusters
+from dgmm.fitting.scanning import Purpose
+from dgmm.fitting.start import ArrayPass
+from dgmm.mixture.clusters import FAMILY, Merging, closest
+from dgmm.mixture.compression import merge_while_tight, tight_groups
+from dgmm.mixture.retaining import RowsMap
+from dgmm.mixture.summaries import Summaries
+
+if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
+    from dgmm.fitting.hard_scanning import HardSetup, HardState
+
+# Compressed sets that are kept, at most, for each cluster.
+_COMPRESSED_PER_CLUSTER = 10
+# Share of the buffer beyond which retained rows are compressed.
+_CROWDED = 0.1
+# Two clusters become one for the sake of a compressed set that would cost so much more to join one.
+_WORTH = 2.0
+
+
+@dataclass(frozen=True)
+class HardScan:
+    """The algorithm of a scan, told everything but its rows.
+
+    Attributes
+    ----------
+    setup : HardSetup
+    """
+
+    setup: HardSetup
+
+    @classmethod
+    def of(cls, setup: HardSetup, seed: int) -> HardScan:
+        """The scan with a seed."""
+        return cls(replace(setup, seed=seed))
+
+    def round(self, state: HardState) -> Reads[HardState]:
+        """Take the rows of a round; before the start they are gathered until there are ``batch_rows``."""
+        setup, state = self.setup, replace(state, n_rounds=state.n_rounds + 1)
+        if state.sets is None:
+            gathered = state.retained.joined((yield RowsMap()))
+            state = replace(state, retained=gathered, n_rows=len(gathered))
+            enough = max(setup.batch_rows, setup.n_clusters)
+            return start_clusters(setup, state) if len(gathered) >= enough else state
+        radius_squared = setup.radius_squared(state.n_features)
+        assigned = yield state.assigning(setup, radius_squared, state.sets.exponent)
+        state = replace(state, n_rows=state.n_rows + assigned.n_rows, weight=state.weight + assigned.weight)
+        state = state.grown(Summaries.of_statistics(assigned.inside, FAMILY))
+        state = state.keeping(retained=state.retained.joined(assigned.outside))
+        state = _join(setup, state, radius_squared)
+        if len(state.retained) > _CROWDED * setup.buffer_rows:
+            state = _promote(setup, _compress(setup, state))
+        return _within_bounds(setup, state)
+
+    def finish(self, state: HardState) -> HardState:
+        """Begin, if there were few rows; raises DataError if there are fewer than clusters."""
+        if state.sets is not None:
+            return state
+        if len(state.retained) < self.setup.n_clusters:
+            raise DataError(
+                f"Found array with {len(state.retained)} sample(s): there are fewer rows whose weight is not zero than "
+                f"n_clusters={self.setup.n_clusters}; give more rows or decrease n_clusters"
+            )
+        return start_clusters(self.setup, state)
+
+    def event(self, state: HardState, seconds: float) -> RoundFinished:
+        """What is told after a round."""
+        return RoundFinished(
+            round=state.n_rounds,
+            n_rows=state.n_rows,
+            n_retained=len(state.retained),
+            n_compressed=0 if state.sets is None else len(state.sets.compressed),
+            n_moved=state.n_moved,
+            lower_bound=None,
+            settled=False,
+            seconds=seconds,
+        )
+
+    def ended(self, state: HardState) -> HardState:
+        """The state in which everything that is left has joined its nearest cluster.
+
+        Raises
+        ------
+        DataError
+            If there are fewer rows than clusters, or a sum overflows.
+        """
+        state = _promote(self.setup, _compress(self.setup, self.finish(state)))
+        state = _join(self.setup, state, np.inf)
+        check_sums(state.begun.discard.second)
+        return state
+
+
+def _join(setup: HardSetup, state: HardState, radius_squared: float) -> HardState:
+    """Let compressed sets and retained rows within a radius of their nearest cluster join it, sets by their means."""
+    sets = state.begun
+    if len(sets.compressed):
+        labels, squared = closest(sets.compressed, sets.clusters)
+        inside = squared < radius_squared
+        own = sets.compressed.take(inside).gathered(labels[inside], setup.n_clusters)
+        state = state.keeping(compressed=sets.compressed.take(~inside)).grown(own)
+    held = state.retained
+    if len(held):
+        assigned = ArrayPass(held.rows, held.weights)(state.assigning(setup, radius_squared))
+        state = state.keeping(retained=assigned.outside)
+        state = state.grown(Summaries.of_statistics(assigned.inside, FAMILY))
+    return state
+
+
+def _compress(setup: HardSetup, state: HardState) -> HardState:
+    """Make tight groups of retained rows compressed sets, and merge sets that are tight together."""
+    sets, held = state.begun, state.retained
+    z, rng = sets.coordinates.standardize(held.rows), setup.random(Purpose.COMPRESSION, state.n_rounds)
+    tight, packed = tight_groups(z, held.weights, FAMILY, sets.clusters, setup.tightness, rng)
+    merged = merge_while_tight(sets.compressed.joined(tight), FAMILY, sets.clusters, setup.tightness)
+    return state.keeping(compressed=merged, retained=held.take(~packed))
+
+
+def _promote(setup: HardSetup, state: HardState) -> HardState:
+    """Let compressed sets become clusters in the place of those that are empty, or nearly one with another.
+
+    The set that would cost most to join its nearest cluster comes first; what is then within the
+    radius of a cluster joins it.
+    """
+    k = setup.n_clusters
+    while len(state.begun.compressed):
+        sets = state.begun
+        merging = Merging(sets.discard.joined(sets.compressed), state.row)
+        between = merging.costs(k)
+        i, j = sorted(divmod(int(between.argmin()), k))
+        joining = np.array([merging.cost(c, np.arange(k)).min() for c in range(k, len(merging.sums))])
+        chosen = k + int(joining.argmax())
+        if not joining.max() > _WORTH * between[i, j]:
+            break
+        merging.join(i, j)
+        merging.join(j, chosen)
+        left = np.arange(len(sets.compressed)) != chosen - k
+        state = replace(state.keeping(compressed=sets.compressed.take(left)), n_moved=state.n_moved + 1)
+        state = _join(
+            setup, state.with_clusters(merging.sums.take(np.arange(k))), setup.radius_squared(state.n_features)
+        )
+    return state
+
+
+def _within_bounds(setup: HardSetup, state: HardState) -> HardState:
+    """Let the nearest rows and the smallest sets join clusters, where more are kept than may be."""
+    sets, held = state.begun, state.retained
+    most = _COMPRESSED_PER_CLUSTER * setup.n_clusters
+    rows, small = np.zeros(len(held), dtype=bool), np.zeros(len(sets.compressed), dtype=bool)
+    if len(held) > setup.buffer_rows:
+        squared = state.assigning(setup).judge(held.rows)[1]
+        rows[np.argsort(-squared, kind="stable")[setup.buffer_rows :]] = True
+    if len(small) > most:
+        small[np.argsort(-sets.compressed.weight, kind="stable")[most:]] = True
+    leaving = state.keeping(compressed=sets.compressed.take(small), retained=held.take(rows))
+    return _join(setup, leaving, np.inf).keeping(compressed=sets.compressed.take(~small), retained=held.take(~rows))
