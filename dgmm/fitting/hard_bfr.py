@@ -17,7 +17,7 @@ import numpy as np
 
 from dgmm.errors import DataError
 from dgmm.fitting.events import RoundFinished
-from dgmm.fitting.hard_start import check_sums, start_clusters
+from dgmm.fitting.hard_start import check_reach, start_clusters
 from dgmm.fitting.scanning import Purpose
 from dgmm.fitting.start import ArrayPass
 from dgmm.mixture.clusters import FAMILY, Merging, closest
@@ -54,7 +54,13 @@ class HardScan:
         return cls(replace(setup, seed=seed))
 
     def round(self, state: HardState) -> Reads[HardState]:
-        """Take the rows of a round; before the start they are gathered until there are ``batch_rows``."""
+        """Take the rows of a round; before the start they are gathered until there are ``batch_rows``.
+
+        Raises
+        ------
+        DataError
+            If squares of rows overflow.
+        """
         setup, state = self.setup, replace(state, n_rounds=state.n_rounds + 1)
         if state.sets is None:
             gathered = state.retained.joined((yield RowsMap()))
@@ -63,6 +69,7 @@ class HardScan:
             return start_clusters(setup, state) if len(gathered) >= enough else state
         radius_squared = setup.radius_squared(state.n_features)
         assigned = yield state.assigning(setup, radius_squared, state.sets.exponent)
+        check_reach(state.begun.coordinates.standardize(assigned.outside.rows))
         state = replace(state, n_rows=state.n_rows + assigned.n_rows, weight=state.weight + assigned.weight)
         state = state.grown(Summaries.of_statistics(assigned.inside, FAMILY))
         state = state.keeping(retained=state.retained.joined(assigned.outside))
@@ -96,17 +103,9 @@ class HardScan:
         )
 
     def ended(self, state: HardState) -> HardState:
-        """The state in which everything that is left has joined its nearest cluster.
-
-        Raises
-        ------
-        DataError
-            If there are fewer rows than clusters, or a sum overflows.
-        """
+        """The state in which everything that is left has joined its nearest cluster; raises DataError as a start."""
         state = _promote(self.setup, _compress(self.setup, self.finish(state)))
-        state = _join(self.setup, state, np.inf)
-        check_sums(state.begun.discard.second)
-        return state
+        return _join(self.setup, state, np.inf)
 
 
 def _join(setup: HardSetup, state: HardState, radius_squared: float) -> HardState:
@@ -146,7 +145,8 @@ def _promote(setup: HardSetup, state: HardState) -> HardState:
         merging = Merging(sets.discard.joined(sets.compressed), state.row)
         between = merging.costs(k)
         i, j = sorted(divmod(int(between.argmin()), k))
-        joining = np.array([merging.cost(c, np.arange(k)).min() for c in range(k, len(merging.sums))])
+        used = np.flatnonzero(sets.discard.weight > 0.0)
+        joining = np.array([merging.cost(c, used).min() for c in range(k, len(merging.sums))])
         chosen = k + int(joining.argmax())
         if not joining.max() > _WORTH * between[i, j]:
             break

@@ -30,6 +30,10 @@ _SHORT_ROWS, _ROWS_PER_CLUSTER = 20_000, 200
 # Assignments of all rows, at most, and what the last one but one gains in nats per row.
 _ASSIGNMENTS, _SMALL = 50, 1e-4
 
+# Of rows that come later, in standard deviations of the first ones.
+_REACH = 1e100
+_ADVICE = "scale the input data"
+
 
 def start_clusters(setup: HardSetup, state: HardState) -> HardState:
     """Begin with the rows that the state holds: coordinates and clusters; all rows join one.
@@ -43,7 +47,9 @@ def start_clusters(setup: HardSetup, state: HardState) -> HardState:
     weights = None if (held.weights == 1.0).all() else held.weights
     size = max(_SHORT_ROWS, _ROWS_PER_CLUSTER * k)
     moments = MomentsMap(setup.seed, size)(held.rows, weights, Chunk(0, 0, len(held)))
-    check_sums(np.diagonal(moments.scatter))
+    lost = ~np.isfinite(np.diagonal(moments.scatter))
+    if lost.any():
+        raise DataError(f"the variance of feature {int(lost.argmax())} overflows float64; {_ADVICE}")
     coordinates = FAMILY.form.coordinates(moments.mean, moments.covariance)
     row = moments.weight / max(moments.total_weight, float(moments.n_positive))
     sample = moments.sample
@@ -105,9 +111,8 @@ def _first(
     return shapes(sums, row, FAMILY.parameters(np.full(k, 1.0 / k), centres, np.ones_like(centres)))
 
 
-def check_sums(sums: FloatArray) -> None:
-    """Refuse what overflows, of sums over rows of each feature, (.., d); raises DataError."""
-    lost = ~np.isfinite(sums)
+def check_reach(z: FloatArray) -> None:
+    """Refuse rows, (n, d) in inner coordinates, whose squares are of no use; raises DataError."""
+    lost = ~(np.abs(z) < _REACH)
     if lost.any():
-        feature = int(np.flatnonzero(lost.reshape(-1, sums.shape[-1]).any(axis=0))[0])
-        raise DataError(f"the variance of feature {feature} overflows float64; scale the input data")
+        raise DataError(f"the variance of feature {int(lost.any(axis=0).argmax())} overflows float64; {_ADVICE}")

@@ -308,8 +308,7 @@ class AssignMap(Sized):
         def give(rows: slice) -> FloatArray:
             return np.asarray(own[rows] == every, dtype=np.float64)
 
-        with np.errstate(over="ignore", invalid="ignore"):  # judged when all rows are in
-            sums = BlockKernel(self.compiled).given_statistics(X[inside], give, w[inside])
+        sums = BlockKernel(self.compiled).given_statistics(X[inside], give, w[inside])
         return Assigned(sums, RetainedRows(X[~inside], w[~inside]))
 
 
