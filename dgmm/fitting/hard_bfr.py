@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # Compressed sets that are kept, at most, for each cluster.
 _COMPRESSED_PER_CLUSTER = 10
-# Share of the buffer beyond which retained rows are compressed.
-_CROWDED = 0.1
+# Tight groups are looked for whenever so many rows have come, in units of the buffer.
+_UNSEEN = 0.1
 # Two clusters become one for the sake of a compressed set that would cost so much more to join one.
 _WORTH = 2.0
 
@@ -70,11 +70,16 @@ class HardScan:
         radius_squared = setup.radius_squared(state.n_features)
         assigned = yield state.assigning(setup, radius_squared, state.sets.exponent)
         check_reach(state.begun.coordinates.standardize(assigned.outside.rows))
-        state = replace(state, n_rows=state.n_rows + assigned.n_rows, weight=state.weight + assigned.weight)
+        state = replace(
+            state,
+            n_rows=state.n_rows + assigned.n_rows,
+            weight=state.weight + assigned.weight,
+            n_unseen=state.n_unseen + len(assigned.outside),
+        )
         state = state.grown(Summaries.of_statistics(assigned.inside, FAMILY))
         state = state.keeping(retained=state.retained.joined(assigned.outside))
         state = _join(setup, state, radius_squared)
-        if len(state.retained) > _CROWDED * setup.buffer_rows:
+        if state.n_unseen > _UNSEEN * setup.buffer_rows:
             state = _promote(setup, _compress(setup, state))
         return _within_bounds(setup, state)
 
@@ -130,7 +135,7 @@ def _compress(setup: HardSetup, state: HardState) -> HardState:
     z, rng = sets.coordinates.standardize(held.rows), setup.random(Purpose.COMPRESSION, state.n_rounds)
     tight, packed = tight_groups(z, held.weights, FAMILY, sets.clusters, setup.tightness, rng)
     merged = merge_while_tight(sets.compressed.joined(tight), FAMILY, sets.clusters, setup.tightness)
-    return state.keeping(compressed=merged, retained=held.take(~packed))
+    return replace(state.keeping(compressed=merged, retained=held.take(~packed)), n_unseen=0)
 
 
 def _promote(setup: HardSetup, state: HardState) -> HardState:

@@ -107,6 +107,8 @@ class HardState(Sized):
     n_rounds : int
     n_moved : int
         Compressed sets so far that became clusters.
+    n_unseen : int
+        Rows of no cluster that came since tight groups of them were last looked for.
     """
 
     retained: RetainedRows
@@ -115,6 +117,7 @@ class HardState(Sized):
     weight: float = 0.0
     n_rounds: int = 0
     n_moved: int = 0
+    n_unseen: int = 0
 
     @classmethod
     def empty(cls, d: int, dtype: np.dtype[Any]) -> HardState:

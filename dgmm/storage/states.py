@@ -185,6 +185,7 @@ STATES = Schemas(
         weight=Real(),
         n_rounds=Integer(),
         n_moved=Integer(),
+        n_unseen=Integer(),
     ),
     Record(
         ScanProgress,
