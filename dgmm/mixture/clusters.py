@@ -37,6 +37,7 @@ FAMILY = FAMILIES["diag"]
 _LEAST = 1e-12
 # Clusters that are found for each one that is wanted, and then merged.
 _SURPLUS, _MOST_SURPLUS = 4, 1000
+_BLOCK = 2048
 
 
 def scatter(sums: Summaries) -> FloatArray:
@@ -202,7 +203,10 @@ def surplus_clusters(z: FloatArray, weights: FloatArray, k: int, row: float, rng
 
 def nearest_groups(z: FloatArray, weights: FloatArray, centres: FloatArray) -> Summaries:
     """Sums of the rows (n, d), each with its nearest centre, (k, d), by Euclidean distance."""
-    groups = (np.square(centres).sum(axis=1) - 2.0 * z @ centres.T).argmin(axis=1)
+    groups, norms = np.empty(len(z), dtype=np.int64), np.square(centres).sum(axis=1)
+    for start in range(0, len(z), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        groups[rows] = (norms - 2.0 * z[rows] @ centres.T).argmin(axis=1)
     return Summaries.of_groups(FAMILY, z, weights, groups, len(centres))
 
 
