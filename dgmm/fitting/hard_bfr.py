@@ -87,10 +87,11 @@ class HardScan:
         """Begin, if there were few rows; raises DataError if there are fewer than clusters."""
         if state.sets is not None:
             return state
-        if len(state.retained) < self.setup.n_clusters:
+        m, k = len(state.retained), self.setup.n_clusters
+        if m < k:
             raise DataError(
-                f"Found array with {len(state.retained)} sample(s): there are fewer rows whose weight is not zero than "
-                f"n_clusters={self.setup.n_clusters}; give more rows or decrease n_clusters"
+                f"Found array with {m} sample(s) (n_samples={m}) whose weight is not zero, for n_clusters={k}; "
+                "expected at least one row for each cluster: give more rows or decrease n_clusters"
             )
         return start_clusters(self.setup, state)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -84,6 +85,16 @@ def test_bad_input_is_refused(shelf, kind):
         assert re.search(part, message), f"{part!r} is not in: {message}"
     assert shelf.tree() == before
     shelf.assert_untouched()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in (*data.KINDS, *chunks.KINDS) if kind.door == "fit"], ids=str)
+def test_rows_that_a_fit_refuses_are_refused_by_clusters(shelf, kind):
+    given = kind.make(shelf)
+    if given.parameters or given.options:
+        return  # these are a mixture's
+    message = refusal(shelf, replace(kind, door="clusters"), given)
+    for part in (kind.what, kind.where, kind.to_do):
+        assert re.search(part, message), f"{part!r} is not in: {message}"
 
 
 def refusal(shelf, kind, given):
