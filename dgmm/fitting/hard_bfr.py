@@ -1,8 +1,8 @@
 """One scan of hard clusters, in rounds: BFR as it was first meant.
 
 In each round the rows within a radius of their nearest cluster join it, and are kept as its sums.
-The others are clustered: tight sets become sums of their own, the rest are retained. Clusters
-may go to such sets later on; what is left at the end joins its nearest cluster.
+The others are clustered: tight sets become sums of their own, the rest are retained. A cluster
+that has no place of its own may move to them; what is left at the end joins its nearest cluster.
 
 Bradley, Fayyad and Reina (1998), "Scaling clustering algorithms to large databases", KDD;
 Leskovec, Rajaraman and Ullman, Mining of Massive Datasets (2nd edition, 2014), section 7.3.
@@ -20,20 +20,22 @@ from dgmm.fitting.events import RoundFinished
 from dgmm.fitting.hard_start import check_reach, start_clusters
 from dgmm.fitting.scanning import Purpose
 from dgmm.fitting.start import ArrayPass
-from dgmm.mixture.clusters import FAMILY, Merging, closest
+from dgmm.mixture.clusters import FAMILY, Merging, closest, merge_groups, nearest_centres
 from dgmm.mixture.compression import merge_while_tight, tight_groups
 from dgmm.mixture.retaining import RowsMap
+from dgmm.mixture.seeding import kmeans
 from dgmm.mixture.summaries import Summaries
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.hard_scanning import HardSetup, HardState
+    from dgmm.typing import IntArray
 
 # Compressed sets that are kept, at most, for each cluster.
 _COMPRESSED_PER_CLUSTER = 10
 # Tight groups are looked for whenever so many rows have come, in units of the buffer.
 _UNSEEN = 0.1
-# Two clusters become one for the sake of a compressed set that would cost so much more to join one.
+# Two clusters become one for the sake of rows that would cost so much more to join one.
 _WORTH = 2.0
 
 
@@ -80,7 +82,7 @@ class HardScan:
         state = state.keeping(retained=state.retained.joined(assigned.outside))
         state = _join(setup, state, radius_squared)
         if state.n_unseen > _UNSEEN * setup.buffer_rows:
-            state = _promote(setup, _compress(setup, state))
+            state = _compress(setup, _promote(setup, state))
         return _within_bounds(setup, state)
 
     def finish(self, state: HardState) -> HardState:
@@ -110,8 +112,7 @@ class HardScan:
 
     def ended(self, state: HardState) -> HardState:
         """The state in which everything that is left has joined its nearest cluster; raises DataError as a start."""
-        state = _promote(self.setup, _compress(self.setup, self.finish(state)))
-        return _join(self.setup, state, np.inf)
+        return _join(self.setup, _promote(self.setup, self.finish(state)), np.inf)
 
 
 def _join(setup: HardSetup, state: HardState, radius_squared: float) -> HardState:
@@ -140,30 +141,47 @@ def _compress(setup: HardSetup, state: HardState) -> HardState:
 
 
 def _promote(setup: HardSetup, state: HardState) -> HardState:
-    """Let compressed sets become clusters in the place of those that are empty, or nearly one with another.
+    """Let clusters be made of what is in none, in the place of those that are empty, or nearly one with another.
 
-    The set that would cost most to join its nearest cluster comes first; what is then within the
-    radius of a cluster joins it.
+    Retained rows and compressed sets are clustered, by k-means and mergers as at the start. The cluster that would
+    cost most to join another comes first; what is then within the radius of a cluster joins it.
     """
-    k = setup.n_clusters
-    while len(state.begun.compressed):
-        sets = state.begun
-        merging = Merging(sets.discard.joined(sets.compressed), state.row)
-        between = merging.costs(k)
+    k, radius_squared = setup.n_clusters, setup.radius_squared(state.n_features)
+    for number in range(k):
+        sets, held = state.begun, state.retained
+        means = np.concatenate([sets.coordinates.standardize(held.rows), sets.compressed.means])
+        weights = np.concatenate([held.weights, sets.compressed.weight])
+        count = min(2 * k, len(means))
+        if not count:
+            break
+        rng = setup.random(Purpose.MOVES, k * state.n_rounds + number)
+        groups = nearest_centres(means, kmeans(means, weights, count, rng))
+        groups = np.unique(groups, return_inverse=True)[1]
+        found = _sums(state, groups, int(groups.max()) + 1)
+        merged = merge_groups(found, state.row)
+        groups, found = merged[groups], found.gathered(merged, int(merged.max()) + 1)
+        merging = Merging(sets.discard.joined(found), state.row)
+        between, used = merging.costs(k), np.flatnonzero(sets.discard.weight > 0.0)
         i, j = sorted(divmod(int(between.argmin()), k))
-        used = np.flatnonzero(sets.discard.weight > 0.0)
         joining = np.array([merging.cost(c, used).min() for c in range(k, len(merging.sums))])
-        chosen = k + int(joining.argmax())
-        if not joining.max() > _WORTH * between[i, j]:
+        chosen = int(joining.argmax())
+        if not joining[chosen] > max(_WORTH * between[i, j], 0.0):
             break
         merging.join(i, j)
-        merging.join(j, chosen)
-        left = np.arange(len(sets.compressed)) != chosen - k
-        state = replace(state.keeping(compressed=sets.compressed.take(left)), n_moved=state.n_moved + 1)
-        state = _join(
-            setup, state.with_clusters(merging.sums.take(np.arange(k))), setup.radius_squared(state.n_features)
-        )
+        merging.join(j, k + chosen)
+        left = groups != chosen
+        state = state.keeping(sets.compressed.take(left[len(held) :]), held.take(left[: len(held)]))
+        state = replace(state, n_moved=state.n_moved + 1).with_clusters(merging.sums.take(np.arange(k)))
+        state = _join(setup, state, radius_squared)
     return state
+
+
+def _sums(state: HardState, groups: IntArray, count: int) -> Summaries:
+    """Sums of groups of the retained rows and, behind them, the compressed sets."""
+    sets, held = state.begun, state.retained
+    z = sets.coordinates.standardize(held.rows)
+    rows = Summaries.of_groups(FAMILY, z, held.weights, groups[: len(held)], count)
+    return rows.plus(sets.compressed.gathered(groups[len(held) :], count))
 
 
 def _within_bounds(setup: HardSetup, state: HardState) -> HardState:

@@ -12,7 +12,7 @@ from dgmm.fitting.hard_scanning import HardSets
 from dgmm.fitting.scanning import Purpose
 from dgmm.fitting.start import ArrayPass
 from dgmm.mixture.chunks import Chunk
-from dgmm.mixture.clusters import FAMILY, AssignMap, nearest_groups, shapes, surplus_clusters, total_energy
+from dgmm.mixture.clusters import FAMILY, AssignMap, nearest_centres, shapes, surplus_clusters, total_energy
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.seeding import CENTRES
 from dgmm.mixture.summaries import Summaries
@@ -98,10 +98,10 @@ def _first(
     k = setup.n_clusters
     if setup.centres is not None:
         centres = coordinates.standardize(setup.centres)
-        sums = nearest_groups(z, weights, centres)
+        sums = Summaries.of_groups(FAMILY, z, weights, nearest_centres(z, centres), k)
     elif setup.init == "random":
         centres = CENTRES["random_from_data"](z, weights, k, rng)
-        sums = nearest_groups(z, weights, centres)
+        sums = Summaries.of_groups(FAMILY, z, weights, nearest_centres(z, centres), k)
     else:
         found = surplus_clusters(z, weights, k, row, rng)
         centres = np.resize(found.means, (k, z.shape[1]))

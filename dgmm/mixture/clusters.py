@@ -143,36 +143,36 @@ class Merging:
         self._energy[[i, j]] = energy(self.sums.weight[[i, j]], self._scatter[[i, j]], self._pooled, self._row)
 
 
-def merge_to(sums: Summaries, count: int, row: float) -> Summaries:
-    """Merge clusters, the pair that costs least first, until there are ``count``.
+def merge_groups(sums: Summaries, row: float, count: int = 0) -> IntArray:
+    """Merge clusters, the pair that costs least first.
 
     Parameters
     ----------
     sums : Summaries
-        (s,).
-    count : int
+        (s,), each with rows.
     row : float
         Weight of one row, see :func:`shapes`.
+    count : int
+        Clusters to end with; 0: until no merger lowers the energy.
 
     Returns
     -------
-    Summaries
-        Those with rows; fewer than ``count`` if there were fewer.
+    (s,) int64
+        Number of the cluster that each has become part of.
     """
-    sums = sums.take(sums.weight > 0.0)
-    surplus = len(sums) - count
-    if surplus <= 0:
-        return sums
     merging, every = Merging(sums, row), np.arange(len(sums))
-    costs = merging.costs(len(sums))
-    for _ in range(surplus):
+    groups, costs = every.copy(), merging.costs(len(sums))
+    for _ in range(len(sums) - max(count, 1)):
         i, j = sorted(divmod(int(costs.argmin()), len(sums)))
+        if not count and costs[i, j] >= 0.0:
+            break
         merging.join(i, j)
+        groups[groups == j] = i
         alive = merging.sums.weight > 0.0
         own = np.where(alive & (every != i), merging.cost(i, every), np.inf)
         costs[i], costs[:, i] = own, own
         costs[j], costs[:, j] = np.inf, np.inf
-    return merging.sums.take(merging.sums.weight > 0.0)
+    return np.asarray(np.unique(groups, return_inverse=True)[1])
 
 
 def surplus_clusters(z: FloatArray, weights: FloatArray, k: int, row: float, rng: np.random.RandomState) -> Summaries:
@@ -198,16 +198,19 @@ def surplus_clusters(z: FloatArray, weights: FloatArray, k: int, row: float, rng
     """
     count = min(_SURPLUS * k, k + _MOST_SURPLUS, len(z))
     centres = kmeans(z, weights, count, rng)
-    return merge_to(nearest_groups(z, weights, centres), k, row)
+    sums = Summaries.of_groups(FAMILY, z, weights, nearest_centres(z, centres), count)
+    sums = sums.take(sums.weight > 0.0)
+    groups = merge_groups(sums, row, k)
+    return sums.gathered(groups, int(groups.max()) + 1)
 
 
-def nearest_groups(z: FloatArray, weights: FloatArray, centres: FloatArray) -> Summaries:
-    """Sums of the rows (n, d), each with its nearest centre, (k, d), by Euclidean distance."""
+def nearest_centres(z: FloatArray, centres: FloatArray) -> IntArray:
+    """The nearest centre, (k, d), of each row (n, d), by Euclidean distance; (n,)."""
     groups, norms = np.empty(len(z), dtype=np.int64), np.square(centres).sum(axis=1)
     for start in range(0, len(z), _BLOCK):
         rows = slice(start, start + _BLOCK)
         groups[rows] = (norms - 2.0 * z[rows] @ centres.T).argmin(axis=1)
-    return Summaries.of_groups(FAMILY, z, weights, groups, len(centres))
+    return groups
 
 
 def closest(sums: Summaries, parameters: MixtureParameters) -> tuple[IntArray, FloatArray]:
