@@ -29,7 +29,7 @@ from dgmm.mixture.summaries import Summaries
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.hard_scanning import HardSetup, HardState
-    from dgmm.typing import IntArray
+    from dgmm.typing import Array, IntArray
 
 # Compressed sets that are kept, at most, for each cluster.
 _COMPRESSED_PER_CLUSTER = 10
@@ -166,7 +166,8 @@ def _promote(setup: HardSetup, state: HardState) -> HardState:
         joining = np.array([merging.cost(c, used).min() for c in range(k, len(merging.sums))])
         chosen = int(joining.argmax())
         if not joining[chosen] > max(_WORTH * between[i, j], 0.0):
-            break
+            tails = (joining <= 0.0)[groups]
+            return _leave(setup, state, tails[: len(held)], tails[len(held) :])
         merging.join(i, j)
         merging.join(j, k + chosen)
         left = groups != chosen
@@ -194,5 +195,11 @@ def _within_bounds(setup: HardSetup, state: HardState) -> HardState:
         rows[np.argsort(-squared, kind="stable")[setup.buffer_rows :]] = True
     if len(small) > most:
         small[np.argsort(-sets.compressed.weight, kind="stable")[most:]] = True
-    leaving = state.keeping(compressed=sets.compressed.take(small), retained=held.take(rows))
-    return _join(setup, leaving, np.inf).keeping(compressed=sets.compressed.take(~small), retained=held.take(~rows))
+    return _leave(setup, state, rows, small)
+
+
+def _leave(setup: HardSetup, state: HardState, rows: Array, compressed: Array) -> HardState:
+    """Let some of the retained rows, (m,) bool, and of the compressed sets, (s,) bool, join their nearest clusters."""
+    sets, held = state.begun, state.retained
+    joined = _join(setup, state.keeping(sets.compressed.take(compressed), held.take(rows)), np.inf)
+    return joined.keeping(sets.compressed.take(~compressed), held.take(~rows))
