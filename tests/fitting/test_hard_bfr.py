@@ -147,7 +147,24 @@ def test_a_cluster_that_was_not_there_takes_the_place_of_one_that_is_split() -> 
     np.testing.assert_allclose(sorted(ended.begun.discard.weight), [800.0, 2000.0], atol=10.0)
 
 
-def test_an_empty_cluster_goes_to_a_compressed_set() -> None:
+def test_a_wide_cluster_is_found_after_a_narrow_one() -> None:
+    rng = np.random.default_rng(1)
+    X = np.concatenate([rng.normal([12.0, 0.0], 0.2, size=(1000, 2)), rng.normal(0.0, [5.0, 1.0], size=(3000, 2))])
+    scan = scan_of(2, batch_rows=500)
+    ended = scan.ended(states(scan, X)[-1]).begun
+    np.testing.assert_allclose(sorted(ended.discard.weight), [1000.0, 3000.0], atol=30.0)
+
+
+@pytest.mark.parametrize("threshold", [1.0, 1.5])
+def test_widths_do_not_shrink_for_rows_that_lie_outside_the_radius(threshold) -> None:
+    X = np.random.default_rng(0).normal(size=(40_000, 2)) * WIDE
+    scan = scan_of(1, batch_rows=500, threshold=threshold)
+    state = states(scan, X)[-1]
+    widths = np.sqrt(state.begun.clusters.covariances[0]) * state.begun.coordinates.scale
+    np.testing.assert_allclose(widths, WIDE, rtol=0.03)
+
+
+def test_an_empty_cluster_goes_to_rows_of_none() -> None:
     rng = np.random.default_rng(1)
     X = np.concatenate([rng.normal(size=(500, 2)), rng.normal([30.0, 0.0], size=(500, 2))])
     scan = scan_of(2, centres=np.array([[0.0, 0.0], [500.0, 500.0]]), batch_rows=500)
