@@ -144,7 +144,8 @@ def _promote(setup: HardSetup, state: HardState) -> HardState:
     """Let clusters be made of what is in none, in the place of those that are empty, or nearly one with another.
 
     Retained rows and compressed sets are clustered, by k-means and mergers as at the start. The cluster that would
-    cost most to join another comes first; what is then within the radius of a cluster joins it.
+    cost most to join another comes first; what is then within the radius of a cluster joins it. What would cost
+    nothing is a cluster's own tail, and joins it: without its tails a cluster's width would shrink from round to round.
     """
     k, radius_squared = setup.n_clusters, setup.radius_squared(state.n_features)
     for number in range(k):
