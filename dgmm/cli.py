@@ -38,6 +38,7 @@ from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.interrupts import Interrupted, interruptible
 from dgmm.jobs.loading import load_cluster, load_job
 from dgmm.jobs.progress import default_reporter
+from dgmm.jobs.report import in_words
 from dgmm.jobs.running import JobResult, run_job
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def fit(
     max_iter: Annotated[int, typer.Option(metavar="N", help="The most iterations.")] = 100,
     n_init: Annotated[int, typer.Option(metavar="N", help="Starts to compare on the sample.")] = 1,
     init_params: Annotated[
-        str, typer.Option(metavar="START", help="kmeans, k-means++, k-means||, random or random_from_data.")
+        str, typer.Option(metavar="START", help="kmeans, k-means++, k-means||, random, random_from_data or bfr.")
     ] = "kmeans",
     random_state: Annotated[int | None, typer.Option(metavar="SEED", help="Makes the start repeatable.")] = None,
     sample_weight: Annotated[
@@ -267,15 +268,7 @@ def _columns(text: str | None) -> list[int] | None:
 
 def _print_result(result: JobResult) -> None:
     report, console = result.report, Console()
-    state = "converged" if report["converged"] else "not converged"
-    console.print(
-        Text(
-            f"{report['n_components']} components ({report['covariance_type']}), {report['n_rows']:,} rows: "
-            f"{state} after {report['iterations']} iteration{'s' * (report['iterations'] != 1)}, "
-            f"mean log-likelihood {report['mean_log_likelihood']:.6f} nats per row, BIC {report['bic']:,.0f}"
-        ),
-        soft_wrap=not console.is_terminal,
-    )
+    console.print(Text(in_words(report)), soft_wrap=not console.is_terminal)
     for key, path in result.outputs.items():
         console.print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 

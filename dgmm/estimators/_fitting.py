@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dgmm.errors import CheckpointMismatchError
 from dgmm.estimators._keeping import Keeper
+from dgmm.estimators._scanning import ScanSetup
 from dgmm.fitting.driving import Journal, Progress, run, run_on
 from dgmm.fitting.events import Event, ExecutionChosen
 from dgmm.fitting.fit import FitResult, fit_mixture
 from dgmm.fitting.problem import Control, FitProblem
-from dgmm.fitting.progress import FitProgress, RandomNumbers
+from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
+from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
 
 _SAMPLE_BYTES = 24 * 2**20
 _SAMPLE_ROWS = 50_000
-_SAMPLE_ROWS_FOR_RESEEDING = 10_000
+ROWS_FOR_RESEEDING = 10_000
+"""Rows of the sample that components move to, where no start is made from it."""
 
 
 def default_sample_rows(start: Start, d: int) -> int:
     """Rows of the sample, unless the user says otherwise; few where no start is made from it."""
     if start.weights is not None and start.means is not None and start.covariances is not None:
-        return _SAMPLE_ROWS_FOR_RESEEDING
+        return ROWS_FOR_RESEEDING
     return max(_SAMPLE_ROWS, _SAMPLE_BYTES // (8 * d))
 
 
@@ -60,6 +63,8 @@ class FitSetup:
     sample_rows : int
     plan : ExecutionPlan
     execution : Execution
+    scan : ScanSetup, optional
+        Of the rows: the fit begins with it, and EM starts where it ends.
     """
 
     rows: Rows
@@ -72,11 +77,60 @@ class FitSetup:
     sample_rows: int
     plan: ExecutionPlan
     execution: Execution
+    scan: ScanSetup | None = None
 
     def run(self, rng: np.random.RandomState, emit: Callable[[Event], bool], keeper: Keeper | None) -> FitResult:
         """Fit, from where ``keeper`` was told of last."""
-        first = self._first_read(int(rng.randint(2**31 - 1)), known_again=keeper is not None)
         run_pass = self._runner(emit)
+        fresh = self._fresh(rng, known_again=keeper is not None)
+        # The driver's own products are small, and their bits must not depend on the number of threads.
+        with single_threaded_blas(), closing(run_pass), keeper or nullcontext():
+            if keeper is None:
+                journal = Journal(Progress(fresh), lambda progress: None)
+            else:
+                journal = Journal(keeper.begin(Progress(fresh)), keeper.keep)
+            if keeper is not None:
+                self._check_scanned(journal.progress.state, keeper.place)
+            if isinstance(journal.progress.state, ScanProgress):
+                journal.announce(self._after_scan(journal, emit, known_again=keeper is not None))
+            begun: FitProgress = journal.progress.state
+            numbers = rng if begun is fresh else begun.random_numbers.restore()
+            algorithm = self._algorithm(begun, numbers, run_pass, emit)
+            run_pass.n_passes = begun.n_reads + len(journal.progress.records)
+            if keeper is None:
+                return run(algorithm(lambda progress: None), run_pass)
+            self._check_rows(begun, run_pass, keeper.place)
+            run_pass.interval = keeper.interval
+            result = run_on(algorithm(journal.announce), run_pass, journal)
+            keeper.finish(journal.progress)
+            return result
+
+    def _fresh(self, rng: np.random.RandomState, *, known_again: bool) -> FitProgress | ScanProgress:
+        """Where the fit begins."""
+        seed = int(rng.randint(2**31 - 1))
+        if self.scan is not None:
+            return ScanProgress(seed, BFRState.empty(self.rows.n_features, self.dtype))
+        return FitProgress(self._first_read(seed, known_again=known_again), RandomNumbers.of(rng))
+
+    def _after_scan(self, journal: Journal, emit: Callable[[Event], bool], *, known_again: bool) -> FitProgress:
+        """Run the scan to its end, from where the journal is."""
+        if self.scan is None:
+            raise AssertionError("the progress is that of a scan")
+        ended = self.scan.rounds(journal.progress.state, emit, journal.announce)
+        rng = np.random.RandomState(ended.seed)
+        first = self._first_read(int(rng.randint(2**31 - 1)), known_again=known_again)
+        return FitProgress(first, RandomNumbers.of(rng), n_reads=1, scan=ended)
+
+    def _algorithm(
+        self, begun: FitProgress, rng: np.random.RandomState, run_pass: PassRunner, emit: Callable[[Event], bool]
+    ) -> Callable[[Callable[[FitProgress], object]], Reads[FitResult]]:
+        """The algorithm, of what it announces its progress to."""
+        start = self.start
+        if begun.scan is not None:
+            state: BFRState = begun.scan.scan
+            if state.parameters is None or state.coordinates is None:
+                raise AssertionError("the scan has not ended")
+            start = replace(start, found=self.family.to_user(state.parameters, state.coordinates))
 
         def prepare(moments: Moments) -> FitProblem:
             run_pass.learn(moments.lengths)
@@ -90,23 +144,7 @@ class FitSetup:
         def run_on_sample(sample: RowSample) -> RunPass:
             return PassRunner(Rows.from_array(sample.rows, sample.weights, self.plan.chunk_rows), self.plan)
 
-        def algorithm(begun: FitProgress, announce: Callable[[FitProgress], object]) -> Reads[FitResult]:
-            numbers = rng if begun is fresh else begun.random_numbers.restore()
-            return fit_mixture(begun, self.control, self.start, prepare, run_on_sample, numbers, emit, announce)
-
-        fresh = FitProgress(first, RandomNumbers.of(rng))
-        # The driver's own products are small, and their bits must not depend on the number of threads.
-        with single_threaded_blas(), closing(run_pass):
-            if keeper is None:
-                return run(algorithm(fresh, lambda progress: None), run_pass)
-            with keeper:
-                journal = Journal(keeper.begin(Progress(fresh)), keeper.keep)
-                begun: FitProgress = journal.progress.state
-                self._check_rows(begun, run_pass, keeper.place)
-                run_pass.interval, run_pass.n_passes = keeper.interval, begun.n_reads + len(journal.progress.records)
-                result = run_on(algorithm(begun, journal.announce), run_pass, journal)
-                keeper.finish(journal.progress)
-                return result
+        return lambda announce: fit_mixture(begun, self.control, start, prepare, run_on_sample, rng, emit, announce)
 
     def _first_read(self, seed: int, *, known_again: bool) -> MomentsMap:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
@@ -142,6 +180,12 @@ class FitSetup:
             resources,
             pass_retries=execution.pass_retries,
         )
+
+    def _check_scanned(self, begun: FitProgress | ScanProgress, place: str) -> None:
+        """Refuse to go on with a scan of rows that are not those that it began with."""
+        scan = begun if isinstance(begun, ScanProgress) else begun.scan
+        if self.scan is not None and scan is not None:
+            self.scan.check_rows(scan, place)
 
     def _check_rows(self, begun: FitProgress, run_pass: PassRunner, place: str) -> None:
         """Refuse to go on with rows that are not those that the fit began with.

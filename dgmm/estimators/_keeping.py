@@ -24,6 +24,7 @@ from dgmm.errors import (
 )
 from dgmm.fitting.driving import Progress
 from dgmm.fitting.events import Event, FitResumed
+from dgmm.fitting.progress import ScanProgress
 from dgmm.storage.checkpoint import NOTE, Checkpoint, CheckpointStore
 from dgmm.storage.writer import CheckpointWriter
 
@@ -58,19 +59,24 @@ def to_checkpoint(given: Any) -> Checkpoint | None:
     raise ParameterError(f"checkpoint is {given!r}; expected a path, a URL or a dgmm.Checkpoint")
 
 
-def fingerprint_of(estimator: BaseEstimator, rows: Rows, start: Start, plan: ExecutionPlan) -> dict[str, Any]:
-    """What a fit is known by: its data as far as they can be told without a read, parameters and plan."""
+def fingerprint_of(
+    estimator: BaseEstimator, rows: Rows, start: Start, plan: ExecutionPlan, *, growing: bool = False
+) -> dict[str, Any]:
+    """What a fit is known by: its data as far as they can be told without a read, parameters and plan.
+
+    Of an array that is ``growing`` that is not its rows nor its chunks.
+    """
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _SILENT}
     for name in ("weights_init", "means_init", "precisions_init"):
         parameters.pop(name, None)
     return {
         "estimator": type(estimator).__name__,
         "data": {
-            "rows": rows.n_rows,
+            "rows": "growing" if growing else rows.n_rows,
             "features": rows.n_features,
             "dtype": str(rows.X.dtype),
-            "chunks": rows.n_chunks,
-            "chunk lengths": None if rows.lengths is None else _digest(rows.lengths),
+            "chunks": None if growing else rows.n_chunks,
+            "chunk lengths": None if growing or rows.lengths is None else _digest(rows.lengths),
             "weights": rows.weights is not None,
         },
         "parameters": {name: _plain(value) for name, value in parameters.items()},
@@ -163,7 +169,9 @@ class Keeper:
         self._finished = stored.finished
         progress = _join(stored.parts)
         state = progress.state
-        self._emit(FitResumed(self.place, state.n_reads + len(progress.records), state.n_iter, stored.finished))
+        rounds = state.n_iter if isinstance(state, ScanProgress) else 0
+        n_reads = state.n_reads + len(progress.records)
+        self._emit(FitResumed(self.place, n_reads, state.n_iter, stored.finished, n_rounds=rounds))
         return progress
 
     def _compare(self, before: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgmm.errors import ParameterError
 from dgmm.fitting.hard_start import INIT
-from dgmm.fitting.start import INIT_PARAMS, Start
+from dgmm.fitting.start import FROM_SCAN, INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
 from dgmm.passes.execution import Execution
 from dgmm.rules import Rule, at_least, check, is_bool, is_int, is_number, one_of
@@ -22,7 +22,7 @@ RULES: dict[str, Rule] = {
     "reg_covar": Rule(is_number, "a finite float of at least 0"),
     "max_iter": at_least(1),
     "n_init": at_least(1),
-    "init_params": one_of(INIT_PARAMS),
+    "init_params": one_of((*INIT_PARAMS, FROM_SCAN)),
     "init": Rule(
         lambda v: v in INIT if isinstance(v, str) else isinstance(v, (list, tuple)) or hasattr(v, "__array__"),
         f"one of {', '.join(map(repr, INIT))}, or an array of centres",
@@ -52,9 +52,14 @@ RULES: dict[str, Rule] = {
 }
 
 
+# A scan starts on its first rows, which are in memory.
+_SCAN_RULES = {**RULES, "init_params": one_of(tuple(name for name in INIT_PARAMS if name != "k-means||"))}
+
+
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Refuse impossible parameters; raises ParameterError naming the first one."""
-    check({name: rule for name, rule in RULES.items() if name in parameters}, parameters)
+    rules = _SCAN_RULES if "batch_rows" in parameters else RULES
+    check({name: rule for name, rule in rules.items() if name in parameters}, parameters)
 
 
 def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:

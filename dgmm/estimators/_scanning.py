@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dgmm.errors import DataError, ParameterError
+import numpy as np
+
+from dgmm.errors import CheckpointMismatchError, ParameterError
 from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.driving import Journal, Progress, run
@@ -15,14 +17,24 @@ from dgmm.fitting.events import Event, RoundFinished
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRSetup, BFRState
 from dgmm.mixture.checks import check_values
+from dgmm.mixture.moments import Moments, MomentsMap, Probe
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.execution import Execution, Resources
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rounds import Place, Rounds
 from dgmm.passes.rows import Rows
+from dgmm.passes.tree import PassRunner
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
+
+
+_OTHER_DATA = "give the data that the scan began with, or another checkpoint"
+
+_OTHER_CHUNKS = (
+    "the chunks of the rows are not those that the scan was interrupted in; "
+    "give them as they were, or another checkpoint"
+)
 
 
 class OneScan(Protocol):
@@ -63,14 +75,7 @@ class BFRScan:
 
     def finish(self, state: BFRState) -> BFRState:
         """Begin, if there were few rows."""
-        if state.parameters is not None:
-            return state
-        if len(state.retained) < self.setup.n_components:
-            raise DataError(
-                f"Found array with {len(state.retained)} sample(s): there are fewer rows of positive weight than "
-                f"n_components={self.setup.n_components}; give more rows or decrease n_components"
-            )
-        return start_scan(self.setup, state)
+        return state if state.parameters is not None else start_scan(self.setup, state)
 
     def event(self, state: BFRState, seconds: float) -> RoundFinished:
         """What is told after a round."""
@@ -118,21 +123,56 @@ class ScanSetup:
                 return self.rounds(begun, emit, lambda progress: None)
             with keeper:
                 journal = Journal(keeper.begin(Progress(begun)), keeper.keep)
+                self.check_rows(journal.progress.state, keeper.place)
                 ended = self.rounds(journal.progress.state, emit, journal.announce)
                 keeper.finish(Progress(ended))
                 return ended
+
+    def run_new(self, begun: ScanProgress, emit: Callable[[Event], object], keeper: Keeper) -> ScanProgress:
+        """Run the rounds of those rows that ``keeper`` was not told of; there may be more the next time.
+
+        What was interrupted is ended first, with the rows that there were then: so the rounds are those
+        of somebody who was not interrupted.
+        """
+        with single_threaded_blas(), keeper:
+            journal = Journal(keeper.begin(Progress(begun)), keeper.keep)
+            progress: ScanProgress = journal.progress.state
+            n_rows = self.rows.n_rows or 0
+            if progress.stop > n_rows:
+                raise CheckpointMismatchError(
+                    f"{keeper.place}: the rows before were {progress.stop:,} and are {n_rows:,}: the array has shrunk; "
+                    f"{_OTHER_DATA}"
+                )
+            self.check_rows(progress, keeper.place)
+            while True:
+                if progress.stop > progress.first:
+                    part = replace(self, rows=self.rows.between(progress.first, progress.stop))
+                    progress = part.rounds(part.placed(progress, keeper.place), emit, journal.announce)
+                if progress.stop == n_rows:
+                    return progress
+                progress = replace(progress, first=progress.stop, stop=n_rows, chunk=0, row=0)
 
     def rounds(
         self, begun: ScanProgress, emit: Callable[[Event], object], announce: Callable[[ScanProgress], object]
     ) -> ScanProgress:
         """The same, by a driver whose products run on one thread; each round's end is announced."""
-        algorithm, progress = self.make(begun.seed), begun
-        resources = Resources.measure(self.rows, self.execution.memory_limit)
+        algorithm, progress, looks = self.make(begun.seed), begun, begun.looks
+
+        def check(moments: Moments, chunk: int) -> None:
+            nonlocal looks
+            check_values(moments, chunk)
+            if begun.row and chunk == begun.chunk and looks and moments.n_rows != looks[-1][1].n_rows:
+                raise CheckpointMismatchError(f"X: {_OTHER_CHUNKS}")
+            first = self.rows.first_row(chunk)
+            if first is not None and moments.n_rows:
+                looks = (*looks[:1], (begun.first + first, Probe.of_moments(moments)))
+
         rounds = Rounds(
-            self.rows, self.plan, resources, self.batch_rows, check_values, emit, self.execution.pass_retries
+            self.rows, self.plan, self._resources(), self.batch_rows, check, emit, self.execution.pass_retries
         )
         for run_pass, place in rounds.after(Place(begun.chunk, begun.row)):
             began = time.perf_counter()
+            progress = replace(progress, looks=looks)
             progress = progress.after(run(algorithm.round(progress.scan), run_pass), place.chunk, place.row)
             emit(algorithm.event(progress.scan, time.perf_counter() - began))
             announce(progress)
@@ -140,6 +180,45 @@ class ScanSetup:
         if ended is not progress.scan:
             progress = progress.after(ended, progress.chunk, progress.row)
         return replace(progress, chunk=self.rows.n_chunks, row=0)
+
+    def placed(self, progress: ScanProgress, place: str) -> ScanProgress:
+        """The progress with the number of the chunk that it goes on with, as the chunks are numbered now.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            If no chunk begins there.
+        """
+        done = progress.first
+        if progress.looks:
+            first, look = progress.looks[-1]
+            done = first if progress.row else first + look.n_rows
+        lengths = np.zeros(0, dtype=np.int64) if self.rows.lengths is None else self.rows.lengths
+        begins = np.flatnonzero(np.concatenate([[0], np.cumsum(lengths)]) == done - progress.first)
+        if not len(begins):
+            raise CheckpointMismatchError(f"{place}: {_OTHER_CHUNKS}")
+        return replace(progress, chunk=int(begins[-1]))
+
+    def _resources(self) -> Resources:
+        return Resources.measure(self.rows, self.execution.memory_limit)
+
+    def check_rows(self, progress: ScanProgress, place: str) -> None:
+        """Refuse to go on with rows that are not those that were read.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            If the first or the last rows that were read are other ones now, or were in other chunks.
+        """
+        for first, look in progress.looks:
+            rows = self.rows.between(first, first + look.n_rows)
+            now = Probe.of_moments(PassRunner(rows, self.plan, resources=self._resources())(MomentsMap(0, 0, 0)))
+            difference = look.difference(now)
+            if difference is not None:
+                raise CheckpointMismatchError(
+                    f"{place}: the checkpoint is of other data: in rows {first:,} to {first + look.n_rows - 1:,} of X "
+                    f"{difference}; {_OTHER_DATA}"
+                )
 
 
 def go_on(progress: ScanProgress, had_weights: bool, has_weights: bool) -> ScanProgress:
@@ -154,4 +233,4 @@ def go_on(progress: ScanProgress, had_weights: bool, has_weights: bool) -> ScanP
         had, has = ("weights", "none") if had_weights else ("no weights", "some")
         text = f"sample_weight: the rows before had {had}, and these have {has}"
         raise ParameterError(f"{text}; give all rows weights (1.0 for each), or none")
-    return replace(progress, chunk=0, row=0)
+    return replace(progress, chunk=0, row=0, first=0, stop=0, looks=())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from dgmm.estimators._fitting import FitSetup, default_sample_rows
+from dgmm.errors import ParameterError
+from dgmm.estimators._fitting import ROWS_FOR_RESEEDING, FitSetup
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
@@ -21,13 +23,10 @@ from dgmm.fitting.fit import canonical_order
 from dgmm.fitting.problem import Control
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
-from dgmm.fitting.start import Start
 from dgmm.mixture.families import get_family
-from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.summaries import Summaries
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
-from dgmm.passes.rows import Rows
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.typing import Array, FloatArray, RandomState
 
@@ -210,6 +209,37 @@ class BFRGaussianMixture(SavedMixture):
         """
         return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
 
+    def fit_growing(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None,
+        callbacks: Callbacks = (),
+        execution: Execution | None = None,
+    ) -> Self:
+        """Take the rows that were appended to an array since the last call with the same checkpoint.
+
+        X is the whole array, of which rows that were taken are not read again, but for the first ones and the
+        last ones, by which the array is known again. A call that was interrupted is ended by the next
+        one, with the rows that it began with. The state is that of :meth:`partial_fit` over the rows of
+        each call; where nothing is new, nothing changes. Parameters are those of :meth:`fit`.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            If the array has shrunk, or rows that were taken are other ones now.
+        ParameterError
+            If chunk lengths are unknown, or ``refine_passes`` is not 0; also as :meth:`fit`.
+        """
+        place = to_checkpoint(checkpoint)
+        if place is None:
+            raise ParameterError("checkpoint is None; give the place that holds what was taken before")
+        if self.refine_passes:
+            raise ParameterError(f"refine_passes is {self.refine_passes}; rows that arrive are read once: it must be 0")
+        return self._scan(X, sample_weight, callbacks, place, check_execution(execution), whole=False)
+
     def _scan(
         self,
         X: Any,
@@ -220,32 +250,39 @@ class BFRGaussianMixture(SavedMixture):
         *,
         whole: bool,
     ) -> Self:
+        growing = checkpoint is not None and not whole
         params = self.get_params(deep=False)
         check_parameters(params)
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            anew = whole or not hasattr(self, "_progress")
+            anew = whole or growing or not hasattr(self, "_progress")
             family, k = get_family(self.covariance_type), int(self.n_components)
             rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
             weighted = rows.weights is not None
             start = make_start(params, family, rows.n_features)
             plan = ExecutionPlan.choose(family, k, rows.n_features)
-            if anew:
-                self._weighted = weighted
-                seed = int(to_random_state(self.random_state).randint(2**31 - 1))
-                begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
-            else:
-                begun = go_on(self._progress, self._weighted, weighted)
             setup = BFRSetup(family, k, float(self.reg_covar), dtype, plan.options, start, self._control())
             keeper = None
             if checkpoint is not None:
-                keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
+                keeper = Keeper(checkpoint, fingerprint_of(self, rows, start, plan, growing=growing), emit)
             scan = ScanSetup(rows, plan, setup.control.batch_rows, execution, partial(BFRScan.of, setup), whole)
-            self._progress = scan.run(begun, emit, keeper)
-            self._publish(setup, dtype)
             if whole and self.refine_passes:
-                self._refine(rows, dtype, plan, emit, execution)
+                self._refine(scan, setup, emit, keeper)
+            else:
+                if anew:
+                    seed = int(to_random_state(self.random_state).randint(2**31 - 1))
+                    begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
+                else:
+                    begun = go_on(self._progress, self._weighted, weighted)
+                if growing and keeper is not None:
+                    if rows.n_rows is None:
+                        raise ParameterError("the chunk lengths of X are unknown; call X.compute_chunk_sizes() first")
+                    self._progress = scan.run_new(replace(begun, stop=rows.n_rows), emit, keeper)
+                else:
+                    self._progress = scan.run(begun, emit, keeper)
+                self._publish(setup)
+            self._weighted = weighted
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -263,7 +300,7 @@ class BFRGaussianMixture(SavedMixture):
             int(self.inner_max_iter),
         )
 
-    def _publish(self, setup: BFRSetup, dtype: np.dtype[Any]) -> None:
+    def _publish(self, setup: BFRSetup) -> None:
         state = self._progress.scan
         self.n_rows_, self.n_iter_, self.converged_ = state.n_rows, state.n_rounds, state.settled
         self.lower_bounds_ = list(self._progress.lower_bounds)
@@ -275,39 +312,32 @@ class BFRGaussianMixture(SavedMixture):
             return
         result = setup.family.to_user(state.parameters, state.coordinates)
         order = np.arange(setup.n_components) if setup.start.is_given else canonical_order(result)
-        self._set_parameters(result.take(order), dtype)
+        self._set_parameters(result.take(order), setup.dtype)
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else np.nan
         self.discard_set_ = _in_user_units(setup, state, state.discard, order)
         self.compressed_set_ = _in_user_units(setup, state, state.compressed, None)
 
-    def _refine(
-        self,
-        rows: Rows,
-        dtype: np.dtype[Any],
-        plan: ExecutionPlan,
-        emit: Callable[[Event], bool],
-        execution: Execution,
-    ) -> None:
-        """EM over all the rows from where the scan has ended."""
-        last: MixtureParameters = self._parameters()
-        start = Start(self.init_params, 1, last.weights, last.means, last.covariances)
-        control = Control(0.0, int(self.refine_passes))
-        setup = FitSetup(
-            rows=rows,
-            dtype=dtype,
-            family=get_family(self.covariance_type),
-            n_components=int(self.n_components),
-            reg_covar=float(self.reg_covar),
-            control=control,
-            start=start,
-            sample_rows=max(default_sample_rows(start, rows.n_features), int(self.n_components)),
-            plan=plan,
-            execution=execution,
+    def _refine(self, scan: ScanSetup, setup: BFRSetup, emit: Callable[[Event], bool], keeper: Keeper | None) -> None:
+        """A fit that begins with the scan."""
+        fit = FitSetup(
+            rows=scan.rows,
+            dtype=setup.dtype,
+            family=setup.family,
+            n_components=setup.n_components,
+            reg_covar=setup.reg_covar,
+            control=Control(0.0, int(self.refine_passes)),
+            start=setup.start,
+            sample_rows=max(ROWS_FOR_RESEEDING, setup.n_components),
+            plan=scan.plan,
+            execution=scan.execution,
+            scan=scan,
         )
-        result = setup.run(to_random_state(self._progress.seed), emit, None)
-        given = any(part is not None for part in (self.weights_init, self.means_init, self.precisions_init))
-        order = np.arange(len(last.weights)) if given else canonical_order(result.parameters)
-        self._set_parameters(result.parameters.take(order), dtype)
+        result = fit.run(to_random_state(self.random_state), emit, keeper)
+        if result.scan is None:
+            raise AssertionError("the fit began without a scan")
+        self._progress = result.scan
+        self._publish(setup)
+        self._set_parameters(result.parameters, setup.dtype)
         self.lower_bounds_ += list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
 

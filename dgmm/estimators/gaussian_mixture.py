@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -17,15 +18,18 @@ from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
 from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._scanning import BFRScan, ScanSetup
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
 from dgmm.fitting.fit import FitResult
 from dgmm.fitting.problem import Control
-from dgmm.fitting.start import Start
+from dgmm.fitting.scanning import BFRControl, BFRSetup
+from dgmm.fitting.start import FROM_SCAN, Start
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.rows import Rows
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.typing import RandomState
 
@@ -59,11 +63,13 @@ class GaussianMixture(SavedMixture):
     n_init : int, default 1
         Starts that are compared on the sample; they cost no read of the data. ``"kmeans"``
         compares four times as many.
-    init_params : {"kmeans", "k-means++", "k-means||", "random", "random_from_data"}, default "kmeans"
+    init_params : {"kmeans", "k-means++", "k-means||", "random", "random_from_data", "bfr"}, default "kmeans"
         How starts are made: k-means from k-means++ centres; those centres alone; k-means|| (over
         all the data: seven reads); random responsibilities; random rows as centres. Rows are
         whitened or, every other start, scaled feature by feature. Starts are improved on a part of
         the sample by successive halving; the one that is left goes on to EM on the whole sample.
+        ``"bfr"``: one scan of all the rows (:class:`dgmm.BFRGaussianMixture`), one read more, for components
+        that are too rare for a sample and lie together; what is given of the start is where the scan starts.
     weights_init : (K,) array-like, optional
         Weights to start from.
     means_init : (K, d) array-like, optional
@@ -81,7 +87,7 @@ class GaussianMixture(SavedMixture):
         Iterations between prints.
     sample_rows : int, optional
         Rows of the sample that starts are made on; by default 24 MB of float64, at least 50,000
-        rows.
+        rows. For ``"bfr"`` also rows of a round, by default 50,000.
     accelerate : "auto" or None, default "auto"
         ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
         says, in memory, where to read next, which takes fewer reads than EM; a read that finds no
@@ -104,7 +110,7 @@ class GaussianMixture(SavedMixture):
     n_iter_ : int
         EM iterations, each one read of the data.
     n_reads_ : int
-        Reads of the data in all: the first one, those of the start, and the iterations.
+        Reads of the data in all: the first one, those of the start (a scan is one), and the iterations.
     lower_bound_ : float
         Mean log-likelihood per row at the last E-step, in nats.
     lower_bounds_ : list of float
@@ -272,8 +278,10 @@ class GaussianMixture(SavedMixture):
         family, k = get_family(self.covariance_type), int(self.n_components)
         rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True)
         d = rows.n_features
-        start = self._warm_start(d) or make_start(params, family, d)
+        warm = self._warm_start(d)
+        start = warm or make_start(params, family, d)
         plan = ExecutionPlan.choose(family, k, d)
+        from_scan = warm is None and start.init_params == FROM_SCAN
         setup = FitSetup(
             rows=rows,
             dtype=dtype,
@@ -285,6 +293,7 @@ class GaussianMixture(SavedMixture):
             sample_rows=max(int(self.sample_rows or default_sample_rows(start, d)), k),
             plan=plan,
             execution=execution,
+            scan=self._start_scan(rows, dtype, start, plan, execution) if from_scan else None,
         )
         keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
         result = setup.run(to_random_state(self.random_state), emit, keeper)
@@ -306,6 +315,26 @@ class GaussianMixture(SavedMixture):
         if last.means.shape != (self.n_components, d) or self._family is not get_family(self.covariance_type):
             return None
         return Start(self.init_params, 1, last.weights, last.means, last.covariances)
+
+    def _start_scan(
+        self, rows: Rows, dtype: np.dtype[Any], start: Start, plan: ExecutionPlan, execution: Execution
+    ) -> ScanSetup:
+        """The scan that the start comes from."""
+        control = BFRControl()
+        if self.sample_rows is not None:
+            batch_rows = max(int(self.sample_rows), int(self.n_components))
+            control = BFRControl(batch_rows=batch_rows, buffer_rows=batch_rows // 5)
+        # The scan's own start is the usual one, on its first rows.
+        setup = BFRSetup(
+            get_family(self.covariance_type),
+            int(self.n_components),
+            float(self.reg_covar),
+            dtype,
+            plan.options,
+            replace(start, init_params="kmeans"),
+            control,
+        )
+        return ScanSetup(rows, plan, control.batch_rows, execution, partial(BFRScan.of, setup), whole=True)
 
     def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
         self._set_parameters(result.parameters, dtype)

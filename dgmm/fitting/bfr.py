@@ -23,6 +23,7 @@ from dgmm.fitting.reseeding import place_components
 from dgmm.fitting.scanning import Purpose, problem_of
 from dgmm.fitting.sets import Sets, maximise
 from dgmm.fitting.start import ArrayPass, choose_start
+from dgmm.mixture.checks import check_moments
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import StatisticsMap
 from dgmm.mixture.moments import MomentsMap
@@ -46,12 +47,15 @@ def start_scan(setup: BFRSetup, state: BFRState) -> BFRState:
 
     Raises
     ------
+    DataError
+        If these rows are too few, or a feature is constant in them and ``reg_covar`` is 0.
     IllDefinedCovarianceError
         If a covariance is not positive definite.
     """
     held, d = state.retained, state.retained.rows.shape[1]
     weights = None if (held.weights == 1.0).all() else held.weights
     moments = MomentsMap(setup.control.seed, len(held))(held.rows, weights, Chunk(0, 0, len(held)))
+    check_moments(moments, setup.family, setup.n_components, setup.reg_covar)
     problem = FitProblem.of(setup.family, setup.n_components, moments, setup.reg_covar, setup.dtype, setup.options)
 
     def on_sample(sample: RowSample) -> ArrayPass:

@@ -49,6 +49,8 @@ class FitResumed(Event):
     """EM iterations that are finished."""
     finished: bool
     """True if the fit had ended, and nothing is left to do."""
+    n_rounds: int = 0
+    """Rounds of a scan that are finished, while it goes on."""
 
 
 @dataclass(frozen=True)

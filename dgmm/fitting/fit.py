@@ -11,7 +11,7 @@ import numpy as np
 from dgmm.fitting.driving import ReadCount, one_read
 from dgmm.fitting.em import FitState, em
 from dgmm.fitting.events import Event, FitFinished
-from dgmm.fitting.progress import FitProgress
+from dgmm.fitting.progress import FitProgress, ScanProgress
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
 from dgmm.fitting.surrogate import Surrogate
@@ -46,6 +46,8 @@ class FitResult:
         Estimated rise of the last lower bound that is still to come, in nats per row.
     sampling_error : float
         p_free / (2 n), in nats per row.
+    scan : ScanProgress or None
+        The end of the scan that the fit began with.
     """
 
     parameters: MixtureParameters
@@ -56,6 +58,7 @@ class FitResult:
     n_reads: int
     remaining_gap: float | None
     sampling_error: float
+    scan: ScanProgress | None
 
 
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -129,4 +132,6 @@ def fit_mixture(
         result, starved = result.take(order), starved[order]
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
-    return FitResult(result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error)
+    return FitResult(
+        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan
+    )

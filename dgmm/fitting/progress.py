@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from dgmm.fitting.em import FitState
-    from dgmm.mixture.moments import Moments, MomentsMap
+    from dgmm.mixture.moments import Moments, MomentsMap, Probe
     from dgmm.typing import Array
 
 
@@ -59,6 +59,8 @@ class FitProgress:
         None until the first read is finished.
     em : FitState or None
         None until there is a start.
+    scan : ScanProgress or None
+        The end of the scan that the start comes from, if it comes from one.
     """
 
     first: MomentsMap
@@ -66,6 +68,7 @@ class FitProgress:
     n_reads: int = 0
     moments: Moments | None = None
     em: FitState | None = None
+    scan: ScanProgress | None = None
 
     @property
     def n_iter(self) -> int:
@@ -74,11 +77,12 @@ class FitProgress:
 
     def parts(self) -> tuple[FitProgress, dict[str, Any]]:
         """The progress without what never changes again once it is there, and that by name."""
-        return replace(self, moments=None), {} if self.moments is None else {"moments": self.moments}
+        parts = {name: getattr(self, name) for name in ("moments", "scan")}
+        return replace(self, moments=None, scan=None), {name: part for name, part in parts.items() if part is not None}
 
     def with_parts(self, parts: dict[str, Any]) -> FitProgress:
         """The progress with its parts."""
-        return replace(self, moments=parts.get("moments"))
+        return replace(self, moments=parts.get("moments"), scan=parts.get("scan"))
 
 
 class ScanState(Protocol):
@@ -109,6 +113,11 @@ class ScanProgress:
         First chunk of the group that is worked on, and rows of that group that are done.
     lower_bounds : tuple of float
         After each round, in nats per row.
+    first, stop : int
+        Of rows that arrive in one array: the first one of those that are worked on, and the one after the last.
+    looks : tuple of (int, Probe)
+        The first group of chunks and the last one so far, by which the rows are known again: the number of the
+        first row of each, and what its rows were like.
     """
 
     seed: int
@@ -116,6 +125,9 @@ class ScanProgress:
     chunk: int = 0
     row: int = 0
     lower_bounds: tuple[float, ...] = ()
+    first: int = 0
+    stop: int = 0
+    looks: tuple[tuple[int, Probe], ...] = ()
 
     @property
     def n_reads(self) -> int:
@@ -130,7 +142,7 @@ class ScanProgress:
     def after(self, scan: ScanState, chunk: int, row: int) -> ScanProgress:
         """The progress after a round, at another place."""
         bounds = self.lower_bounds if scan.lower_bound is None else (*self.lower_bounds, scan.lower_bound)
-        return ScanProgress(self.seed, scan, chunk, row, bounds)
+        return replace(self, scan=scan, chunk=chunk, row=row, lower_bounds=bounds)
 
     def parts(self) -> tuple[ScanProgress, dict[str, Any]]:
         """The progress as it is: all of it changes in a round."""

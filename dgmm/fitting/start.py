@@ -48,7 +48,10 @@ PARALLEL_ROUNDS = 5
 CANDIDATE_STARTS = 10
 
 INIT_PARAMS = (*CENTRES, "k-means||", "random")
-"""Names that ``init_params`` takes."""
+"""Ways to find a start."""
+
+FROM_SCAN = "bfr"
+"""The name of a start that one scan of all the rows has found."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ class Start:
     Attributes
     ----------
     init_params : str
-        One of ``INIT_PARAMS``.
+        One of ``INIT_PARAMS``, or ``FROM_SCAN``.
     n_init : int
         Starts that are compared; ``kmeans`` compares four times as many.
     weights, means, covariances : float64 or None
         What the user gave, in the user's units; covariances of inner shape.
+    found : MixtureParameters or None
+        What a scan has found, in the user's units: EM starts from there.
     """
 
     init_params: str
@@ -70,6 +75,7 @@ class Start:
     weights: FloatArray | None = None
     means: FloatArray | None = None
     covariances: FloatArray | None = None
+    found: MixtureParameters | None = None
 
     @property
     def is_given(self) -> bool:
@@ -134,7 +140,10 @@ def choose_start(
     n_starts = iterations = 0
     sample_rows = len(problem.sample.rows)
     given = (start.weights, start.means, start.covariances)
-    if all(part is not None for part in given):
+    if start.found is not None:
+        parameters = problem.family.to_inner(start.found, problem.coordinates)
+        sample_rows = 0
+    elif all(part is not None for part in given):
         parameters = _override(problem, start, None)
         sample_rows = 0
     elif start.means is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dgmm.errors import JobError
-from dgmm.estimators import GaussianMixture
+from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.checks import check_prediction
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job
@@ -77,7 +77,7 @@ def predict_array(
     where = None if cluster is None else load_cluster(cluster)
     with reporter or LogReporter() as told:
         told.step(f"reading the model {model.name}")
-        mixture = GaussianMixture.load(model)
+        mixture = load_mixture(model)
         x = open_array(data, variable)
         layout = layout_of(x, str(data))
         if features is not None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import JobError, printable
-from dgmm.estimators import GaussianMixture
+from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
+from dgmm.estimators.loading import load_mixture
 from dgmm.storage.listing import is_model, list_arrays
 from dgmm.storage.paths import local_path
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dgmm.estimators.loading import Mixture
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,15 @@ def require_file(path: Path) -> None:
 
 
 def _model_sheet(path: Path) -> Sheet:
-    model = GaussianMixture.load(path)
+    model = load_mixture(path)
     means = np.asarray(model.means_)
     k, d = means.shape
     facts = [("components", f"{k} ({model.covariance_type})"), ("features", f"{d}{_feature_names(model)}")]
     # A model that was set by hand has no fit to tell of.
-    if hasattr(model, "stop_reason_") and hasattr(model, "n_iter_"):
+    if isinstance(model, BFRGaussianMixture):
+        state = "settled" if model.converged_ else "not settled"
+        facts.append(("scan", f"{model.n_iter_} round{'s' * (model.n_iter_ != 1)}, {state}"))
+    elif hasattr(model, "stop_reason_") and hasattr(model, "n_iter_"):
         state = "yes" if model.stop_reason_.converged else "no"
         facts.append(("converged", f"{state}, after {model.n_iter_} iterations: {model.stop_reason_.value}"))
     if hasattr(model, "lower_bound_"):
@@ -87,7 +93,7 @@ def _model_sheet(path: Path) -> Sheet:
     return Sheet(f"{path.name}: a Gaussian mixture", facts, columns, rows)
 
 
-def _feature_names(model: GaussianMixture) -> str:
+def _feature_names(model: Mixture) -> str:
     names = getattr(model, "feature_names_in_", None)
     if names is None:
         return ""

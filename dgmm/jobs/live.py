@@ -22,9 +22,10 @@ from dgmm.fitting.events import (
     IterationFinished,
     PassAdvanced,
     PassStarted,
+    RoundFinished,
     StartChosen,
 )
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, rounds, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,6 +48,7 @@ class LiveReporter:
         self._chunks_done: int | None = None
         self._iteration: IterationFinished | None = None
         self._iteration_at = 0.0
+        self._round: RoundFinished | None = None
         self._live = Live(console=self._console, refresh_per_second=8, transient=True, get_renderable=self._view)
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class LiveReporter:
     def step(self, text: str) -> None:
         """Show what the job begins to do; the step before gets its tick."""
         before, self._step = self._step, text
-        self._pass = self._iteration = None
+        self._pass = self._iteration = self._round = None
         # The view is drawn anew first, or the line would be printed above an old one.
         self._live.refresh()
         if before:
@@ -85,14 +87,17 @@ class LiveReporter:
                 self._chunks_done = event.chunks_done
             case IterationFinished():
                 self._iteration, self._iteration_at = event, time.monotonic()
+            case RoundFinished():
+                self._round = event
+            case StartChosen():
+                self._round = None
+                self._done(chosen(event))
             case ComponentStarved():
                 self._print("!", "yellow", starved(event))
             case ExecutionChosen():
                 self._done(held(event))
             case FitResumed():
                 self._done(resumed(event))
-            case StartChosen():
-                self._done(chosen(event))
             case FitFinished():
                 self._step = finished(event)
                 self._pass = self._iteration = None
@@ -126,6 +131,8 @@ class LiveReporter:
         rows: list[RenderableType] = [head, bars]
         if self._iteration is not None:
             rows.append(self._figures(self._iteration))
+        elif self._round is not None:
+            rows.append(Text(rounds(self._round), overflow="ellipsis", no_wrap=True))
         return Group(*rows)
 
     def _pass_progress(self, started: PassStarted) -> tuple[RenderableType, str]:

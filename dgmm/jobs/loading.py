@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from dgmm.jobs.models import AnyModel
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     CheckpointSection,
@@ -19,7 +20,6 @@ from dgmm.jobs.specification import (
     ImageInput,
     JobFile,
     MisplacedKeyError,
-    ModelSection,
     OutputSection,
     PathInput,
     PreprocessSection,
@@ -38,7 +38,7 @@ class Job:
     file: str
     input: PathInput | ImageInput
     preprocess: PreprocessSection
-    model: ModelSection
+    model: AnyModel
     output: OutputSection
     cluster: ClusterSection
     checkpoint: CheckpointSection | None
@@ -165,7 +165,7 @@ def _plain_path(location: tuple[int | str, ...], source: Source) -> KeyPath:
     """Drop what pydantic adds to a location: the names of union members."""
     path: KeyPath = ()
     value = source.value
-    tagged = location[0] in ("input", "cluster") if location else False
+    tagged = location[0] in ("input", "model", "cluster") if location else False
     for position, part in enumerate(location):
         if tagged and position == 1:
             continue
@@ -184,7 +184,7 @@ def _describe(item: Any, path: KeyPath, owner: type[BaseModel] | None, field: Fi
         if owner is ImageInput and path[-1] == "path":
             return "give path or image, not both"
         names = [*owner.model_fields, *(["image"] if owner is PathInput else [])]
-        return f"unknown key; allowed: {', '.join(names)}{_suggest(path[-1], names)}"
+        return f"unknown key; allowed: {', '.join(names)}{_suggest(path[-1], names) or _other_kinds(owner, path[-1])}"
     if kind == "missing" and owner is PathInput:
         return "missing; give path (an array) or image (a picture)"
     if isinstance(cause, MisplacedKeyError) or (cause is not None and isinstance(_value(source, path), dict)):
@@ -218,6 +218,16 @@ def _value(source: Source, path: KeyPath) -> Any:
 def _suggest(found: Any, choices: list[str]) -> str:
     near = difflib.get_close_matches(str(found), choices, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near and found != near[0] else ""
+
+
+def _other_kinds(owner: type[BaseModel], key: Any) -> str:
+    """Which other kinds of a section have a key."""
+    for section in JobFile.model_fields.values():
+        members = _members(section.annotation) or [m for part in section.metadata for m in _members(part)]
+        if owner in members and "kind" in owner.model_fields:
+            kinds = [_choices(m.model_fields["kind"].annotation) for m in members if key in m.model_fields]
+            return f"; of kind {' or '.join(kind[0] for kind in kinds)}" if kinds else ""
+    return ""
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -16,10 +16,11 @@ from dgmm.fitting.events import (
     FitResumed,
     IterationFinished,
     PassFinished,
+    RoundFinished,
     StartChosen,
 )
 from dgmm.jobs.live import LiveReporter
-from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, starved
+from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, rounds, starved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,7 +85,9 @@ class LogReporter:
                 logger.info("%s", self._iteration(event))
             case ComponentStarved():
                 logger.warning("%s", starved(event))
-            case PassFinished(name=name) if name != "statistics":
+            case RoundFinished():
+                logger.info("%s", rounds(event))
+            case PassFinished(name=name) if name not in ("statistics", "rounds"):
                 logger.info("pass %d (%s): %s rows in %.2f s", event.index, name, f"{event.n_rows:,}", event.seconds)
             case ExecutionChosen():
                 logger.info("%s", held(event))

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm._version import __version__
+from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.jobs.specification import ImageInput
 from dgmm.mixture.families import get_family
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from dgmm.estimators import GaussianMixture
+    from dgmm.estimators.gaussian_mixture import GaussianMixture
+    from dgmm.estimators.loading import Mixture
     from dgmm.jobs.loading import Job
     from dgmm.jobs.progress import Reporter
 
@@ -24,26 +26,56 @@ _PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "zarr")
 
 
 def make_report(
-    job: Job, model: GaussianMixture, rows: da.Array, weights: da.Array | None, cluster: str, told: Reporter
+    job: Job, model: Mixture, rows: da.Array, weights: da.Array | None, cluster: str, told: Reporter
 ) -> dict[str, Any]:
-    """Return the report as values that JSON can hold; costs one pass over the rows.
+    """Return the report as values that JSON can hold.
 
-    Log-likelihoods are in nats; the information criterion is lower for better models.
+    Log-likelihoods are in nats; the information criterion is lower for better models. It costs one
+    pass over the rows, but none of those of one scan, which may be read once.
     """
-    told.step("scoring the model")
     n_parameters = get_family(job.model.covariance_type).n_parameters(job.model.n_components, rows.shape[1])
-    bic = float(model.bic(rows, sample_weight=weights))
-    total = float(rows.shape[0] if weights is None else weights.sum().compute())
-    log_likelihood = (n_parameters * float(np.log(total)) - bic) / 2
-    return {
+    what: dict[str, Any] = {
         "job": Path(job.file).name,
+        "kind": job.model.kind,
         "input": str(job.input.store if isinstance(job.input, ImageInput) else job.input.path),
         "cluster": cluster,
-        "n_rows": int(rows.shape[0]),
         "n_features": int(rows.shape[1]),
         "n_components": int(model.n_components),
         "covariance_type": str(model.covariance_type),
         "free_parameters": n_parameters,
+        "lower_bounds": [float(bound) for bound in model.lower_bounds_],
+        "model": job.model.model_dump(),
+        "versions": {"python": platform.python_version(), **versions()},
+    }
+    if hasattr(model, "weights_"):
+        what["weights"] = np.asarray(model.weights_, dtype=float).tolist()
+        what["means"] = np.asarray(model.means_, dtype=float).tolist()
+    if isinstance(model, BFRGaussianMixture):
+        return what | _of_scan(model)
+    return what | _of_fit(model, rows, weights, n_parameters, told)
+
+
+def _of_scan(model: BFRGaussianMixture) -> dict[str, Any]:
+    """What is known after one scan; there is no model before ``batch_rows`` rows have come."""
+    return {
+        "started": hasattr(model, "weights_"),
+        "converged": bool(model.converged_),
+        "n_rows": int(model.n_rows_),
+        "rounds": int(model.n_iter_),
+        "mean_lower_bound": float(model.lower_bounds_[-1]) if model.lower_bounds_ else None,
+        "retained_rows": len(model.retained_set_["weights"]),
+    }
+
+
+def _of_fit(
+    model: GaussianMixture, rows: da.Array, weights: da.Array | None, n_parameters: int, told: Reporter
+) -> dict[str, Any]:
+    told.step("scoring the model")
+    bic = float(model.bic(rows, sample_weight=weights))
+    total = float(rows.shape[0] if weights is None else weights.sum().compute())
+    log_likelihood = (n_parameters * float(np.log(total)) - bic) / 2
+    return {
+        "n_rows": int(rows.shape[0]),
         "converged": bool(model.converged_),
         "stop_reason": model.stop_reason_.value,
         "iterations": int(model.n_iter_),
@@ -53,12 +85,42 @@ def make_report(
         "log_likelihood": log_likelihood,
         "mean_log_likelihood": log_likelihood / total,
         "bic": bic,
-        "lower_bounds": [float(bound) for bound in model.lower_bounds_],
-        "weights": np.asarray(model.weights_, dtype=float).tolist(),
-        "means": np.asarray(model.means_, dtype=float).tolist(),
-        "model": job.model.model_dump(),
-        "versions": {"python": platform.python_version(), **versions()},
     }
+
+
+# What is shown of a report of each kind of model, and of which type it is.
+SHOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "gaussian_mixture": {
+        "converged": bool,
+        "iterations": int,
+        "n_rows": int,
+        "mean_log_likelihood": float,
+        "bic": float,
+    },
+    "bfr": {
+        "started": bool,
+        "converged": bool,
+        "rounds": int,
+        "n_rows": int,
+        "mean_lower_bound": (float, type(None)),
+    },
+}
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """A report as one line."""
+    what = f"{report['n_components']} components ({report['covariance_type']}), {report['n_rows']:,} rows"
+    if report["kind"] == "bfr":
+        rounds = f"{report['rounds']} round{'s' * (report['rounds'] != 1)}"
+        if not report["started"]:
+            return f"{what} in {rounds}: too few to start, no model yet"
+        state, bound = "settled" if report["converged"] else "not settled", report["mean_lower_bound"]
+        return f"{what}: {state} after {rounds}, mean log-likelihood at least {bound:.6f} nats per row"
+    state = "converged" if report["converged"] else "not converged"
+    return (
+        f"{what}: {state} after {report['iterations']} iteration{'s' * (report['iterations'] != 1)}, "
+        f"mean log-likelihood {report['mean_log_likelihood']:.6f} nats per row, BIC {report['bic']:,.0f}"
+    )
 
 
 def versions() -> dict[str, str]:

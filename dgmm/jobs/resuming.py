@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import CheckpointWarning, DgmmError
+from dgmm.jobs.report import SHOWN
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
 from dgmm.storage.replacing import remove_leftovers
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
-
-# What is shown of a report that was kept.
-_SHOWN = {"converged": bool, "iterations": int, "n_rows": int, "mean_log_likelihood": float, "bic": float}
 
 
 @dataclass(frozen=True)
@@ -46,9 +44,13 @@ class EarlierRun:
 
 def _is_report(report: Any, job: Job) -> bool:
     """Whether a report is one of this job; whoever can write to a checkpoint can have put anything there."""
-    if not isinstance(report, dict) or any(type(report.get(key)) is not kind for key, kind in _SHOWN.items()):
+    if not isinstance(report, dict):
         return False
-    return all(report.get(key) == getattr(job.model, key) for key in ("n_components", "covariance_type"))
+    for key, kind in SHOWN[job.model.kind].items():
+        value = report.get(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            return False
+    return all(report.get(key) == getattr(job.model, key) for key in ("kind", "n_components", "covariance_type"))
 
 
 def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:

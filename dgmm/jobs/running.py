@@ -9,26 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from dgmm.estimators import GaussianMixture
+from dgmm.errors import DataError
+from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
+from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.models import ScanSection
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
-from dgmm.jobs.specification import ImageInput
+from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
 from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node, write_array
 from dgmm.storage.replacing import is_zarr, replacing_file
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import dask.array as da
 
+    from dgmm.estimators.loading import Mixture
     from dgmm.jobs.loading import Job
     from dgmm.viz.pictures import Picture
 
@@ -39,7 +44,7 @@ LABELS = "labels"
 class JobResult:
     """What a job has made."""
 
-    model: GaussianMixture
+    model: Mixture
     report: dict[str, Any]
     """What ran, on what, how it ended; the content of ``output.report``."""
     outputs: dict[str, Path]
@@ -85,8 +90,9 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
         with open_cluster(job.cluster) as words:
             rows = _open_rows(job)
             model, fit_seconds = _fit(job, rows, told, words, earlier)
-            if earlier.report is not None:
-                told.step("everything was written before: nothing is left to do")
+            if earlier.report is not None and not _has_gone_on(model, earlier.report):
+                new = "no rows are new, and " if _grows(job) else ""
+                told.step(f"{new}everything was written before: nothing is left to do")
                 return JobResult(model, earlier.report, job.output.paths)
             report = make_report(job, model, rows.values, rows.weights, words, told)
             report["seconds"] = {"fit": round(fit_seconds, 3)}
@@ -94,7 +100,16 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
             with own_outputs(job) as written:
                 _write(job, model, rows, picture, report, told, began, earlier)
                 written(report)
-    return JobResult(model, report, job.output.paths)
+    return JobResult(model, report, {key: path for key, path in job.output.paths.items() if path.exists()})
+
+
+def _grows(job: Job) -> bool:
+    return isinstance(job.input, PathInput) and job.input.growing
+
+
+def _has_gone_on(model: Mixture, report: dict[str, Any]) -> bool:
+    """Whether a scan has taken rows since a report."""
+    return isinstance(model, BFRGaussianMixture) and model.n_iter_ != report["rounds"]
 
 
 def _open_rows(job: Job) -> _Rows:
@@ -103,6 +118,8 @@ def _open_rows(job: Job) -> _Rows:
     )
     x = open_array(path, variable)
     layout = layout_of(x, str(path))
+    if _grows(job) and x.ndim != 2:
+        raise DataError(f"{path}: found {x.ndim} dimensions; an array that grows must have two, rows and features")
     features = job.preprocess.features
     if features is not None:
         if max(features) >= x.shape[-1]:
@@ -133,17 +150,25 @@ def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...
     return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
 
 
-def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun) -> tuple[GaussianMixture, float]:
+def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun) -> tuple[Mixture, float]:
     n, d = rows.values.shape
     spec = job.model
     told.step(
         f"fitting {spec.n_components} components ({spec.covariance_type}) to {n:,} rows of {d} features on {words}"
     )
-    told.expect(spec.tol)
     began = time.perf_counter()
-    model = GaussianMixture(**spec.model_dump())
+    parameters = spec.model_dump(exclude={"kind"})
     execution = Execution(persist=job.cluster.persist, lean=job.cluster.lean)
-    model.fit(
+    model: Mixture
+    fit: Callable[..., Any]
+    if isinstance(spec, ScanSection):
+        model = BFRGaussianMixture(**parameters)
+        fit = model.fit_growing if _grows(job) else model.fit
+    else:
+        told.expect(spec.tol)
+        model = GaussianMixture(**parameters)
+        fit = model.fit
+    fit(
         rows.values,
         sample_weight=rows.weights,
         checkpoint=checkpoint_of(job, earlier),
@@ -155,7 +180,7 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun)
 
 def _write(
     job: Job,
-    model: GaussianMixture,
+    model: Mixture,
     rows: _Rows,
     picture: Picture | None,
     report: dict[str, Any],
@@ -168,10 +193,13 @@ def _write(
     # The report is written last and removed first: where it stands, the other outputs belong to it.
     if "report" in paths:
         paths["report"].unlink(missing_ok=True)
-    if "model" in paths:
+    if "model" in paths and not report.get("started", True):
+        told.step("too few rows have come for a start: no model is written yet")
+    elif "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
-    labels = rows.layout.restore(model.predict(rows.values))
+    if paths.keys() & {"labels", "picture"}:
+        labels = rows.layout.restore(model.predict(rows.values))
     if "labels" in paths:
         told.step(f"writing the labels to {paths['labels'].name}")
         write_labels(labels, paths["labels"], rows.dims, overwrite=replaced["labels"])

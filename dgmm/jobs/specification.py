@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -22,14 +20,10 @@ from pydantic import (
 )
 
 from dgmm.errors import ParameterError
+from dgmm.jobs.models import AnyModel, ScanSection
+from dgmm.jobs.sections import COUNT, Count, Section
 from dgmm.storage.paths import is_url
 from dgmm.storage.places import check_path
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are refused, ``"3"`` is no number, nothing is infinite."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class MisplacedKeyError(ValueError):
@@ -61,9 +55,6 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
 FilePath = Annotated[Path, BeforeValidator(_locate)]
 
 PATH = "a path, taken from the job file's folder unless absolute"
-COUNT = "a whole number of at least 1"
-
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class PathInput(Section):
@@ -76,6 +67,10 @@ class PathInput(Section):
         description="the name of the array within the group; not needed if there is one",
     )
     sample_weight: FilePath | None = Field(default=None, description=f"{PATH}, of an array with one weight per row")
+    growing: bool = Field(
+        default=False,
+        description="true or false: rows are appended to the array, and each run takes those that are new",
+    )
 
 
 class ImageInput(Section):
@@ -128,71 +123,6 @@ class PreprocessSection(Section):
     def _different(cls, value: list[int] | None) -> list[int] | None:
         if value is not None and len(set(value)) != len(value):
             raise ValueError("a column stands twice")
-        return value
-
-
-def _number_or_auto(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-    if not (is_number or value == "auto"):
-        raise ValueError("neither a number nor 'auto'")
-    return value
-
-
-Numbers = list[float]
-
-
-class ModelSection(Section):
-    """The parameters of :class:`dgmm.GaussianMixture`."""
-
-    n_components: Count = Field(description=COUNT)
-    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field(
-        default="full", description="full, tied, diag or spherical"
-    )
-    tol: Annotated[Any, BeforeValidator(_number_or_auto)] = Field(
-        default=1e-3, description="a number of at least 0 (nats per row), or auto"
-    )
-    reg_covar: float = Field(
-        default=1e-6, ge=0.0, description="a number of at least 0, in squared units of the features"
-    )
-    max_iter: Count = Field(default=100, description=COUNT)
-    n_init: Count = Field(default=1, description=COUNT)
-    init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data"] = Field(
-        default="kmeans", description="kmeans, k-means++, k-means||, random or random_from_data"
-    )
-    weights_init: Numbers | None = Field(
-        default=None, description="a list of n_components numbers of at least 0 whose sum is 1"
-    )
-    means_init: list[Numbers] | None = Field(
-        default=None, description="a list of n_components lists, each with one number per feature"
-    )
-    precisions_init: Numbers | list[Numbers] | list[list[Numbers]] | None = Field(
-        default=None,
-        description="nested lists of numbers: n_components matrices (full), one matrix (tied), "
-        "n_components lists (diag) or n_components numbers (spherical)",
-    )
-    random_state: int | None = Field(
-        default=None, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295"
-    )
-    sample_rows: Count | None = Field(
-        default=None, description=f"{COUNT}: rows of the sample that the start is made from"
-    )
-    accelerate: Literal["auto"] | None = Field(default="auto", description="auto, or null for plain EM")
-
-    @field_validator("weights_init")
-    @classmethod
-    def _distribution(cls, value: Numbers | None) -> Numbers | None:
-        if value is not None and (min(value, default=-1.0) < 0 or abs(sum(value) - 1.0) > 1e-6):
-            raise ValueError("not a distribution")
-        return value
-
-    @field_validator("weights_init", "means_init")
-    @classmethod
-    def _one_per_component(cls, value: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
-        count = info.data.get("n_components")
-        if value is not None and count is not None and len(value) != count:
-            raise ValueError(f"{len(value)} entries for {count} components")
-        if value and isinstance(value[0], list) and len({len(row) for row in value}) > 1:
-            raise ValueError("rows of different lengths")
         return value
 
 
@@ -335,12 +265,29 @@ class JobFile(Section):
         default=PreprocessSection(),
         description="a section that says what is done to the rows before the fit",
     )
-    model: ModelSection = Field(description="a section with the parameters of the mixture")
+    model: AnyModel = Field(description="a section with the parameters of the mixture")
     output: OutputSection = Field(description="a section that says what is written where")
     cluster: ClusterSection = Field(default=ThreadsCluster(), description="a section that says where the job computes")
     checkpoint: CheckpointSection | None = Field(
         default=None, description="a section that says where the progress of the fit is kept"
     )
+
+    @model_validator(mode="after")
+    def _growing(self) -> JobFile:
+        if not (isinstance(self.input, PathInput) and self.input.growing):
+            return self
+        place, scan = ("input", "growing"), self.model
+        if not isinstance(scan, ScanSection):
+            raise MisplacedKeyError(place, "needs a model of kind bfr, which goes on with rows that are new")
+        if self.checkpoint is None:
+            raise MisplacedKeyError(place, "needs a section checkpoint, which holds what the runs before have made")
+        if scan.refine_passes:
+            raise MisplacedKeyError(("model", "refine_passes"), "rows that arrive are read once; remove it")
+        if self.output.labels is not None:
+            raise MisplacedKeyError(
+                ("output", "labels"), "rows that arrive are read once; remove it, and use dgmm predict"
+            )
+        return self
 
     @model_validator(mode="after")
     def _picture(self) -> JobFile:

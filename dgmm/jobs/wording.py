@@ -14,6 +14,7 @@ from dgmm.fitting.events import (
     FitFinished,
     FitResumed,
     IterationFinished,
+    RoundFinished,
     StartChosen,
 )
 
@@ -149,6 +150,22 @@ def chosen(event: StartChosen) -> str:
     )
 
 
+def rounds(event: RoundFinished) -> str:
+    """Return a sentence on a round of a scan.
+
+    Examples
+    --------
+    >>> rounds(RoundFinished(3, 150_000, 10_000, 4, 0, -7.25, True, 0.5))
+    'round 3: 150,000 rows so far, log-likelihood at least -7.250000 nats per row, settled'
+    >>> rounds(RoundFinished(1, 100, 100, 0, 0, None, False, 0.1))
+    'round 1: 100 rows so far, too few to start'
+    """
+    bound = "too few to start"
+    if event.lower_bound is not None:
+        bound = f"log-likelihood at least {event.lower_bound:.6f} nats per row"
+    return f"round {event.round}: {event.n_rows:,} rows so far, {bound}{', settled' if event.settled else ''}"
+
+
 def finished(event: FitFinished) -> str:
     """Return a sentence on the end of a fit."""
     count = f"{event.n_iter} iteration{'s' * (event.n_iter != 1)}"
@@ -165,6 +182,9 @@ def resumed(event: FitResumed) -> str:
     """
     if event.finished:
         return f"the checkpoint {event.checkpoint} holds the finished fit: it is not made again"
+    if event.n_rounds:
+        rounds_done = "1 round is" if event.n_rounds == 1 else f"{event.n_rounds} rounds are"
+        return f"going on from the checkpoint {event.checkpoint}: {rounds_done} done"
     reads = f"{event.n_reads} read{'s' * (event.n_reads != 1)}"
     iterations = f"{event.n_iter} iteration{'s' * (event.n_iter != 1)}"
     return f"going on from the checkpoint {event.checkpoint}: {reads} of the data and {iterations} are done"

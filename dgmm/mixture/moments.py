@@ -105,6 +105,16 @@ class Probe(Sized):
             mean, scatter, minimum, maximum = summarize(X, weights)
             return cls(chunk, n_rows, weight, mean, np.diagonal(scatter) / weight, minimum, maximum)
 
+    @classmethod
+    def of_moments(cls, moments: Moments) -> Probe:
+        """What all the rows of some moments were like."""
+        rows = int(moments.lengths.sum())
+        if not moments.n_positive:
+            none = np.zeros(len(moments.mean))
+            return cls(0, rows, 0.0, none, none, none, none)
+        variance = np.diagonal(moments.scatter) / moments.weight
+        return cls(0, rows, moments.total_weight, moments.mean, variance, moments.minimum, moments.maximum)
+
     def difference(self, other: Probe) -> str | None:
         """In which of its attributes ``other`` differs by more than rounding, with both values; None if in none."""
         scale = np.maximum(np.sqrt(self.variance), np.abs(self.mean))

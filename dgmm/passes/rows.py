@@ -90,6 +90,17 @@ class Rows:
         chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
         return Rows(self.X[chosen], None if self.weights is None else self.weights[chosen], self.lengths[numbers])
 
+    def between(self, first: int, stop: int) -> Rows:
+        """The rows from a first one to that before ``stop``; chunks that are cut are shorter."""
+        if self.lengths is None:
+            raise AssertionError("the numbers of the rows are not known")
+        X, weights = self.X[first:stop], None if self.weights is None else self.weights[first:stop]
+        if not self.local:
+            return Rows(X, weights, chunk_lengths(X))
+        ends = np.clip(np.cumsum(self.lengths), first, stop)
+        lengths = ends - np.concatenate([[first], ends[:-1]])
+        return Rows(X, weights, lengths[lengths > 0])
+
     @classmethod
     def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
         """Cut an array in memory, (n, d), into chunks.

@@ -147,6 +147,7 @@ STATES = Schemas(
         n_reads=Integer(),
         moments=Maybe(OneOf(Moments)),
         em=Maybe(OneOf(FitState)),
+        scan=Maybe(OneOf(ScanProgress)),
     ),
     Record(Coordinates, shift=Floats(("d",)), scale=Floats(("d", "d"), ("d",))),
     Record(Summaries, weight=Floats(("s",)), first=Floats(("s", "d")), second=Floats(("s", "q"), (1, "q"))),
@@ -194,6 +195,9 @@ STATES = Schemas(
         chunk=Integer(),
         row=Integer(),
         lower_bounds=Many(Real()),
+        first=Integer(),
+        stop=Integer(),
+        looks=Many(Fixed(Integer(), OneOf(Probe))),
     ),
     # How far an algorithm has come: its state, what it was sent since, and the read under way
     Record(

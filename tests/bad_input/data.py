@@ -115,7 +115,7 @@ rows("an unknown number of features", lambda: lazy(blobs())[:, da.ones(D, dtype=
      "number of features", "of X is unknown", r"call X.compute_chunk_sizes\(\)", FIT)  # fmt: skip
 rows("rows of several lengths", lambda: [[1.0, 2.0], [3.0]], DataError, "cannot be made an array", "^X",
      "expected rows of one length")  # fmt: skip
-for start in ("kmeans", "k-means++", "k-means||", "random", "random_from_data"):
+for start in ("kmeans", "k-means++", "k-means||", "random", "random_from_data", "bfr"):
     for kind, wrap in {"in memory": lambda X: X, "chunked": lazy, "of unknown length": unknown}.items():
         rows(f"fewer rows than components, {start}, {kind}", lambda w=wrap: w(blobs()[:4]), DataError, "4 rows",
              "n_components=5", "more rows or decrease n_components", FIT, n_components=5,

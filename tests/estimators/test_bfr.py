@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from reference import make_blobs
 from sklearn.exceptions import ConvergenceWarning
+from storing import stored
 
 from dgmm import BFRGaussianMixture, Checkpoint, GaussianMixture
 from dgmm.errors import CheckpointMismatchError, DataError, NotFittedError, ParameterError
+from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.events import FitResumed, RoundFinished
+from dgmm.fitting.progress import FitProgress, ScanProgress
 
 FAMILIES = ("full", "tied", "diag", "spherical")
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "n_rows_", "n_iter_")
@@ -104,7 +107,7 @@ def test_few_rows_are_a_fit_as_well():
     scan = BFRGaussianMixture(2, random_state=0).fit(X)
     assert scan.score(X) > -6.0
     assert np.isnan(scan.discard_set_["means"]).all()  # all rows are retained
-    with pytest.raises(DataError, match="fewer rows of positive weight than n_components=61"):
+    with pytest.raises(DataError, match="there are 60 rows for n_components=61"):
         BFRGaussianMixture(61, random_state=0).fit(X)
 
 
@@ -125,6 +128,26 @@ def test_refinement_is_em_from_where_the_scan_ended():
         ).fit(X)  # fmt: skip
     assert refined.score(X) >= scan.score(X) - 1e-9
     np.testing.assert_allclose(np.sort(refined.weights_), np.sort(em.weights_), rtol=1e-6)
+
+
+def test_a_refinement_goes_on_from_wherever_it_was(tmp_path, monkeypatch):
+    X, parameters = rows(n=3000), {"refine_passes": 2, **SIZES}
+    expected = BFRGaussianMixture(4, **parameters).fit(X)
+    handed_on, begin, keep = [], Keeper.begin, Keeper.keep
+
+    def record(keeper, progress):
+        handed_on.append(progress)
+        keep(keeper, progress)
+
+    monkeypatch.setattr(Keeper, "keep", record)
+    assert same_bits(BFRGaussianMixture(4, **parameters).fit(X, checkpoint=tmp_path / "whole"), expected)
+    monkeypatch.setattr(Keeper, "keep", keep)
+    assert {type(progress.state) for progress in handed_on} == {ScanProgress, FitProgress}
+    for number, progress in enumerate(handed_on):
+        again = stored(progress)
+        monkeypatch.setattr(Keeper, "begin", lambda keeper, fresh, again=again: begin(keeper, fresh) and again)
+        model = BFRGaussianMixture(4, **parameters).fit(X, checkpoint=tmp_path / str(number))
+        assert same_bits(model, expected), number
 
 
 def test_clusters_that_come_late_are_found():

@@ -71,6 +71,8 @@ def stopped(place, X, index, **parameters):
         {"covariance_type": "diag", "accelerate": None},
         {"covariance_type": "spherical", "tol": "auto", "max_iter": 30},
         {"n_components": 9, "reg_covar": 0.0, "max_iter": 6},
+        {"init_params": "bfr"},
+        {"init_params": "bfr", "covariance_type": "tied", "weights_init": [0.5, 0.3, 0.2]},
     ],
     ids=lambda parameters: " ".join(map(str, parameters.values())),
 )

@@ -22,7 +22,7 @@ import dask.array as da
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm import Checkpoint, Execution, GaussianMixture
+from dgmm import BFRGaussianMixture, Checkpoint, Execution, GaussianMixture
 from dgmm.mixture import program
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.objects import ObjectPlace
@@ -32,7 +32,16 @@ from dgmm.storage.writer import CheckpointWriter
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "n_reads_", "n_iter_")
 N, D, K = 1600, 2, 2
 FEW = 3
-PARAMETERS = {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 100}
+# Each kind of fit: its class, and parameters that tests may change.
+EM = (GaussianMixture, {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 100})
+FITS = {
+    "em": EM,
+    "em from a scan": (GaussianMixture, {**EM[1], "init_params": "bfr", "sample_rows": 400}),
+    "scan, refined": (
+        BFRGaussianMixture,
+        {"n_components": K, "batch_rows": 400, "buffer_rows": 50, "random_state": 0, "refine_passes": 2},
+    ),
+}
 
 program._function("float64")
 
@@ -49,33 +58,39 @@ def rows(n_chunks=16, pause=0.0):
     return da.from_array(X, chunks=(-(-N // n_chunks), D)).map_blocks(read, pause=pause, dtype=np.float64)
 
 
-def fit(X, checkpoint=None, callbacks=(), execution=None, **parameters):
+def fit(X, checkpoint=None, callbacks=(), execution=None, kind="em", **parameters):
     """Fit, with pieces as small as the chunks."""
     choose = ExecutionPlan.choose
     ExecutionPlan.choose = lambda *shape: replace(choose(*shape), chunk_rows=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = GaussianMixture(**{**PARAMETERS, **parameters})
+            estimator, own = FITS[kind]
+            model = estimator(**{**own, **parameters})
             execution = execution or Execution(persist=False)
             return model.fit(X, checkpoint=checkpoint, callbacks=callbacks, execution=execution)
     finally:
         ExecutionPlan.choose = choose
 
 
+def found_by(model):
+    """What a fit found."""
+    return {name: np.asarray(getattr(model, name)) for name in ARRAYS if hasattr(model, name)}
+
+
 def same_bits(model, other):
-    return all(np.array_equal(getattr(model, name), getattr(other, name)) for name in ARRAYS)
+    return all(np.array_equal(value, getattr(other, name)) for name, value in found_by(model).items())
 
 
 def save(model, path):
     """Leave what a fit found in a file."""
-    np.savez(path, **{name: np.asarray(getattr(model, name)) for name in ARRAYS})
+    np.savez(path, **found_by(model))
 
 
 def is_result(path, expected):
     """Whether a file holds the bits of a model."""
     with np.load(path) as found:
-        return all(np.array_equal(found[name], getattr(expected, name)) for name in ARRAYS)
+        return all(np.array_equal(found[name], value) for name, value in found_by(expected).items())
 
 
 # -- in processes of their own ---------------------------------------------------------------------

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from dgmm.cli import EXIT_CODES, main
+from dgmm.jobs.models import ModelSection, ScanSection
 from dgmm.jobs.specification import (
     CheckpointSection,
     ImageInput,
     LocalCluster,
-    ModelSection,
     OutputSection,
     PathInput,
     PreprocessSection,
@@ -22,7 +22,7 @@ from dgmm.jobs.specification import (
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
-SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, OutputSection]
+SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
 
 

@@ -1,0 +1,111 @@
+"""What the section ``model`` of a job file may say, for each kind of model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+
+from dgmm.jobs.sections import COUNT, Count, Section
+
+
+def _number_or_auto(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    if not (is_number or value == "auto"):
+        raise ValueError("neither a number nor 'auto'")
+    return value
+
+
+Numbers = list[float]
+
+
+class MixtureSection(Section):
+    """The parameters that all kinds of mixtures have."""
+
+    n_components: Count = Field(description=COUNT)
+    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field(
+        default="full", description="full, tied, diag or spherical"
+    )
+    reg_covar: float = Field(
+        default=1e-6, ge=0.0, description="a number of at least 0, in squared units of the features"
+    )
+    n_init: Count = Field(default=1, description=COUNT)
+    weights_init: Numbers | None = Field(
+        default=None, description="a list of n_components numbers of at least 0 whose sum is 1"
+    )
+    means_init: list[Numbers] | None = Field(
+        default=None, description="a list of n_components lists, each with one number per feature"
+    )
+    precisions_init: Numbers | list[Numbers] | list[list[Numbers]] | None = Field(
+        default=None,
+        description="nested lists of numbers: n_components matrices (full), one matrix (tied), "
+        "n_components lists (diag) or n_components numbers (spherical)",
+    )
+    random_state: int | None = Field(
+        default=None, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295"
+    )
+
+    @field_validator("weights_init")
+    @classmethod
+    def _distribution(cls, value: Numbers | None) -> Numbers | None:
+        if value is not None and (min(value, default=-1.0) < 0 or abs(sum(value) - 1.0) > 1e-6):
+            raise ValueError("not a distribution")
+        return value
+
+    @field_validator("weights_init", "means_init")
+    @classmethod
+    def _one_per_component(cls, value: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
+        count = info.data.get("n_components")
+        if value is not None and count is not None and len(value) != count:
+            raise ValueError(f"{len(value)} entries for {count} components")
+        if value and isinstance(value[0], list) and len({len(row) for row in value}) > 1:
+            raise ValueError("rows of different lengths")
+        return value
+
+
+class ModelSection(MixtureSection):
+    """The parameters of :class:`dgmm.GaussianMixture`."""
+
+    kind: Literal["gaussian_mixture"] = "gaussian_mixture"
+    tol: Annotated[Any, BeforeValidator(_number_or_auto)] = Field(
+        default=1e-3, description="a number of at least 0 (nats per row), or auto"
+    )
+    max_iter: Count = Field(default=100, description=COUNT)
+    init_params: Literal["kmeans", "k-means++", "k-means||", "random", "random_from_data", "bfr"] = Field(
+        default="kmeans", description="kmeans, k-means++, k-means||, random, random_from_data or bfr"
+    )
+    sample_rows: Count | None = Field(
+        default=None, description=f"{COUNT}: rows of the sample that the start is made from"
+    )
+    accelerate: Literal["auto"] | None = Field(default="auto", description="auto, or null for plain EM")
+
+
+class ScanSection(MixtureSection):
+    """The parameters of :class:`dgmm.BFRGaussianMixture`."""
+
+    kind: Literal["bfr"]
+    init_params: Literal["kmeans", "k-means++", "random", "random_from_data"] = Field(
+        default="kmeans", description="kmeans, k-means++, random or random_from_data"
+    )
+    batch_rows: Count = Field(default=50_000, description=f"{COUNT}: rows of a round")
+    buffer_rows: int = Field(
+        default=10_000, ge=0, le=2**31 - 1, description="a whole number of at least 0: rows that are retained, at most"
+    )
+    primary: Literal["certain", "mahalanobis"] = Field(default="certain", description="certain or mahalanobis")
+    primary_fraction: float = Field(default=0.5, ge=0.0, le=1.0, description="a number from 0 to 1")
+    secondary_tightness: float = Field(default=0.25, gt=0.0, description="a number above 0")
+    forgetting: float = Field(default=1.0, gt=0.0, le=1.0, description="a number above 0 and at most 1")
+    inner_max_iter: Count = Field(default=10, description=f"{COUNT}: EM iterations of a round, at most")
+    refine_passes: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="a whole number of at least 0: EM iterations after the scan"
+    )
+
+
+def _model_kind(value: Any) -> str:
+    kind = value.get("kind", "gaussian_mixture") if isinstance(value, dict) else getattr(value, "kind", "")
+    return kind if isinstance(kind, str) else ""
+
+
+AnyModel = Annotated[
+    Annotated[ModelSection, Tag("gaussian_mixture")] | Annotated[ScanSection, Tag("bfr")], Discriminator(_model_kind)
+]
