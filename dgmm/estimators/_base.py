@@ -28,7 +28,23 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
-class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class NamedParameters(BaseEstimator):  # type: ignore[misc]
+    """An estimator whose parameters are known by their names."""
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters of the constructor by name; raises ParameterError for a name that it does not have."""
+        known = self.get_params(deep=False)
+        for name in params:
+            if name not in known:
+                raise ParameterError(
+                    f"Invalid parameter {name!r} for {type(self).__name__}{did_you_mean(name, known)}; "
+                    f"its parameters are: {', '.join(known)}"
+                )
+        super().set_params(**params)
+        return self
+
+
+class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     """Base of the estimators: everything but ``fit``."""
 
     covariance_type: str
@@ -53,11 +69,11 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self._fitted_type = self.covariance_type
         family, d = self._family, parameters.n_features
         self._exact = parameters
-        self.weights_ = _narrowed(parameters.weights, dtype)
-        self.means_ = _narrowed(parameters.means, dtype)
-        self.covariances_ = _narrowed(family.public(parameters.covariances, d), dtype)
-        self.precisions_cholesky_ = _narrowed(family.public(parameters.precisions_cholesky, d), dtype)
-        self.precisions_ = _narrowed(family.public(family.form.precision(parameters.precisions_cholesky), d), dtype)
+        self.weights_ = narrowed(parameters.weights, dtype)
+        self.means_ = narrowed(parameters.means, dtype)
+        self.covariances_ = narrowed(family.public(parameters.covariances, d), dtype)
+        self.precisions_cholesky_ = narrowed(family.public(parameters.precisions_cholesky, d), dtype)
+        self.precisions_ = narrowed(family.public(family.form.precision(parameters.precisions_cholesky), d), dtype)
 
     def _parameters(self) -> MixtureParameters:
         """The fitted parameters in float64, in the user's units.
@@ -85,18 +101,6 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         if not all(hasattr(self, name) for name in ("weights_", "means_", "precisions_cholesky_")):
             name = type(self).__name__
             raise NotFittedError(f"This {name} instance is not fitted yet; call fit, or load a model with {name}.load")
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters of the constructor by name; raises ParameterError for a name that it does not have."""
-        known = self.get_params(deep=False)
-        for name in params:
-            if name not in known:
-                raise ParameterError(
-                    f"Invalid parameter {name!r} for {type(self).__name__}{did_you_mean(name, known)}; "
-                    f"its parameters are: {', '.join(known)}"
-                )
-        super().set_params(**params)
-        return self
 
     def _plan(self, n_features: int, n_components: int) -> ExecutionPlan:
         return ExecutionPlan.choose(self._family, n_components, n_features)
@@ -263,7 +267,7 @@ class MixtureEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return X.astype(np.asarray(self.means_).dtype, copy=False), y
 
 
-def _narrowed(values: FloatArray, dtype: np.dtype[Any]) -> Array:
+def narrowed(values: FloatArray, dtype: np.dtype[Any]) -> Array:
     """Values in the dtype of the data, or in float64 where they are out of its range."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = values.astype(dtype)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from dgmm._version import __version__
 from dgmm.errors import (
@@ -30,7 +31,6 @@ from dgmm.storage.writer import CheckpointWriter
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dgmm.estimators._base import MixtureEstimator
     from dgmm.fitting.start import Start
     from dgmm.passes.plan import ExecutionPlan
     from dgmm.passes.rows import Rows
@@ -60,7 +60,7 @@ def to_checkpoint(given: Any) -> Checkpoint | None:
 
 
 def fingerprint_of(
-    estimator: MixtureEstimator, rows: Rows, start: Start, plan: ExecutionPlan, *, growing: bool = False
+    estimator: BaseEstimator, rows: Rows, start: Start, plan: ExecutionPlan, *, growing: bool = False
 ) -> dict[str, Any]:
     """What a fit is known by: its data as far as they can be told without a read, parameters and plan.
 
@@ -68,7 +68,7 @@ def fingerprint_of(
     """
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _SILENT}
     for name in ("weights_init", "means_init", "precisions_init"):
-        parameters.pop(name)
+        parameters.pop(name, None)
     return {
         "estimator": type(estimator).__name__,
         "data": {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dgmm.errors import ParameterError
+from dgmm.fitting.hard_start import INIT
 from dgmm.fitting.start import FROM_SCAN, INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
 from dgmm.passes.execution import Execution
@@ -15,12 +16,17 @@ from dgmm.typing import FloatArray
 
 RULES: dict[str, Rule] = {
     "n_components": at_least(1),
+    "n_clusters": at_least(1),
     "covariance_type": one_of(FAMILIES),
     "tol": Rule(lambda v: v == "auto" if isinstance(v, str) else is_number(v), "a float of at least 0, or 'auto'"),
     "reg_covar": Rule(is_number, "a finite float of at least 0"),
     "max_iter": at_least(1),
     "n_init": at_least(1),
     "init_params": one_of((*INIT_PARAMS, FROM_SCAN)),
+    "init": Rule(
+        lambda v: v in INIT if isinstance(v, str) else isinstance(v, (list, tuple)) or hasattr(v, "__array__"),
+        f"one of {', '.join(map(repr, INIT))}, or an array of centres",
+    ),
     "random_state": Rule(
         lambda v: (
             v is None
@@ -38,6 +44,7 @@ RULES: dict[str, Rule] = {
     "primary": one_of(("certain", "mahalanobis")),
     "primary_fraction": Rule(lambda v: is_number(v) and v <= 1.0, "a float from 0 to 1"),
     "secondary_tightness": Rule(lambda v: is_number(v) and v > 0.0, "a finite float above 0"),
+    "threshold": Rule(lambda v: is_number(v) and v > 0.0, "a finite float above 0"),
     "forgetting": Rule(lambda v: is_number(v) and 0.0 < v <= 1.0, "a float above 0 and at most 1"),
     "inner_max_iter": at_least(1),
     "refine_passes": at_least(0),
@@ -114,6 +121,17 @@ def make_start(parameters: dict[str, Any], family: CovarianceFamily, d: int) -> 
         None if means is None else _array("means_init", means, (k, d), "(n_components, n_features)"),
         None if precisions is None else _covariances(precisions, family, k, d),
     )
+
+
+def make_centres(init: Any, n_clusters: int, d: int) -> FloatArray | None:
+    """Check centres that the user gave as ``init``, for data of d features; None for a name.
+
+    Raises
+    ------
+    ParameterError
+        If they have the wrong shape or impossible values.
+    """
+    return None if isinstance(init, str) else _array("init", init, (n_clusters, d), "(n_clusters, n_features)")
 
 
 def to_random_state(random_state: Any) -> np.random.RandomState:

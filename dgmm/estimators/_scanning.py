@@ -148,8 +148,9 @@ class ScanSetup:
                 )
             self.check_rows(progress, keeper.place)
             while True:
-                part = replace(self, rows=self.rows.between(progress.first, progress.stop))
-                progress = part.rounds(part.placed(progress, keeper.place), emit, journal.announce)
+                if progress.stop > progress.first:
+                    part = replace(self, rows=self.rows.between(progress.first, progress.stop))
+                    progress = part.rounds(part.placed(progress, keeper.place), emit, journal.announce)
                 if progress.stop == n_rows:
                     return progress
                 progress = replace(progress, first=progress.stop, stop=n_rows, chunk=0, row=0)

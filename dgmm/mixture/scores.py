@@ -68,7 +68,7 @@ class ScoreMap:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         check_finite(X, chunk)
         if weights is not None:
-            _check_weights(weights, chunk)
+            check_weights(weights, chunk)
         X, kept = weighty_rows(X, weights)
         w = np.ones(len(X)) if kept is None else kept
         kernel = BlockKernel(self.compiled)
@@ -77,7 +77,8 @@ class ScoreMap:
         return Score(log_likelihood, entropy, float(w.sum()), chunk.n_rows)
 
 
-def _check_weights(weights: FloatArray, chunk: Chunk) -> None:
+def check_weights(weights: FloatArray, chunk: Chunk) -> None:
+    """Refuse weights, (n,), that are none; raises DataError with the place of the first."""
     defects = Defects.find(~((weights >= 0.0) & (weights < np.inf)), weights, chunk)
     if defects.count:
         raise DataError(f"sample_weight contains {describe_defects(defects, chunk)}; weights are counts, 0 or more")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dgmm.fitting.driving import ManyRecords, Progress
 from dgmm.fitting.em import FitState
+from dgmm.fitting.hard_scanning import HardSets, HardState
 from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
@@ -173,9 +174,27 @@ STATES = Schemas(
         n_renewed=Integer(),
     ),
     Record(
+        HardSets,
+        coordinates=OneOf(Coordinates, shared="d"),
+        clusters=OneOf(MixtureParameters, shared="K d"),
+        discard=OneOf(Summaries, shared="d"),
+        compressed=OneOf(Summaries, shared="d"),
+        exponent=_EXPONENT,
+    ),
+    Record(
+        HardState,
+        retained=OneOf(RetainedRows, shared="d"),
+        sets=Maybe(OneOf(HardSets, shared="d")),
+        n_rows=Integer(),
+        weight=Real(),
+        n_rounds=Integer(),
+        n_moved=Integer(),
+        n_unseen=Integer(),
+    ),
+    Record(
         ScanProgress,
         seed=Integer(),
-        scan=OneOf(BFRState),
+        scan=OneOf(BFRState, HardState),
         chunk=Integer(),
         row=Integer(),
         lower_bounds=Many(Real()),

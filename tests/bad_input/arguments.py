@@ -180,6 +180,10 @@ parameter("primary", "one of 'certain', 'mahalanobis'", "soft", "", None, 1, Tru
 parameter("primary_fraction", "a float from 0 to 1", -0.1, 1.5, np.nan, np.inf, "1", None, True, *ODD, door="scan")
 parameter("secondary_tightness", "a finite float above 0", 0, -1.0, np.nan, np.inf, "1", None, True, *ODD, door="scan")
 parameter("forgetting", "a float above 0 and at most 1", 0, -1.0, 1.5, np.nan, "1", None, True, *ODD, door="scan")
+parameter("n_clusters", COUNT, 0, -1, 2.5, "2", None, True, *ODD, door="clusters")
+parameter("threshold", "a finite float above 0", 0, -1.0, np.nan, np.inf, "1", None, True, *ODD, door="clusters")
+parameter("init", r"one of 'k-means\+\+', 'random', or an array", "kmeans", "", None, 1, True, {"a": 1}, object, 1j,
+          door="clusters")  # fmt: skip
 parameter("n_components", COUNT, 0, -1, 1.0, 2.5, "2", "three", None, True, np.True_, np.nan, *ODD)
 parameter("covariance_type", "one of 'full', 'tied', 'diag', 'spherical'", "foo", "Full", None, 3, "", *ODD)
 parameter("tol", "a float of at least 0, or 'auto'", -1e-3, np.nan, np.inf, "Auto", None, True, 10**400, *ODD)
@@ -193,6 +197,22 @@ parameter("verbose", "an int of at least 0", -1, 0.5, "yes", None, *ODD)
 parameter("verbose_interval", COUNT, 0, 2.5, None, *ODD)
 parameter("sample_rows", "None or an int of at least 1", 0, -5, 100.0, "all", *ODD)
 parameter("accelerate", "'auto' or None", True, False, "anderson", 1, *ODD)
+
+
+def centres(name: str, value: Any, what: str, where: str = "^init", to_do: str = "must be|expected") -> None:
+    """Add a kind of centres of BFRKMeans."""
+    given = Given(unreadable(), parameters={"init": value})
+    KINDS.append(Kind("clusters", f"centres: {name}", lambda _: given, ParameterError, what, where, to_do))
+
+
+centres("of too few clusters", np.zeros((1, 3)), r"shape \(1, 3\); expected \(n_clusters, n_features\) = \(2, 3\)")
+centres("of too few features", np.zeros((2, 2)), r"shape \(2, 2\); expected")
+centres(
+    "with NaN", [[0.0, 1.0, 2.0], [0.0, np.nan, 2.0]], r"contains nan at \[1, 1\]", to_do="all values must be finite"
+)
+centres("words", [["a", "b", "c"]] * 2, "array of numbers of shape")
+centres("ragged", [[0.0], [1.0, 2.0]], "array of numbers of shape")
+centres("masked", np.ma.masked_equal(np.zeros((2, 3)), 0.0), "none of them missing")
 
 
 def add(door: str, name: str, given: Given, error: type[Exception], what: str, where: str, to_do: str) -> None:

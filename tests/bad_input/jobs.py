@@ -168,7 +168,7 @@ BAD = {
         + "checkpoint: {path: c}",
         3,
         "output.labels",
-        "remove it; dgmm predict makes labels",
+        "remove it, and use dgmm predict",
     ),
     "checkpoint without a place": (GOOD + "checkpoint: {keep: 1}", 4, "checkpoint.path", "missing"),
     "how to resume": (GOOD + "checkpoint: {path: c, resume: yes}", 4, "checkpoint.resume", "auto (go on"),

@@ -18,7 +18,7 @@ import dask.array as da
 import numpy as np
 from reference import make_blobs
 
-from dgmm import BFRGaussianMixture, Execution, GaussianMixture
+from dgmm import BFRGaussianMixture, BFRKMeans, Execution, GaussianMixture
 from dgmm.cli import main
 from dgmm.jobs.loading import load_cluster, parse_job
 from dgmm.storage.checkpoint import Checkpoint
@@ -146,6 +146,9 @@ def _of_all(method: str) -> Callable[[Shelf, Given], Any]:
 DOORS: dict[str, Callable[[Shelf, Given], Any]] = {
     "fit": lambda shelf, given: shelf.mixture(given).fit(given.X, sample_weight=given.weights, **given.options),
     "scan": lambda shelf, given: BFRGaussianMixture(2, **given.parameters).fit(given.X, sample_weight=given.weights),
+    "clusters": lambda shelf, given: BFRKMeans(**{"n_clusters": 2} | given.parameters).fit(
+        given.X, sample_weight=given.weights
+    ),
     "fit_predict": lambda shelf, given: shelf.mixture(given).fit_predict(given.X, sample_weight=given.weights),
     **{name: _each_row(name) for name in ("predict", "predict_proba", "score_samples")},
     **{name: _of_all(name) for name in ("score", "aic", "bic", "icl")},

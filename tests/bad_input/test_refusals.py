@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -63,7 +64,7 @@ def test_every_kind_is_one_of_a_kind():
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_parameter_has_kinds_of_its_own(name):
-    assert any(kind.door in ("fit", "scan") and kind.name.startswith(f"{name}: ") for kind in KINDS)
+    assert any(kind.door in ("fit", "scan", "clusters") and kind.name.startswith(f"{name}: ") for kind in KINDS)
 
 
 @pytest.mark.parametrize("error", [kind for kind in vars(errors).values() if isinstance(kind, type)])
@@ -84,6 +85,16 @@ def test_bad_input_is_refused(shelf, kind):
         assert re.search(part, message), f"{part!r} is not in: {message}"
     assert shelf.tree() == before
     shelf.assert_untouched()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in (*data.KINDS, *chunks.KINDS) if kind.door == "fit"], ids=str)
+def test_rows_that_a_fit_refuses_are_refused_by_clusters(shelf, kind):
+    given = kind.make(shelf)
+    if given.parameters or given.options:
+        return  # these are a mixture's
+    message = refusal(shelf, replace(kind, door="clusters"), given)
+    for part in (kind.what, kind.where, kind.to_do):
+        assert re.search(part, message), f"{part!r} is not in: {message}"
 
 
 def refusal(shelf, kind, given):

@@ -200,3 +200,18 @@ def test_bfr_finds_clusters_in_any_order() -> None:
     apart = {row["order"]: row for row in rows}
     assert int(apart["late"]["moved"]) >= 3
     assert all(float(row["scan"]) > float(row["then EM"]) - 0.05 for row in apart.values())
+
+
+def test_hard_clusters_of_one_scan_are_better_than_those_of_mini_batches() -> None:
+    lines = run("benchmarks/bfr_kmeans.py")
+    rows = table(lines, "6,000 rows in batches of 2,000")
+    assert [(row["d"], row["K"]) for row in rows] == [("2", "3"), ("4", "8")]
+    peers = ("batch", "batch s", "1024", "1024 s")
+    assert all(float(row["scan"]) > max(float(row[peer]) for peer in peers) for row in rows)
+    assert all(0.0 < float(row[peer]) <= 1.0 for row in rows for peer in peers)
+
+
+def test_hard_clusters_are_found_in_any_order() -> None:
+    rows = table(run("benchmarks/bfr_kmeans.py", "--orders"), "6,000 rows in three orders")
+    assert [row["order"] for row in rows] == ["random", "sorted", "late"]
+    assert all(float(row["scan"]) > 0.9 for row in rows)

@@ -143,6 +143,12 @@ def test_what_cannot_be_taken_is_refused(tmp_path):
         BFRGaussianMixture(4, refine_passes=1, **SIZES).fit_growing(X, checkpoint=tmp_path / "place")
 
 
+def test_an_array_may_begin_without_rows(tmp_path):
+    model = take(0, tmp_path / "place")
+    assert (model.n_rows_, model.n_iter_) == (0, 0)
+    assert same_bits(take(2000, tmp_path / "place"), scanned(2000))
+
+
 def test_rows_in_memory(tmp_path):
     for end in (2000, 6000):
         model = BFRGaussianMixture(4, **SIZES).fit_growing(ROWS[:end], checkpoint=tmp_path / "place")

@@ -16,6 +16,7 @@ from dgmm.fitting.events import (
     PassAdvanced,
     PassFinished,
     PassStarted,
+    RoundFinished,
     StartChosen,
 )
 from dgmm.fitting.stopping import StopReason, aitken_gap
@@ -81,6 +82,18 @@ def test_the_live_view_fits_its_window(width):
         "≤ 86:25:50 left",
     ):
         assert words in view
+
+
+def test_the_live_view_shows_the_rounds_of_a_scan():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None, legacy_windows=False)
+    reporter = LiveReporter(console)
+    reporter.step("fitting 8 components")
+    reporter(PassStarted("rounds", 3, 2, 100_000))
+    reporter(RoundFinished(3, 150_000, 10_000, 4, 0, -7.25, False, 0.5))
+    lines = console.render_lines(reporter._view(), console.options, pad=False)
+    view = "\n".join("".join(segment.text for segment in line) for line in lines)
+    assert "pass 3: rounds" in view
+    assert "round 3: 150,000 rows so far, log-likelihood at least -7.250000 nats per row" in view
 
 
 def test_the_live_view_keeps_a_line_for_each_step():

@@ -165,6 +165,19 @@ def test_weights_go_with_their_rows():
         assert joined.text == "[0:0+4=8*6][2:4+2=4*9]"
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(("first", "stop"), [(0, 10), (0, 0), (3, 7), (4, 8), (9, 10), (10, 10)])
+def test_some_rows_in_a_row(first, stop, lazy):
+    X, w = np.arange(20.0).reshape(10, 2), np.arange(10.0)
+    rows = Rows.from_dask(da.from_array(X, chunks=(4, 2)), w) if lazy else Rows.from_array(X, w, 4)
+    part = rows.between(first, stop)
+    np.testing.assert_array_equal(np.asarray(part.X), X[first:stop])
+    np.testing.assert_array_equal(np.asarray(part.weights), w[first:stop])
+    ends = [end for end in (4, 8, 10) if first < end < stop]
+    expected = np.diff([first, *ends, stop])
+    assert part.lengths.tolist() == [length for length in expected if length] or (lazy and first == stop)
+
+
 def test_weights_of_other_unknown_lengths_are_refused_with_the_chunk():
     keep = np.array([True, True, True, False])
     X = da.from_array(np.ones((4, 2)), chunks=2)[da.from_array(keep, chunks=2)]
