@@ -126,7 +126,9 @@ def _write_weights(ax: Axes, sums: Mapping[str, FloatArray]) -> None:
     rim = [withStroke(linewidth=2.0, foreground="white")]
     for mean, weight in zip(sums["means"], sums["weights"], strict=True):
         if weight > 0.0:
-            ax.text(*mean, _short(weight), gid="discarded", clip_on=True, path_effects=rim, **_TEXT)
+            ax.text(
+                float(mean[0]), float(mean[1]), _short(weight), gid="discarded", clip_on=True, path_effects=rim, **_TEXT
+            )
 
 
 def _short(weight: float) -> str:
