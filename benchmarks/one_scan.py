@@ -139,7 +139,7 @@ def compare(
     for title, of, cell in (
         ("median", more, lambda values: f"{np.median(values):.4f}"),
         ("scan is better", more, lambda values: f"{np.mean(np.array(values) < 0.0):.0%}"),
-        ("by 0.002 worse", more, lambda values: f"{np.mean(np.array(values) > 0.002):.0%}"),
+        ("scan 0.002 worse", more, lambda values: f"{np.mean(np.array(values) > 0.002):.0%}"),
         ("CPU seconds", seconds, lambda values: f"{np.median(values):.1f}"),
     ):
         summary.row(title, *(cell(of[column]) if column in of else None for column in every))
