@@ -24,7 +24,6 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.competitors import on_sample, problem_of_rows
 from benchmarks.machine import Table, arguments, introduce, one_thread
-from dgmm.estimators._fitting import default_sample_rows
 from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.climb import Part, converge
 from dgmm.fitting.driving import run
@@ -170,8 +169,11 @@ class Data:
         return self.ended(state, problem, converge(part, at, np.zeros(len(at.weights), dtype=bool), most)[0])
 
     def after_passes(self, state: BFRState, count: int, accelerate: Literal["auto"] | None) -> BFRState:
-        """The state after so many EM passes over all rows; ``"auto"``: as a fit accelerates them."""
-        problem, at = self.begun(state, default_sample_rows(self.setup.start, self.X.shape[1]))
+        """The state after so many EM passes over all rows.
+
+        ``"auto"``: as a fit accelerates them, with a sample of as many rows as the scan holds at a time.
+        """
+        problem, at = self.begun(state, self.setup.control.batch_rows + self.setup.control.buffer_rows)
         surrogate = Surrogate.of(problem, len(self.X), on_sample) if accelerate else None
         passes = em(problem, Control(0.0, count, accelerate), FitState.start(at), surrogate=surrogate)
         return self.ended(state, problem, run(passes, ArrayPass(self.X, np.ones(len(self.X)))).parameters)
