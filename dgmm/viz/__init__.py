@@ -1,6 +1,7 @@
 """Pictures of fits, with matplotlib (the extra ``viz``)."""
 
 from dgmm.viz.pictures import Picture, read_picture
+from dgmm.viz.scan import plot_sets
 from dgmm.viz.segmentation import save_figure, segment, segmentation_figure
 
-__all__ = ["Picture", "read_picture", "save_figure", "segment", "segmentation_figure"]
+__all__ = ["Picture", "plot_sets", "read_picture", "save_figure", "segment", "segmentation_figure"]

@@ -215,3 +215,24 @@ def test_hard_clusters_are_found_in_any_order() -> None:
     rows = table(run("benchmarks/bfr_kmeans.py", "--orders"), "6,000 rows in three orders")
     assert [row["order"] for row in rows] == ["random", "sorted", "late"]
     assert all(float(row["scan"]) > 0.9 for row in rows)
+
+
+def test_bfr_is_near_the_optimum_after_a_few_passes() -> None:
+    rows = table(run("benchmarks/bfr.py", "--passes"), "8,000 rows: what EM to convergence adds")
+    for row in rows:
+        left = [float(row[f"em{count}"]) for count in range(4)]
+        assert left == sorted(left, reverse=True)
+        assert -0.01 < left[-1] < 1.0
+        assert float(row["auto3"]) < 1.0
+
+
+def test_one_scan_is_compared_in_all_orders() -> None:
+    lines = run("benchmarks/one_scan.py")
+    for order in ("random", "sorted", "drifting", "scene"):
+        rows = table(lines, f"{order}: held-out mean log-likelihood")
+        assert len(rows) == (3 if order == "scene" else 2)
+        assert all(np.isfinite(float(row[name])) for row in rows for name in row if row[name] != "-")
+        if order == "random":  # all ways lead there
+            assert all(abs(float(row[name])) < 0.02 for row in rows for name in ("+2", "split", "mean", "step"))
+        else:  # stepwise EM forgets what came first
+            assert all(float(row["step"]) < 0.0 for row in rows)
