@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_BYTES = 24 * 2**20
 _SAMPLE_ROWS = 50_000
-ROWS_FOR_RESEEDING = 10_000
+_ROWS_FOR_RESEEDING = 10_000
 """Rows of the sample that components move to, where no start is made from it."""
 _START_ROWS_PER_PARAMETER = 400
 
@@ -43,7 +43,7 @@ _START_ROWS_PER_PARAMETER = 400
 def default_sample_rows(start: Start, d: int) -> int:
     """Rows of the sample, unless the user says otherwise; few where no start is made from it."""
     if start.weights is not None and start.means is not None and start.covariances is not None:
-        return ROWS_FOR_RESEEDING
+        return _ROWS_FOR_RESEEDING
     return default_batch_rows(d)
 
 

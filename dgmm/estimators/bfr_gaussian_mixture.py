@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dgmm.errors import ParameterError
-from dgmm.estimators._fitting import ROWS_FOR_RESEEDING, FitSetup, default_batch_rows, default_start_rows
+from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
@@ -69,7 +69,8 @@ class BFRGaussianMixture(SavedMixture):
     inner_max_iter : int, default 10
         EM iterations of a round, at most; few are made once the model has settled.
     refine_passes : int, default 0
-        EM iterations over all the rows after the scan, each one read (and one read before the first).
+        EM iterations over all the rows after the scan, accelerated, each one read (and one read
+        before the first).
     n_init, init_params, weights_init, means_init, precisions_init, random_state
         See :class:`dgmm.GaussianMixture`; starts are made on the first rows. ``"k-means||"`` is none.
     verbose : int, default 0
@@ -334,9 +335,9 @@ class BFRGaussianMixture(SavedMixture):
             family=setup.family,
             n_components=setup.n_components,
             reg_covar=setup.reg_covar,
-            control=Control(0.0, int(self.refine_passes)),
+            control=Control(0.0, int(self.refine_passes), "auto"),
             start=setup.start,
-            sample_rows=max(ROWS_FOR_RESEEDING, setup.n_components),
+            sample_rows=max(default_batch_rows(scan.rows.n_features), setup.n_components),
             plan=scan.plan,
             execution=scan.execution,
             scan=scan,

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from cases import any_family, families
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from problems import OPTIONS, blobs
 
@@ -76,6 +76,8 @@ def test_em_over_fixed_sets_never_falls_and_bounds_the_likelihood_of_the_rows(fa
     X = blobs(1000, d, k, seed)
     setup = setup_of(family, k, primary=primary, secondary_tightness=1.0)
     state = scan(setup, X)[-1]
+    # The sums of a sample stand for other rows; and a component of few rows has no covariance of its own.
+    assume(not state.n_renewed and 1000.0 * state.parameters.weights.min() > 20.0)
     problem = problem_of(setup, state, state.total_weight, state.n_remembered)
     sets, parameters, bounds = Sets.of(problem, state), state.parameters, []
     assert state.total_weight == pytest.approx(1000.0, rel=1e-9)

@@ -100,7 +100,7 @@ def test_a_stream_from_its_first_batch_on(folder):
     out, _ = run(folder, "workflows/append_batch.py", "stream/rows.zarr")
     assert out == "stream/rows.zarr: 20,000 rows\n"
     out, err = run_job(folder)
-    assert "20,000 rows: not settled after 1 round" in out
+    assert "20,000 rows: settled after 1 round" in out
     assert "round 1: 20,000 rows so far" in err
     arrive(folder, 4)
     out, err = run_job(folder)
