@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import Array
 
-# The sample is asked again when there are so many times as many rows.
-_GROWTH = 1.5
+# The sample is asked again when so large a part of the rows that are remembered is new.
+_MANY = 1.0 / 3.0
 # EM steps on the sample from where the scan is: to see whether it gains, and by how much.
 _TRIAL_STEPS, _STEPS = 4, 100
 # What it may be expected to gain by chance, in units of the mean.
@@ -65,8 +65,8 @@ def started(setup: BFRSetup, problem: FitProblem, number: int = 0) -> MixturePar
 
 
 def checked(setup: BFRSetup, state: BFRState) -> BFRState:
-    """The state after the sample was asked, if there are many more rows than when it was last asked."""
-    return renewed(setup, state) if state.n_rows >= _GROWTH * state.n_checked else state
+    """The state after the sample was asked, if many of the rows came since it was last asked."""
+    return renewed(setup, state) if state.n_rows - state.n_checked >= _MANY * state.n_remembered else state
 
 
 def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
