@@ -15,12 +15,10 @@ from dgmm.viz import plot_sets, save_figure
 
 GREY = "#b0b0b0"
 # Rows of a round that are drawn.
-SHOWN = 1_000
+SHOWN = 600
 # The rows that stay alike: four clusters, of standard deviation 1.
 CENTRES = np.array([[0.0, 0.0], [3.5, 0.0], [0.0, 3.5], [3.5, 3.5]])
 SHARES = (0.28, 0.26, 0.24, 0.22)
-# Around them, clumps too small for a component each.
-CLUMPS = np.array([[-9, 0], [0, -9], [12.5, 0], [3.5, -9], [-9, 3.5], [0, 12.5], [12.5, 3.5], [3.5, 12.5]])
 # A cluster like the others.
 LATE = np.array([9.0, 2.0])
 
@@ -37,6 +35,7 @@ class Story:
     titles : dict of int to str
         What is said of each round that is drawn.
     n_components, batch_rows, buffer_rows : int
+    primary : str
     columns : int
         Pictures beside each other.
     size : (float, float)
@@ -48,6 +47,7 @@ class Story:
     n_components: int
     batch_rows: int
     buffer_rows: int
+    primary: str
     columns: int
     size: tuple[float, float]
 
@@ -65,8 +65,9 @@ class Story:
         axes = iter(figure.subplots(lines, self.columns, sharex=True, sharey=True, squeeze=False).flat)
         rng = np.random.default_rng(0)
         scan = BFRGaussianMixture(
-            self.n_components, batch_rows=self.batch_rows, buffer_rows=self.buffer_rows, random_state=0
-        )
+            self.n_components, batch_rows=self.batch_rows, buffer_rows=self.buffer_rows, primary=self.primary,
+            random_state=0,
+        )  # fmt: skip
         for number in range(1, max(self.titles) + 1):
             rows = self.rows(rng, number)
             scan.partial_fit(rows)
@@ -81,10 +82,9 @@ class Story:
         return figure
 
 
-def clumps(rng: np.random.Generator, number: int, n: int) -> np.ndarray:
-    """Rows of small tight clumps, which come from the fifth round on."""
-    count = rng.binomial(n, 0.03) if number >= 5 else 0
-    return CLUMPS[rng.integers(len(CLUMPS), size=count)] + 0.15 * rng.normal(size=(count, 2))
+def none(rng: np.random.Generator, number: int, n: int) -> np.ndarray:
+    """No rows."""
+    return np.empty((0, 2))
 
 
 def late(rng: np.random.Generator, number: int, n: int) -> np.ndarray:
@@ -95,14 +95,14 @@ def late(rng: np.random.Generator, number: int, n: int) -> np.ndarray:
 
 STORIES = {
     "bfr_rounds.png": Story(
-        clumps,
-        {1: "the buffer fills", 5: "strange rows come", 16: "strange rows gather", 24: "tight groups are summed"},
-        n_components=4, batch_rows=3_000, buffer_rows=300, columns=2, size=(7.2, 7.6),
+        none,
+        {1: "the middles leave", 2: "doubtful rows gather", 4: "a tight group is summed", 8: "another one"},
+        n_components=4, batch_rows=1_500, buffer_rows=400, primary="mahalanobis", columns=2, size=(7.2, 7.6),
     ),
     "bfr_late.png": Story(
         late,
         {8: "a component to spare", 9: "a few strange rows", 10: "it has moved there"},
-        n_components=5, batch_rows=2_000, buffer_rows=500, columns=3, size=(9.0, 3.1),
+        n_components=5, batch_rows=2_000, buffer_rows=500, primary="certain", columns=3, size=(9.0, 3.1),
     ),
 }  # fmt: skip
 
