@@ -42,6 +42,8 @@ from dgmm.passes.plan import ExecutionPlan
 HELD_OUT = 50_000
 REG_COVAR = 1e-6
 PRIMARIES = ("certain", "mahalanobis")
+# Rounds of a case whose rounds are as large as a fit starts from.
+ROUNDS = 8
 # How far centres move, in standard deviations.
 _DRIFT = 4.0
 
@@ -188,22 +190,30 @@ class Data:
         return time.thread_time() - began
 
 
-def compare(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRControl) -> None:
-    """Print where scans land, by the primary rule."""
-    both = [f"{column} {primary[0]}" for primary in PRIMARIES for column in ("left", "gain", "sweep", "time")]
+def compare(
+    cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRControl, primaries: Sequence[str] = PRIMARIES
+) -> None:
+    """Print where scans land, by the primary rule; without ``sample_rows`` in rounds as large as a fit starts from."""
+    both = [f"{column} {primary[0]}" for primary in primaries for column in ("left", "gain", "sweep", "time")]
+    sizes = f"{n:,} rows, rounds of {control.sample_rows:,}" if control.sample_rows else f"{ROUNDS} rounds"
     table = Table(
-        f"{n:,} rows, rounds of {control.sample_rows:,}, buffer {control.buffer_rows:,}; c, m: primary rule",
-        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", "scan": "9.4f",
+        f"{sizes}, buffer {control.buffer_rows:,}; c, m: primary rule",
+        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", "round": "7,d", "scan": "9.4f",
          **{name: "7.4f" if name[0] in "lg" else "4.1f" for name in both}},
     )  # fmt: skip
-    left: dict[str, list[float]] = {primary: [] for primary in PRIMARIES}
-    gain: dict[str, list[float]] = {primary: [] for primary in PRIMARIES}
+    left: dict[str, list[float]] = {primary: [] for primary in primaries}
+    gain: dict[str, list[float]] = {primary: [] for primary in primaries}
+    given = control
     for case in cases:
+        if not given.sample_rows:
+            n_parameters = setup_of(case, given).family.n_parameters(case.k, case.d)
+            control = replace(given, sample_rows=default_start_rows(n_parameters, default_batch_rows(case.d)))
+            n = ROUNDS * control.sample_rows
         for seed in seeds:
             X = case.rows(n + HELD_OUT, seed)
             cells: list[float] = []
             same_start = first = None
-            for primary in PRIMARIES:
+            for primary in primaries:
                 data = Data(setup_of(case, replace(control, primary=primary, seed=seed)), X[:n], X[n:])
                 started, state, seconds = scan(data.setup, data.X)
                 score = data.score(state)
@@ -212,8 +222,8 @@ def compare(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRCon
                 left[primary].append(data.score(data.converged(state)) - score)
                 gain[primary].append(score - same_start)
                 cells += [left[primary][-1], gain[primary][-1], state.n_sweeps / n, seconds / data.pass_seconds(state)]
-            table.row(case.d, case.k, case.spread, seed, first, *cells)
-    for primary in PRIMARIES:
+            table.row(case.d, case.k, case.spread, seed, control.sample_rows, first, *cells)
+    for primary in primaries:
         print(f"\n{primary}: {describe(np.array(left[primary]), np.array(gain[primary]))}")
 
 
@@ -285,7 +295,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         values={
             "--seeds": (1, "seeds of each case"),
             "--rows": (400_000, "rows of a case"),
-            "--batch": (50_000, "rows of a round"),
+            "--batch": (50_000, "rows of a round; 0: as many as a fit starts from, in 8 rounds"),
+            "--primary": (",".join(PRIMARIES), "primary rules"),
             "--first": (0, "number of the first case"),
             "--most": (len(CASES), "number of cases"),
         },
@@ -300,7 +311,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             orders((12.0,) if options.quick else (6.0, 12.0), range(options.seeds), n, control)
         else:
             cases = QUICK_CASES if options.quick else CASES[options.first : options.first + options.most]
-            (refine if options.passes else compare)(cases, range(options.seeds), n, control)
+            if options.passes:
+                refine(cases, range(options.seeds), n, control)
+            else:
+                compare(cases, range(options.seeds), n, control, options.primary.split(","))
 
 
 if __name__ == "__main__":
