@@ -24,6 +24,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.competitors import on_sample, problem_of_rows
 from benchmarks.machine import Table, arguments, introduce, one_thread
+from dgmm.estimators._fitting import default_batch_rows, default_start_rows
 from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.climb import Part, converge
 from dgmm.fitting.driving import run
