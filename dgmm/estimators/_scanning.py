@@ -91,6 +91,7 @@ class BFRScan:
             lower_bound=state.lower_bound,
             settled=state.settled,
             seconds=seconds,
+            n_renewed=state.n_renewed,
         )
 
 

@@ -37,8 +37,9 @@ class BFRGaussianMixture(SavedMixture):
     Rows are taken in rounds. After each, those that the model is sure of are kept as sums for each
     component (the discard set), tight groups that no component explains as sums of their own (the
     compressed set), and at most ``buffer_rows`` as they are (the retained set). EM runs over rows and
-    sums together. Where rows come in random order from a store that can be read several times,
-    :class:`dgmm.GaussianMixture` finds better optima.
+    sums together. A uniform sample of all rows goes along: where rows come in an order, and EM on the
+    sample finds what the scan has missed, the sample takes the place of the sums. Rows that can be
+    read several times are better fitted by :class:`dgmm.GaussianMixture`.
 
     Parameters
     ----------
@@ -50,9 +51,8 @@ class BFRGaussianMixture(SavedMixture):
     batch_rows : int, optional
         Rows of a round, about; 24 MiB of float64 by default, at least 50,000.
     sample_rows : int, optional
-        Rows that the start is made from, which is as good as they are many: a sample of the first
-        round's; a stream is gathered until there are so many. By default 400 for each free
-        parameter, at least 50,000, at most ``batch_rows``.
+        Rows of the uniform sample, which also makes the start: a stream is gathered until there are so
+        many. By default 400 for each free parameter, at least 50,000, at most ``batch_rows``.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     primary : {"certain", "mahalanobis"}, default "certain"
@@ -87,13 +87,16 @@ class BFRGaussianMixture(SavedMixture):
     n_rows_ : int
         Rows of positive weight so far.
     lower_bound_ : float
-        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far.
+        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far; an estimate of
+        one, once the sample has put the scan right.
     lower_bounds_ : list of float
         The same after each round.
     discard_set_, compressed_set_ : dict of str to array
         ``weights`` (s,), ``means`` (s, d) and ``covariances`` of the sums, in the user's units.
     retained_set_ : dict of str to array
         ``rows`` (m, d) and ``weights`` (m,), the most doubtful first.
+    n_renewed_ : int
+        How often the sample put the scan right: 0 where rows come in random order, mostly.
     n_features_in_ : int
 
     Notes
@@ -119,6 +122,7 @@ class BFRGaussianMixture(SavedMixture):
     converged_: bool
     n_iter_: int
     n_rows_: int
+    n_renewed_: int
     lower_bound_: float
     _progress: ScanProgress
     _weighted: bool
@@ -210,9 +214,9 @@ class BFRGaussianMixture(SavedMixture):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
         """Go on with rows that arrive: any number of them.
 
-        The state is that of :meth:`fit` over the same rounds. Rows are only gathered until there are
-        ``sample_rows`` of them; until then there are no parameters. Parameters are those of
-        :meth:`fit`.
+        The state is that of :meth:`fit` over the same rounds (which asks the sample once more at the
+        end). Rows are only gathered until there are ``sample_rows`` of them; until then there are no
+        parameters. Parameters are those of :meth:`fit`.
         """
         return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
 
@@ -313,6 +317,7 @@ class BFRGaussianMixture(SavedMixture):
     def _publish(self, setup: BFRSetup) -> None:
         state = self._progress.scan
         self.n_rows_, self.n_iter_, self.converged_ = state.n_rows, state.n_rounds, state.settled
+        self.n_renewed_ = state.n_renewed
         self.lower_bounds_ = list(self._progress.lower_bounds)
         self.retained_set_ = {
             "rows": state.retained.rows,

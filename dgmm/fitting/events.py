@@ -139,6 +139,8 @@ class RoundFinished(Event):
     settled: bool
     """Whether the round moved the model by little."""
     seconds: float
+    n_renewed: int = 0
+    """How often so far the uniform sample put the scan right."""
 
 
 @dataclass(frozen=True)
