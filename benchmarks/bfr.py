@@ -10,6 +10,7 @@ EM pass, both without the start.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 import warnings
@@ -45,6 +46,7 @@ REG_COVAR = 1e-6
 PRIMARIES = ("certain", "mahalanobis")
 # Rounds of a case whose rounds are as large as a fit starts from.
 ROUNDS = 8
+TIGHTNESS = (0.03, 0.06, 0.125, 0.25, 0.5, 1.0, 2.0)
 # How far centres move, in standard deviations.
 _DRIFT = 4.0
 
@@ -114,14 +116,16 @@ def setup_of(case: Case, control: BFRControl) -> BFRSetup:
     return BFRSetup(family, case.k, REG_COVAR, np.dtype(np.float64), options, Start("kmeans", 1), control)
 
 
-def scan(setup: BFRSetup, X: np.ndarray) -> tuple[BFRState, BFRState, float]:
-    """The state after the start and after all rows, and CPU seconds after the start."""
+def scan(setup: BFRSetup, X: np.ndarray, *, alone: bool = False) -> tuple[BFRState, BFRState, float]:
+    """The state after the start and after all rows, and CPU seconds after the start; alone: without its sample."""
     began, state = time.thread_time(), BFRState.empty(X.shape[1], X.dtype)
     started = None
     rounds = setup.control.sample_rows
     for first in range(0, len(X), rounds):
         rows = X[first : first + rounds]
         state = run(bfr_round(setup, state), ArrayPass(rows, np.ones(len(rows))))
+        if alone:
+            state = replace(state, sample=None)
         if started is None and state.parameters is not None:
             started, began = state, time.thread_time()
     if started is None:
@@ -199,7 +203,7 @@ def compare(
     sizes = f"{n:,} rows, rounds of {control.sample_rows:,}" if control.sample_rows else f"{ROUNDS} rounds"
     table = Table(
         f"{sizes}, buffer {control.buffer_rows:,}; c, m: primary rule",
-        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", "round": "7,d", "scan": "9.4f",
+        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", **({} if control.sample_rows else {"round": "7,d"}), "scan": "9.4f",
          **{name: "7.4f" if name[0] in "lg" else "4.1f" for name in both}},
     )  # fmt: skip
     left: dict[str, list[float]] = {primary: [] for primary in primaries}
@@ -223,7 +227,8 @@ def compare(
                 left[primary].append(data.score(data.converged(state)) - score)
                 gain[primary].append(score - same_start)
                 cells += [left[primary][-1], gain[primary][-1], state.n_sweeps / n, seconds / data.pass_seconds(state)]
-            table.row(case.d, case.k, case.spread, seed, control.sample_rows, first, *cells)
+            rounds = () if given.sample_rows else (control.sample_rows,)
+            table.row(case.d, case.k, case.spread, seed, *rounds, first, *cells)
     for primary in primaries:
         print(f"\n{primary}: {describe(np.array(left[primary]), np.array(gain[primary]))}")
 
@@ -286,6 +291,27 @@ def refine(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRCont
     print("\nwithin 1: " + ", ".join(f"{name} {np.mean(np.array(values) <= 1.0):.0%}" for name, values in left.items()))
 
 
+def tightness(n: int, rounds: int) -> None:
+    """Print what the tightness of subclusters does, by the textbook's rule, which makes most of them."""
+    table = Table(
+        f"{n:,} rows, rounds of {rounds:,}, mahalanobis, without the sample: by how much less than the best",
+        {"order": "<7s", "buffer": "6,d", "d": "2d", "K": "2d", "best": "9.4f",
+         **{f"{value:g}": "7.4f" for value in TIGHTNESS}},
+    )  # fmt: skip
+    for order, buffer, case in itertools.product(
+        ("random", "late", "sorted"), (rounds // 10, rounds // 2), (Case(2, 10, 12.0), Case(4, 10, 6.0))
+    ):
+        X = case.rows(n, 0, order)
+        held_out = np.random.default_rng(0).permutation(n) < n // 5
+        scores = []
+        for value in TIGHTNESS:
+            control = BFRControl(rounds, buffer, "mahalanobis", secondary_tightness=value)
+            data = Data(setup_of(case, control), X[~held_out], X[held_out])
+            scores.append(data.score(scan(data.setup, data.X, alone=True)[1]))
+        best = max(scores)
+        table.row(order, buffer, case.d, case.k, best, *(score - best for score in scores))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print where scans land, what passes after them add, or what the order of the rows does."""
     options = arguments(
@@ -293,6 +319,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv,
         ("--orders", "sorted rows, and clusters that come late"),
         ("--passes", "EM passes that follow the scan"),
+        ("--tightness", "tightness of compressed subclusters"),
         values={
             "--seeds": (1, "seeds of each case"),
             "--rows": (400_000, "rows of a case"),
@@ -308,7 +335,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     batch, buffer = (2_000, 1_000) if options.quick else (options.batch, 10_000)
     control = BFRControl(sample_rows=batch, buffer_rows=buffer)
     with one_thread():
-        if options.orders:
+        if options.tightness:
+            tightness(n, batch)
+        elif options.orders:
             orders((12.0,) if options.quick else (6.0, 12.0), range(options.seeds), n, control)
         else:
             cases = QUICK_CASES if options.quick else CASES[options.first : options.first + options.most]

@@ -6,7 +6,8 @@ log-likelihoods per held-out row, in nats: that of the scan, and by how much the
 ``sample``: EM to convergence on so many rows drawn in one read; ``+1``, ``+2``: and as many EM passes, each
 one more read. ``split``: a fit for each part of so many consecutive rows, then reduction (one read). ``mean``
 and ``step``: stepwise EM over minibatches of 1,000 rows from the scan's own start (one read), with steps
-(t + 2)^-0.6 and the mean of the second half's parameters, and with steps (t + 2)^-0.7.
+(t + 2)^-0.6 and the mean of the second half's parameters, and with steps (t + 2)^-0.7. ``alone``: the scan
+without its sample.
 
 Orders of the rows: at random; sorted by cluster; drifting: the centres move by four standard deviations from
 the first row to the last, and held-out rows are of the whole stream; a scene: the pixels of a picture line by
@@ -39,6 +40,7 @@ COLUMNS = {
     "sample": ("sample", "+1", "+2"),
     "split": ("split",),
     "step": ("mean", "step"),
+    "alone": ("alone",),
 }
 MINIBATCH = 1_000
 
@@ -76,6 +78,8 @@ def contest(setup: BFRSetup, X: np.ndarray, methods: Sequence[str]) -> dict[str,
 
     begun, state, _ = scan(setup, X)
     keep("scan", user_parameters(setup, state))
+    if "alone" in methods:
+        keep("alone", user_parameters(setup, scan(setup, X, alone=True)[1]))
     memory = control.sample_rows + control.buffer_rows
     if "sample" in methods:
         keep("sample", sample_em(setup, X, memory))
@@ -138,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--seeds": (1, "seeds of each case"),
             "--cases": ("1,6,7,9,10,12,14,15", "numbers of cases of benchmarks/bfr.py"),
             "--orders": ("random,sorted,drifting,scene", "orders of the rows"),
-            "--methods": ("sample,split,step", "what the scan is compared with"),
+            "--methods": ("sample,split,step,alone", "what the scan is compared with"),
             "--scene": ("china.jpg", "a picture: a file, or one that scikit-learn has"),
             "--components": ("4,8,16", "numbers of components for the scene"),
         },

@@ -226,6 +226,13 @@ def test_bfr_is_near_the_optimum_after_a_few_passes() -> None:
         assert float(row["auto3"]) < 1.0
 
 
+def test_all_tightnesses_are_tried() -> None:
+    rows = table(run("benchmarks/bfr.py", "--tightness"), "8,000 rows, rounds of 2,000, mahalanobis")
+    assert len(rows) == 12
+    columns = [name for name in rows[0] if name not in {"order", "buffer", "d", "K", "best"}]
+    assert all(max(float(row[name]) for name in columns) == 0.0 for row in rows)
+
+
 def test_one_scan_is_compared_in_all_orders() -> None:
     lines = run("benchmarks/one_scan.py")
     for order in ("random", "sorted", "drifting", "scene"):
