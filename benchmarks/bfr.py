@@ -203,7 +203,8 @@ def compare(
     sizes = f"{n:,} rows, rounds of {control.sample_rows:,}" if control.sample_rows else f"{ROUNDS} rounds"
     table = Table(
         f"{sizes}, buffer {control.buffer_rows:,}; c, m: primary rule",
-        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d", **({} if control.sample_rows else {"round": "7,d"}), "scan": "9.4f",
+        {"d": "2d", "K": "2d", "apart": "5.1f", "seed": "d",
+         **({} if control.sample_rows else {"round": "7,d"}), "scan": "9.4f",
          **{name: "7.4f" if name[0] in "lg" else "4.1f" for name in both}},
     )  # fmt: skip
     left: dict[str, list[float]] = {primary: [] for primary in primaries}
