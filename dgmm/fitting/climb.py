@@ -124,7 +124,9 @@ class Climb:
         return self._valued(self._part.statistics(parameters), parameters)
 
 
-def converge(part: Part, at: MixtureParameters, dead: Array, most: int) -> tuple[MixtureParameters, int]:
+def converge(
+    part: Part, at: MixtureParameters, dead: Array, most: int, small: float = _SMALL
+) -> tuple[MixtureParameters, int]:
     """Go on to the optimum of a part of the rows.
 
     Parameters
@@ -135,6 +137,8 @@ def converge(part: Part, at: MixtureParameters, dead: Array, most: int) -> tuple
         Components that stay as they are.
     most : int
         Steps at most.
+    small : float
+        What twenty steps gain at least, in units of the sampling error.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def converge(part: Part, at: MixtureParameters, dead: Array, most: int) -> tuple
     if own is None:
         return at, 1
     climb = Climb(part, Calibration(part.problem.family, own, own), at, dead)
-    enough, before = _SMALL * part.problem.sampling_error, -np.inf
+    enough, before = small * part.problem.sampling_error, -np.inf
     while climb.value - before > enough and climb.n_steps < most:
         before = climb.value
         if not climb.advance(min(climb.n_steps + _STRIDE, most)):
