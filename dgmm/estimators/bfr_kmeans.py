@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dgmm.storage.checkpoint import Checkpoint
     from dgmm.typing import RandomState
 
+_BATCH_ROWS = 50_000
+
 
 class BFRKMeans(ClusterEstimator):
     """Axis-aligned clusters from one scan of the rows, which need not be kept.
@@ -46,8 +48,9 @@ class BFRKMeans(ClusterEstimator):
         rows wait for the end.
     secondary_tightness : float, default 1.0
         Variance of a compressed set, at most, in units of its nearest cluster's; above 0.
-    batch_rows : int, default 50_000
-        Rows of a round, about. The first ones make the start, which is as good as they are many.
+    batch_rows : int, optional
+        Rows of a round, about; 50,000 by default. The first ones make the start, which is as good as they
+        are many.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     random_state : int, RandomState, Generator or None
@@ -113,7 +116,7 @@ class BFRKMeans(ClusterEstimator):
         n_init: int = 4,
         threshold: float = 1.5,
         secondary_tightness: float = 1.0,
-        batch_rows: int = 50_000,
+        batch_rows: int | None = None,
         buffer_rows: int = 10_000,
         random_state: RandomState = None,
         verbose: int = 0,
@@ -213,7 +216,7 @@ class BFRKMeans(ClusterEstimator):
                 int(self.n_init),
                 float(self.threshold),
                 float(self.secondary_tightness),
-                int(self.batch_rows),
+                int(self.batch_rows or _BATCH_ROWS),
                 int(self.buffer_rows),
                 plan.options,
             )

@@ -80,6 +80,12 @@ def test_clusters_of_unequal_width_are_found(dtype, weighted):
     assert scan.inertia_ == pytest.approx(-scan.score(X, sample_weight=w), rel=0.01)
 
 
+def test_rounds_have_fifty_thousand_rows_by_default():
+    events = []
+    BFRKMeans(1, random_state=0).fit(np.random.default_rng(0).normal(size=(120_000, 1)), callbacks=events.append)
+    assert [event.n_rows for event in events if isinstance(event, RoundFinished)] == [60_000, 120_000]
+
+
 def test_every_chunk_is_read_once():
     read, lock = [], threading.Lock()
 
