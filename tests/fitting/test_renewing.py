@@ -62,8 +62,30 @@ def test_the_sample_is_of_the_rows_with_the_smallest_keys(forgetting, rounds, si
         keys = [old / forgetting for old in keys] + [uniforms(row_keys(seed, 0, n, number + 1))[weights[own] > 0.0]]
         rows.append(X[own][weights[own] > 0.0])
     order = np.argsort(np.concatenate(keys))[:size]
+    order = order[np.concatenate(keys)[order] <= 1.0]  # a row is forgotten with the probability that it has lost
     np.testing.assert_array_equal(state.sample.rows, np.concatenate(rows)[order])
     np.testing.assert_allclose(state.sample.keys, np.concatenate(keys)[order], rtol=1e-12)
+
+
+@pytest.mark.parametrize("forgetting", [0.5, 0.8])
+def test_a_sample_for_more_rows_than_are_remembered_is_as_old_as_what_is(forgetting) -> None:
+    """Batches are small beside the sample: its rows must not outlive what was discarded."""
+    setup = setup_of(get_family("diag"), 2, sample_rows=5000, buffer_rows=200, forgetting=forgetting)
+    rng, n, n_rounds = np.random.default_rng(0), 1000, 30
+    state = scan(setup, np.zeros((5000, 1)) + rng.normal(size=(5000, 1)), 1)
+    for age in range(n_rounds):
+        X = np.full((n, 1), 0.3 * (age + 1)) + rng.normal(size=(n, 1))
+        state = run(bfr_round(setup, state), ArrayPass(X, np.ones(n)))
+    assert state.sample is not None
+    remembered = n / (1.0 - forgetting)
+    assert state.n_remembered == pytest.approx(remembered, rel=1e-2)
+    assert len(state.sample.keys) == pytest.approx(min(5000, remembered), rel=0.1)
+    ages = forgetting ** np.arange(n_rounds)
+    drifted = 0.3 * (n_rounds - np.arange(n_rounds))
+    mean = float(ages @ drifted / ages.sum())
+    user = setup.family.to_user(state.parameters, state.coordinates)
+    assert state.sample.rows.mean() == pytest.approx(mean, abs=0.1)
+    assert float(user.weights @ user.means[:, 0]) == pytest.approx(mean, abs=0.1)
 
 
 def overlapping(order: str, seed: int = 0) -> np.ndarray:
