@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgmm.errors import DataError
 from dgmm.fitting.climb import Part, converge
 from dgmm.fitting.driving import run
 from dgmm.fitting.problem import FitProblem
@@ -70,7 +71,7 @@ def checked(setup: BFRSetup, state: BFRState) -> BFRState:
 
 
 def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
-    """The state after the sample was asked.
+    """The state after the sample was asked; it is not where it has no more rows than the mixture parameters.
 
     Notes
     -----
@@ -80,24 +81,35 @@ def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
     sample: Akaike (1974), "A new look at the statistical model identification", IEEE Transactions on
     Automatic Control 19.
     """
-    sample, coordinates = state.sample, state.coordinates
+    sample, coordinates, family = state.sample, state.coordinates, setup.family
     if sample is None or coordinates is None or state.parameters is None:
         return state
+    if len(sample.keys) <= family.n_parameters(setup.n_components, sample.rows.shape[1]):
+        return state
+    state, there = replace(state, n_checked=state.n_rows), family.to_user(state.parameters, coordinates)
+    try:
+        better = _better(setup, state, sample, there)
+    except DataError:  # no mixture can be fitted to these rows, though one is to all
+        return state
+    return state if better is None else _replaced(setup, state, family.to_inner(better, coordinates))
+
+
+def _better(setup: BFRSetup, state: BFRState, sample: RowSample, at: MixtureParameters) -> MixtureParameters | None:
+    """What a sample says is better than the scan's parameters, if it does; both in the user's units."""
     family = setup.family
     problem = problem_of_rows(setup, RetainedRows(sample.rows, sample.weights), len(sample.rows))
     part = Part.of(problem, problem.sample, _on_sample)
-    there = family.to_inner(family.to_user(state.parameters, coordinates), problem.coordinates)
+    there = family.to_inner(at, problem.coordinates)
     dead = there.weights <= 0.0
-    state, small = replace(state, n_checked=state.n_rows), part.problem.sampling_error
+    small = part.problem.sampling_error
     in_order = state.n_moved or state.n_renewed
     if not in_order and _expected_gain(part, there, dead) < _MUCH * small:
-        return state
+        return None
     found = [converge(part, there, dead, _STEPS)[0], started(setup, problem, state.n_rounds)]
     value, *values = (part.statistics(parameters).mean_log_likelihood for parameters in (there, *found))
     if max(values) - value < 2.0 * small:
-        return state
-    best = found[int(np.argmax(values))]
-    return _replaced(setup, state, family.to_inner(family.to_user(best, problem.coordinates), coordinates))
+        return None
+    return family.to_user(found[int(np.argmax(values))], problem.coordinates)
 
 
 def _expected_gain(part: Part, at: MixtureParameters, dead: Array) -> float:

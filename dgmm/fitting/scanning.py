@@ -133,7 +133,7 @@ class BFRState(Sized):
         Components that moved to rows which none explained.
     sample : RowSample or None
         Uniform sample of the rows so far, in units of ``2**exponent``; None before the start. Keys rise from 0, and
-        are divided by ``forgetting`` in each later round.
+        are divided by ``forgetting`` in each later round; rows whose keys exceed 1 are forgotten.
     n_checked, n_renewed : int
         Rows when the sample was last asked, and how often it put the scan right.
     """
@@ -187,7 +187,7 @@ class BFRState(Sized):
             compressed=None if self.compressed is None else self.compressed.scaled(factor),
             entropy=factor * self.entropy,
             n_remembered=factor * self.n_remembered,
-            sample=None if self.sample is None else replace(self.sample, keys=self.sample.keys / factor),
+            sample=None if self.sample is None else self.sample.thinned(factor),
         )
 
 

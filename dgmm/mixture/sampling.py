@@ -105,6 +105,12 @@ class RowSample:
             np.concatenate([self.weights, other.weights]),
         )
 
+    def thinned(self, factor: float) -> RowSample:
+        """Each row stays with a probability, if keys are uniform from 0 to 1: those that stay are so again."""
+        keys = self.keys / factor
+        count = int(np.searchsorted(keys, 1.0, side="right"))
+        return RowSample(self.size, keys[:count], self.rows[:count], self.weights[:count])
+
     def rescaled(self, exponent: int) -> RowSample:
         """The same rows with weights times ``2**exponent``."""
         if exponent == 0:

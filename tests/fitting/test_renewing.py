@@ -62,8 +62,30 @@ def test_the_sample_is_of_the_rows_with_the_smallest_keys(forgetting, rounds, si
         keys = [old / forgetting for old in keys] + [uniforms(row_keys(seed, 0, n, number + 1))[weights[own] > 0.0]]
         rows.append(X[own][weights[own] > 0.0])
     order = np.argsort(np.concatenate(keys))[:size]
+    order = order[np.concatenate(keys)[order] <= 1.0]  # a row is forgotten with the probability that it has lost
     np.testing.assert_array_equal(state.sample.rows, np.concatenate(rows)[order])
     np.testing.assert_allclose(state.sample.keys, np.concatenate(keys)[order], rtol=1e-12)
+
+
+def test_a_sample_for_more_rows_than_are_remembered_is_as_old_as_what_is() -> None:
+    """Batches are small beside the sample: its rows must not outlive what was discarded."""
+    forgetting, n, n_rounds = 0.5, 500, 15
+    setup = setup_of(get_family("diag"), 2, sample_rows=2500, buffer_rows=200, forgetting=forgetting)
+    rng = np.random.default_rng(0)
+    state = scan(setup, rng.normal(size=(2500, 1)), 1)
+    for number in range(n_rounds):
+        X = 0.3 * (number + 1) + rng.normal(size=(n, 1))
+        state = run(bfr_round(setup, state), ArrayPass(X, np.ones(n)))
+    assert state.sample is not None
+    remembered = n / (1.0 - forgetting)
+    assert state.n_remembered == pytest.approx(remembered, rel=1e-2)
+    assert len(state.sample.keys) == pytest.approx(remembered, rel=0.1)
+    ages = forgetting ** np.arange(n_rounds)
+    drifted = 0.3 * (n_rounds - np.arange(n_rounds))
+    mean = float(ages @ drifted / ages.sum())
+    user = setup.family.to_user(state.parameters, state.coordinates)
+    assert state.sample.rows.mean() == pytest.approx(mean, abs=0.1)
+    assert float(user.weights @ user.means[:, 0]) == pytest.approx(mean, abs=0.1)
 
 
 def overlapping(order: str, seed: int = 0) -> np.ndarray:
@@ -110,3 +132,29 @@ def test_sums_of_the_sample_stand_for_all_rows_that_were_discarded(family) -> No
     mean = ended.discard.first.sum(axis=0) / ended.discard.total_weight
     z = ended.coordinates.standardize(ended.sample.rows)
     np.testing.assert_allclose(mean, z.mean(axis=0), atol=1e-9)
+
+
+@families
+def test_a_sample_that_says_nothing_stops_no_scan(family) -> None:
+    """Two rows are remembered in the mean: fewer than components."""
+    setup = setup_of(family, 3, sample_rows=200, buffer_rows=50, forgetting=0.1)
+    X = blobs(400, 2, 3, 0)
+    state = scan(setup, X[:200], 1)
+    for i in range(200, 400, 2):
+        state = run(bfr_round(setup, state), ArrayPass(X[i : i + 2], np.ones(2)))
+    assert (state.n_rows, state.n_renewed) == (400, 0)
+    assert len(state.sample.keys) < 10
+
+
+def test_a_feature_may_be_constant_in_the_sample_but_not_in_the_rows() -> None:
+    """Without ``reg_covar`` it makes no sample unfit that all the rows are fit for."""
+    setup = replace(setup_of(get_family("diag"), 1, sample_rows=50, buffer_rows=20), reg_covar=0.0)
+    X = np.random.default_rng(0).normal(size=(50_050, 2))
+    X[50:, 1] = 0.0
+    state = scan(setup, X[:50], 1)
+    for part in np.split(X[50:], 10):
+        state = run(bfr_round(setup, state), ArrayPass(part, np.ones(len(part))))
+    assert (state.sample.rows[:, 1] == 0.0).all()
+    user = setup.family.to_user(renewed(setup, state).parameters, state.coordinates)
+    np.testing.assert_allclose(user.means[0], X.mean(axis=0), atol=1e-2)
+    np.testing.assert_allclose(user.covariances[0], X.var(axis=0), rtol=0.05)
