@@ -76,17 +76,19 @@ def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
     Notes
     -----
     From an optimum of n rows EM gains p_free / (2 m) nats per row on a sample of m of them, in the
-    mean, though nothing is wrong. Where it heads for much more, or components have moved to rows that were
-    not expected, other optima are looked for as well. What is found must exceed the scan by p_free / m on the
-    sample: Akaike (1974), "A new look at the statistical model identification", IEEE Transactions on
-    Automatic Control 19.
+    mean, though nothing is wrong. Where it heads for much more, EM goes on to its optimum, from there
+    and from a new start; and so it does each time once that was of use, or components have moved to
+    rows that were not expected. What is found must exceed the scan by p_free / m on the sample: Akaike
+    (1974), "A new look at the statistical model identification", IEEE Transactions on Automatic
+    Control 19.
     """
     sample, coordinates, family = state.sample, state.coordinates, setup.family
     if sample is None or coordinates is None or state.parameters is None:
         return state
     if len(sample.keys) <= family.n_parameters(setup.n_components, sample.rows.shape[1]):
         return state
-    state, there = replace(state, n_checked=state.n_rows), family.to_user(state.parameters, coordinates)
+    there = family.to_user(state.parameters, coordinates)
+    state = replace(state, n_checked=state.n_rows)
     try:
         better = _better(setup, state, sample, there)
     except DataError:  # no mixture can be fitted to these rows, though one is to all
