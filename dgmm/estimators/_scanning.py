@@ -224,14 +224,22 @@ class ScanSetup:
                 )
 
 
-def go_on(progress: ScanProgress, had_weights: bool, has_weights: bool) -> ScanProgress:
-    """Where a scan goes on with other rows than those before.
+def go_on(
+    progress: ScanProgress, had_weights: bool, has_weights: bool, before: dict[str, Any], now: dict[str, Any]
+) -> ScanProgress:
+    """Where a scan goes on with other rows than those before; also what its sums are of, by name, before and now.
 
     Raises
     ------
     ParameterError
-        If some rows have weights and some have none.
+        If some rows have weights and some have none, or if the sums would be of something else.
     """
+    for name, value in before.items():
+        if now[name] != value:
+            raise ParameterError(
+                f"{name} was {value!r} and is {now[name]!r}; the rows before are sums of the former: set it back, or "
+                "call fit"
+            )
     if had_weights != has_weights:
         had, has = ("weights", "none") if had_weights else ("no weights", "some")
         text = f"sample_weight: the rows before had {had}, and these have {has}"

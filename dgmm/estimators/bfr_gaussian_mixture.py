@@ -30,6 +30,9 @@ from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.typing import Array, FloatArray, RandomState
 
+# Parameters that a scan keeps once it has begun.
+_KEPT = ("n_components", "covariance_type")
+
 
 class BFRGaussianMixture(SavedMixture):
     """Gaussian mixture from one scan of the rows, which need not be kept: for streams and data that are read once.
@@ -37,8 +40,8 @@ class BFRGaussianMixture(SavedMixture):
     Rows are taken in rounds. After each, those that the model is sure of are kept as sums for each
     component (the discard set), tight groups that no component explains as sums of their own (the
     compressed set), and at most ``buffer_rows`` as they are (the retained set). EM runs over rows and
-    sums together. Where rows come in random order from a store that can be read several times,
-    :class:`dgmm.GaussianMixture` finds better optima.
+    sums together. A uniform sample of all rows so far puts right what came of their order. Where rows come in
+    random order from a store that can be read several times, :class:`dgmm.GaussianMixture` finds better optima.
 
     Parameters
     ----------
@@ -51,8 +54,9 @@ class BFRGaussianMixture(SavedMixture):
         Rows of a round, about; 24 MiB of float64 by default, at least 50,000.
     sample_rows : int, optional
         Rows that the start is made from, which is as good as they are many: a sample of the first
-        round's; a stream is gathered until there are so many. By default 400 for each free
-        parameter, at least 50,000, at most ``batch_rows``.
+        round's; a stream is gathered until there are so many. As many are carried along, drawn at random
+        from all rows so far: where EM on them gains more than chance, the scan goes on from there. By default
+        400 for each free parameter, at least 50,000, at most ``batch_rows``.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     primary : {"certain", "mahalanobis"}, default "certain"
@@ -87,9 +91,10 @@ class BFRGaussianMixture(SavedMixture):
     n_rows_ : int
         Rows of positive weight so far.
     lower_bound_ : float
-        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far.
+        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far; once the sample
+        has put the scan right, and stands for what was discarded, an estimate of it, which may lie above.
     lower_bounds_ : list of float
-        The same after each round.
+        The same after each round, and after the end where the sample has put the scan right there.
     discard_set_, compressed_set_ : dict of str to array
         ``weights`` (s,), ``means`` (s, d) and ``covariances`` of the sums, in the user's units.
     retained_set_ : dict of str to array
@@ -122,6 +127,7 @@ class BFRGaussianMixture(SavedMixture):
     lower_bound_: float
     _progress: ScanProgress
     _weighted: bool
+    _kept: dict[str, Any]
 
     def __init__(
         self,
@@ -210,10 +216,20 @@ class BFRGaussianMixture(SavedMixture):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
         """Go on with rows that arrive: any number of them.
 
-        The state is that of :meth:`fit` over the same rounds. Rows are only gathered until there are
-        ``sample_rows`` of them; until then there are no parameters. Parameters are those of
-        :meth:`fit`.
+        The state is that of :meth:`fit` over the same rounds, before :meth:`fit` asks its sample a last time.
+        Rows are only gathered until there are ``sample_rows`` of them; until then there are no parameters.
+        Parameters are those of :meth:`fit`.
+
+        Raises
+        ------
+        ParameterError
+            If the mixture was loaded, which holds nothing of the scan; also as :meth:`fit`.
         """
+        if hasattr(self, "means_") and not hasattr(self, "_progress"):
+            raise ParameterError(
+                "this mixture was loaded or set by hand: it holds no rows nor sums that partial_fit could go on with; "
+                "call fit, or fit_growing with a checkpoint, which holds them"
+            )
         return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
 
     def fit_growing(
@@ -266,7 +282,7 @@ class BFRGaussianMixture(SavedMixture):
             anew = whole or growing or not hasattr(self, "_progress")
             family, k = get_family(self.covariance_type), int(self.n_components)
             rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
-            weighted = rows.weights is not None
+            weighted, kept = rows.weights is not None, {name: params[name] for name in _KEPT}
             start = make_start(params, family, rows.n_features)
             plan = ExecutionPlan.choose(family, k, rows.n_features)
             batch_rows = int(self.batch_rows or default_batch_rows(rows.n_features))
@@ -283,7 +299,7 @@ class BFRGaussianMixture(SavedMixture):
                     seed = int(to_random_state(self.random_state).randint(2**31 - 1))
                     begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
                 else:
-                    begun = go_on(self._progress, self._weighted, weighted)
+                    begun = go_on(self._progress, self._weighted, weighted, self._kept, kept)
                 if growing and keeper is not None:
                     if rows.n_rows is None:
                         raise ParameterError("the chunk lengths of X are unknown; call X.compute_chunk_sizes() first")
@@ -291,7 +307,7 @@ class BFRGaussianMixture(SavedMixture):
                 else:
                     self._progress = scan.run(begun, emit, keeper)
                 self._publish(setup)
-            self._weighted = weighted
+            self._weighted, self._kept = weighted, kept
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before

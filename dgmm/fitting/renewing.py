@@ -86,7 +86,8 @@ def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
         return state
     if len(sample.keys) <= family.n_parameters(setup.n_components, sample.rows.shape[1]):
         return state
-    state, there = replace(state, n_checked=state.n_rows), family.to_user(state.parameters, coordinates)
+    there = family.to_user(state.parameters, coordinates)
+    state = replace(state, n_checked=state.n_rows)
     try:
         better = _better(setup, state, sample, there)
     except DataError:  # no mixture can be fitted to these rows, though one is to all

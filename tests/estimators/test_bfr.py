@@ -251,6 +251,28 @@ def test_rows_that_arrive_after_a_fit_are_taken():
     assert same_bits(later, whole)
 
 
+@pytest.mark.parametrize("other", [{"n_components": 5}, {"n_components": 3}, {"covariance_type": "diag"}])
+def test_a_scan_keeps_what_its_sums_are_of(other):
+    scan = BFRGaussianMixture(4, **SIZES, sample_rows=500).partial_fit(rows())
+    before = scan.means_
+    (name,) = other
+    with pytest.raises(ParameterError, match=rf"{name} was .* and is .*: set it back, or call fit"):
+        scan.set_params(**other).partial_fit(rows())
+    assert scan.n_rows_ == 6000
+    np.testing.assert_array_equal(scan.means_, before)
+    assert len(scan.fit(rows()).weights_) == other.get("n_components", 4)
+
+
+def test_a_mixture_that_was_loaded_is_no_scan_to_go_on_with(tmp_path):
+    scan = BFRGaussianMixture(4, **SIZES).fit(rows())
+    scan.save(tmp_path / "model.zarr")
+    again = BFRGaussianMixture.load(tmp_path / "model.zarr")
+    with pytest.raises(ParameterError, match=r"loaded or set by hand.*call fit, or fit_growing with a checkpoint"):
+        again.partial_fit(rows())
+    np.testing.assert_array_equal(again.means_, scan.means_)
+    assert again.fit(rows()).partial_fit(rows()).n_rows_ == 12_000
+
+
 @pytest.mark.parametrize("first", [None, 1.0])
 def test_rows_have_weights_or_none_do(first):
     scan = BFRGaussianMixture(4, **SIZES).partial_fit(rows(), sample_weight=first)
