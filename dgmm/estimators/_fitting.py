@@ -130,7 +130,7 @@ class FitSetup:
         """Run the scan to its end, from where the journal is."""
         if self.scan is None:
             raise AssertionError("the progress is that of a scan")
-        ended = self.scan.rounds(journal.progress.state, emit, journal.announce)
+        ended = self.scan.ended(self.scan.rounds(journal.progress.state, emit, journal.announce))
         rng = np.random.RandomState(ended.seed)
         first = self._first_read(int(rng.randint(2**31 - 1)), known_again=known_again)
         return FitProgress(first, RandomNumbers.of(rng), n_reads=1, scan=ended)

@@ -49,6 +49,10 @@ class OneScan(Protocol):
         """Take note that no more rows come: the state to end with, or a DataError if they were too few."""
         ...
 
+    def ended(self, state: Any) -> Any:
+        """The state that is shown where no more rows come; the scan itself goes on from the given one."""
+        ...
+
     def event(self, state: Any, seconds: float) -> Event:
         """What is told after a round."""
         ...
@@ -75,10 +79,13 @@ class BFRScan:
         return bfr_round(self.setup, state)
 
     def finish(self, state: BFRState) -> BFRState:
-        """Begin, if there were few rows; ask the sample a last time."""
-        begun = state if state.parameters is not None else start_scan(self.setup, state)
-        ended = renewed(self.setup, begun)
-        return begun if ended.n_renewed == begun.n_renewed else ended
+        """Begin, if there were few rows."""
+        return state if state.parameters is not None else start_scan(self.setup, state)
+
+    def ended(self, state: BFRState) -> BFRState:
+        """The state after the sample was asked a last time; the same one if that changes nothing."""
+        asked = renewed(self.setup, state)
+        return state if asked.n_renewed == state.n_renewed else asked
 
     def event(self, state: BFRState, seconds: float) -> RoundFinished:
         """What is told after a round."""
@@ -224,15 +231,29 @@ class ScanSetup:
                     f"{difference}; {_OTHER_DATA}"
                 )
 
+    def ended(self, progress: ScanProgress) -> ScanProgress:
+        """The progress that is shown where no more rows come."""
+        with single_threaded_blas():
+            state = self.make(progress.seed).ended(progress.scan)
+        return progress if state is progress.scan else progress.after(state, progress.chunk, progress.row)
 
-def go_on(progress: ScanProgress, had_weights: bool, has_weights: bool) -> ScanProgress:
-    """Where a scan goes on with other rows than those before.
+
+def go_on(
+    progress: ScanProgress, had_weights: bool, has_weights: bool, before: dict[str, Any], now: dict[str, Any]
+) -> ScanProgress:
+    """Where a scan goes on with other rows than those before; also what its sums are of, by name, before and now.
 
     Raises
     ------
     ParameterError
-        If some rows have weights and some have none.
+        If some rows have weights and some have none, or if the sums would be of something else.
     """
+    for name, value in before.items():
+        if now[name] != value:
+            raise ParameterError(
+                f"{name} was {value!r} and is {now[name]!r}; the rows before are sums of the former: set it back, or "
+                "call fit"
+            )
     if had_weights != has_weights:
         had, has = ("weights", "none") if had_weights else ("no weights", "some")
         text = f"sample_weight: the rows before had {had}, and these have {has}"

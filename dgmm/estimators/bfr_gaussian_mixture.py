@@ -30,6 +30,9 @@ from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.typing import Array, FloatArray, RandomState
 
+# Parameters that a scan keeps once it has begun.
+_KEPT = ("n_components", "covariance_type")
+
 
 class BFRGaussianMixture(SavedMixture):
     """Gaussian mixture from one scan of the rows, which need not be kept: for streams and data that are read once.
@@ -51,8 +54,10 @@ class BFRGaussianMixture(SavedMixture):
     batch_rows : int, optional
         Rows of a round, about; 24 MiB of float64 by default, at least 50,000.
     sample_rows : int, optional
-        Rows of the uniform sample, which also makes the start: a stream is gathered until there are so
-        many. By default 400 for each free parameter, at least 50,000, at most ``batch_rows``.
+        Rows that the start is made from, which is as good as they are many: a sample of the first
+        round's; a stream is gathered until there are so many. As many are carried along, drawn at random
+        from all rows so far: where EM on them gains more than chance, the scan goes on from there. By default
+        400 for each free parameter, at least 50,000, at most ``batch_rows``.
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     primary : {"certain", "mahalanobis"}, default "certain"
@@ -87,10 +92,10 @@ class BFRGaussianMixture(SavedMixture):
     n_rows_ : int
         Rows of positive weight so far.
     lower_bound_ : float
-        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far; an estimate of
-        one, once the sample has put the scan right.
+        Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far; once the sample
+        has put the scan right, and stands for what was discarded, an estimate of it, which may lie above.
     lower_bounds_ : list of float
-        The same after each round.
+        The same after each round, and after the end where the sample has put the scan right there.
     discard_set_, compressed_set_ : dict of str to array
         ``weights`` (s,), ``means`` (s, d) and ``covariances`` of the sums, in the user's units.
     retained_set_ : dict of str to array
@@ -126,6 +131,7 @@ class BFRGaussianMixture(SavedMixture):
     lower_bound_: float
     _progress: ScanProgress
     _weighted: bool
+    _kept: dict[str, Any]
 
     def __init__(
         self,
@@ -214,10 +220,20 @@ class BFRGaussianMixture(SavedMixture):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
         """Go on with rows that arrive: any number of them.
 
-        The state is that of :meth:`fit` over the same rounds (which asks the sample once more at the
-        end). Rows are only gathered until there are ``sample_rows`` of them; until then there are no
-        parameters. Parameters are those of :meth:`fit`.
+        The state is that of :meth:`fit` over the same rounds; what :meth:`fit` shows is that state after
+        the sample was asked a last time. Rows are only gathered until there are ``sample_rows`` of them;
+        until then there are no parameters. Parameters are those of :meth:`fit`.
+
+        Raises
+        ------
+        ParameterError
+            If the mixture was loaded, which holds nothing of the scan; also as :meth:`fit`.
         """
+        if hasattr(self, "means_") and not hasattr(self, "_progress"):
+            raise ParameterError(
+                "this mixture was loaded or set by hand: it holds no rows nor sums that partial_fit could go on with; "
+                "call fit, or fit_growing with a checkpoint, which holds them"
+            )
         return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
 
     def fit_growing(
@@ -270,7 +286,7 @@ class BFRGaussianMixture(SavedMixture):
             anew = whole or growing or not hasattr(self, "_progress")
             family, k = get_family(self.covariance_type), int(self.n_components)
             rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
-            weighted = rows.weights is not None
+            weighted, kept = rows.weights is not None, {name: params[name] for name in _KEPT}
             start = make_start(params, family, rows.n_features)
             plan = ExecutionPlan.choose(family, k, rows.n_features)
             batch_rows = int(self.batch_rows or default_batch_rows(rows.n_features))
@@ -287,15 +303,15 @@ class BFRGaussianMixture(SavedMixture):
                     seed = int(to_random_state(self.random_state).randint(2**31 - 1))
                     begun = ScanProgress(seed, BFRState.empty(rows.n_features, dtype))
                 else:
-                    begun = go_on(self._progress, self._weighted, weighted)
+                    begun = go_on(self._progress, self._weighted, weighted, self._kept, kept)
                 if growing and keeper is not None:
                     if rows.n_rows is None:
                         raise ParameterError("the chunk lengths of X are unknown; call X.compute_chunk_sizes() first")
                     self._progress = scan.run_new(replace(begun, stop=rows.n_rows), emit, keeper)
                 else:
                     self._progress = scan.run(begun, emit, keeper)
-                self._publish(setup)
-            self._weighted = weighted
+                self._publish(setup, scan.ended(self._progress) if whole else self._progress)
+            self._weighted, self._kept = weighted, kept
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -314,11 +330,11 @@ class BFRGaussianMixture(SavedMixture):
             int(self.inner_max_iter),
         )
 
-    def _publish(self, setup: BFRSetup) -> None:
-        state = self._progress.scan
+    def _publish(self, setup: BFRSetup, progress: ScanProgress) -> None:
+        state: BFRState = progress.scan
         self.n_rows_, self.n_iter_, self.converged_ = state.n_rows, state.n_rounds, state.settled
         self.n_renewed_ = state.n_renewed
-        self.lower_bounds_ = list(self._progress.lower_bounds)
+        self.lower_bounds_ = list(progress.lower_bounds)
         self.retained_set_ = {
             "rows": state.retained.rows,
             "weights": np.ldexp(state.retained.weights, state.exponent),
@@ -351,7 +367,7 @@ class BFRGaussianMixture(SavedMixture):
         if result.scan is None:
             raise AssertionError("the fit began without a scan")
         self._progress = result.scan
-        self._publish(setup)
+        self._publish(setup, result.scan)
         self._set_parameters(result.parameters, setup.dtype)
         self.lower_bounds_ += list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]

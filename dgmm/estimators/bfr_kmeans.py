@@ -201,14 +201,14 @@ class BFRKMeans(ClusterEstimator):
             anew = whole or not hasattr(self, "_progress")
             k = int(self.n_clusters)
             rows, dtype = to_rows(self, X, sample_weight, lambda d: plan_of(k, d).chunk_rows, reset=anew)
-            d, weighted = rows.n_features, rows.weights is not None
+            d, weighted, kept = rows.n_features, rows.weights is not None, {"n_clusters": k}
             centres, plan = make_centres(self.init, k, d), plan_of(k, d)
             if anew:
-                self._weighted, self._dtype = weighted, dtype
+                self._weighted, self._dtype, self._kept = weighted, dtype, kept
                 seed = int(to_random_state(self.random_state).randint(2**31 - 1))
                 begun = ScanProgress(seed, HardState.empty(d, dtype))
             else:
-                begun = go_on(self._progress, self._weighted, weighted)
+                begun = go_on(self._progress, self._weighted, weighted, self._kept, kept)
             setup = HardSetup(
                 k,
                 self.init if centres is None else "",

@@ -87,7 +87,7 @@ class GaussianMixture(SavedMixture):
         Iterations between prints.
     sample_rows : int, optional
         Rows of the sample that starts are made on; by default 24 MB of float64, at least 50,000
-        rows. For ``"bfr"`` also rows of a round, by default 50,000.
+        rows. For ``"bfr"`` also rows of a round.
     accelerate : "auto" or None, default "auto"
         ``"auto"``: EM on the sample is extrapolated to its optimum, and after each read the sample
         says, in memory, where to read next, which takes fewer reads than EM; a read that finds no

@@ -22,6 +22,7 @@ from dgmm.fitting.sets import Sets, statistics_of
 from dgmm.fitting.start import ArrayPass, choose_start
 from dgmm.mixture.checks import check_moments
 from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.retaining import RetainedRows
 from dgmm.mixture.sampling import RowSample, uniforms
@@ -39,6 +40,8 @@ _MANY = 1.0 / 3.0
 _TRIAL_STEPS, _STEPS = 4, 100
 # More of them at the start, until twenty gain less, in units of the sampling error.
 _START_STEPS, _PLATEAU = 400, 1e-5
+# Components are rare that have fewer rows in the sample.
+_FEW = 30.0
 # What it may be expected to gain by chance, in units of the mean.
 _MUCH = 1.5
 
@@ -108,10 +111,33 @@ def _better(setup: BFRSetup, state: BFRState, sample: RowSample, at: MixturePara
     if not in_order and _expected_gain(part, there, dead) < _MUCH * small:
         return None
     found = [converge(part, there, dead, _STEPS)[0], started(setup, problem, state.n_rounds)]
-    value, *values = (part.statistics(parameters).mean_log_likelihood for parameters in (there, *found))
+    unseen = _unseen(setup, state, len(sample.keys))
+    value, *values = (_value(part, unseen, parameters) for parameters in (there, *found))
     if max(values) - value < (1.0 if in_order else 2.0) * small:
         return None
     return family.to_user(found[int(np.argmax(values))], problem.coordinates)
+
+
+def _unseen(setup: BFRSetup, state: BFRState, sample_rows: int) -> RetainedRows:
+    """What is discarded to components that are too rare for the sample: their means, for the rows of each.
+
+    Weights are shares of all rows.
+    """
+    if state.discard is None or state.coordinates is None:
+        raise AssertionError("the scan has not begun")
+    share = state.discard.weight / state.total_weight
+    rare = np.flatnonzero((share > 0.0) & (share * sample_rows < _FEW))
+    return RetainedRows(state.coordinates.restore(state.discard.means[rare]).astype(setup.dtype), share[rare])
+
+
+def _value(part: Part, unseen: RetainedRows, parameters: MixtureParameters) -> float:
+    """Mean log-likelihood of a sample, and of the rows that it does not see as if each were their mean, in nats."""
+    value = part.statistics(parameters).mean_log_likelihood
+    if not len(unseen):
+        return value
+    compiled = part.problem.compile(parameters, whole_density=True)
+    share = float(unseen.weights.sum())
+    return (1.0 - share) * value + float(unseen.weights @ BlockKernel(compiled).score_samples(unseen.rows))
 
 
 def _expected_gain(part: Part, at: MixtureParameters, dead: Array) -> float:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.summaries import Summaries
 
+# Weights below it have few digits, or none.
+_NOTHING = float(np.finfo(np.float64).tiny)
+
 
 class Purpose(IntEnum):
     """What random numbers are for."""
@@ -133,7 +136,8 @@ class BFRState(Sized):
         Components that moved to rows which none explained.
     sample : RowSample or None
         Uniform sample of the rows so far, in units of ``2**exponent``; None before the start. Keys rise from 0, and
-        are divided by ``forgetting`` in each later round; rows whose keys exceed 1 are forgotten.
+        are divided by ``forgetting`` in each later round; rows whose keys then exceed 1 leave, so that each row stays
+        with the probability that its weight has fallen to.
     n_checked, n_renewed : int
         Rows when the sample was last asked, and how often it put the scan right.
     """
@@ -177,17 +181,22 @@ class BFRState(Sized):
         return self.sample.size, float(self.sample.keys[-1]) if full else 1.0
 
     def forgetting(self, factor: float) -> BFRState:
-        """The state with the weights of all old rows multiplied."""
+        """The state with the weights of all old rows multiplied; what has none left is forgotten."""
         if factor == 1.0:
             return self
+        retained = replace(self.retained, weights=factor * self.retained.weights)
+        state = replace(self, retained=retained, n_remembered=factor * self.n_remembered)
+        if self.discard is None or self.compressed is None or self.sample is None:
+            return state
+        held, compressed = retained.weights > _NOTHING, self.compressed.scaled(factor)
         return replace(
-            self,
-            retained=replace(self.retained, weights=factor * self.retained.weights),
-            discard=None if self.discard is None else self.discard.scaled(factor),
-            compressed=None if self.compressed is None else self.compressed.scaled(factor),
+            state,
+            retained=retained.take(held),
+            n_strange=int(np.count_nonzero(held[: self.n_strange])),
+            discard=self.discard.scaled(factor),
+            compressed=compressed.take(compressed.weight > _NOTHING),
             entropy=factor * self.entropy,
-            n_remembered=factor * self.n_remembered,
-            sample=None if self.sample is None else self.sample.thinned(factor),
+            sample=self.sample.thinned(factor),
         )
 
 

@@ -63,6 +63,7 @@ def _of_scan(model: BFRGaussianMixture) -> dict[str, Any]:
         "n_rows": int(model.n_rows_),
         "rounds": int(model.n_iter_),
         "mean_lower_bound": float(model.lower_bounds_[-1]) if model.lower_bounds_ else None,
+        "renewed": int(model.n_renewed_),
         "retained_rows": len(model.retained_set_["weights"]),
     }
 
@@ -103,6 +104,7 @@ SHOWN: dict[str, dict[str, type | tuple[type, ...]]] = {
         "rounds": int,
         "n_rows": int,
         "mean_lower_bound": (float, type(None)),
+        "renewed": int,
     },
 }
 
@@ -115,7 +117,9 @@ def in_words(report: dict[str, Any]) -> str:
         if not report["started"]:
             return f"{what} in {rounds}: too few to start, no model yet"
         state, bound = "settled" if report["converged"] else "not settled", report["mean_lower_bound"]
-        return f"{what}: {state} after {rounds}, mean log-likelihood at least {bound:.6f} nats per row"
+        # Sums of a sample, which may stand for what was discarded, bound nothing.
+        how = "about" if report["renewed"] else "at least"
+        return f"{what}: {state} after {rounds}, mean log-likelihood {how} {bound:.6f} nats per row"
     state = "converged" if report["converged"] else "not converged"
     return (
         f"{what}: {state} after {report['iterations']} iteration{'s' * (report['iterations'] != 1)}, "

@@ -159,10 +159,12 @@ def rounds(event: RoundFinished) -> str:
     'round 3: 150,000 rows so far, log-likelihood at least -7.250000 nats per row, settled'
     >>> rounds(RoundFinished(1, 100, 100, 0, 0, None, False, 0.1))
     'round 1: 100 rows so far, too few to start'
+    >>> rounds(RoundFinished(9, 900_000, 10_000, 0, 0, -7.25, False, 0.5, n_renewed=2))
+    'round 9: 900,000 rows so far, log-likelihood about -7.250000 nats per row'
     """
     bound = "too few to start"
     if event.lower_bound is not None:
-        bound = f"log-likelihood at least {event.lower_bound:.6f} nats per row"
+        bound = f"log-likelihood {'about' if event.n_renewed else 'at least'} {event.lower_bound:.6f} nats per row"
     return f"round {event.round}: {event.n_rows:,} rows so far, {bound}{', settled' if event.settled else ''}"
 
 

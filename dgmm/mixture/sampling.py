@@ -106,10 +106,9 @@ class RowSample:
         )
 
     def thinned(self, factor: float) -> RowSample:
-        """Each row stays with a probability, if keys are uniform from 0 to 1: those that stay are so again."""
-        keys = self.keys / factor
-        count = int(np.searchsorted(keys, 1.0, side="right"))
-        return RowSample(self.size, keys[:count], self.rows[:count], self.weights[:count])
+        """Rows whose keys, from 0 to 1, are at most ``factor``, in (0, 1], with keys divided by it."""
+        count = int(np.searchsorted(self.keys, factor, side="right"))
+        return RowSample(self.size, self.keys[:count] / factor, self.rows[:count], self.weights[:count])
 
     def rescaled(self, exponent: int) -> RowSample:
         """The same rows with weights times ``2**exponent``."""

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from dataclasses import fields
 
 import dask
 import dask.array as da
@@ -109,6 +110,24 @@ def test_few_rows_are_a_fit_as_well():
     assert np.isnan(scan.discard_set_["means"]).all()  # all rows are retained
     with pytest.raises(DataError, match="there are 60 rows for n_components=61"):
         BFRGaussianMixture(61, random_state=0).fit(X)
+
+
+def test_rows_in_an_order_leave_the_state_of_partial_fit_but_fit_asks_the_sample_at_the_end():
+    rng = np.random.default_rng(0)
+    X = np.sort(rng.integers(0, 4, 6000))[:, None] * [1.5, 1.0] + rng.normal(size=(6000, 2))
+    sizes = {"batch_rows": 1000, "buffer_rows": 100, "random_state": 0}
+    whole, parts = (
+        BFRGaussianMixture(4, **sizes).fit(da.from_array(X, chunks=(1000, 2))),
+        BFRGaussianMixture(4, **sizes),
+    )
+    for batch in np.split(X, 6):
+        parts.partial_fit(batch)
+    for name in ("parameters", "discard", "sample", "retained"):
+        own, other = getattr(whole._progress.scan, name), getattr(parts._progress.scan, name)
+        for field in fields(own):
+            np.testing.assert_array_equal(getattr(own, field.name), getattr(other, field.name))
+    assert whole.n_renewed_ >= parts.n_renewed_
+    assert whole.score(X) >= parts.score(X) - 0.02
 
 
 def test_unknown_chunk_lengths():
@@ -249,6 +268,28 @@ def test_rows_that_arrive_after_a_fit_are_taken():
     whole = BFRGaussianMixture(4, **SIZES).fit(X)
     later = BFRGaussianMixture(4, **SIZES).fit(X[:4000]).partial_fit(X[4000:])
     assert same_bits(later, whole)
+
+
+@pytest.mark.parametrize("other", [{"n_components": 5}, {"n_components": 3}, {"covariance_type": "diag"}])
+def test_a_scan_keeps_what_its_sums_are_of(other):
+    scan = BFRGaussianMixture(4, **SIZES, sample_rows=500).partial_fit(rows())
+    before = scan.means_
+    (name,) = other
+    with pytest.raises(ParameterError, match=rf"{name} was .* and is .*: set it back, or call fit"):
+        scan.set_params(**other).partial_fit(rows())
+    assert scan.n_rows_ == 6000
+    np.testing.assert_array_equal(scan.means_, before)
+    assert len(scan.fit(rows()).weights_) == other.get("n_components", 4)
+
+
+def test_a_mixture_that_was_loaded_is_no_scan_to_go_on_with(tmp_path):
+    scan = BFRGaussianMixture(4, **SIZES).fit(rows())
+    scan.save(tmp_path / "model.zarr")
+    again = BFRGaussianMixture.load(tmp_path / "model.zarr")
+    with pytest.raises(ParameterError, match=r"loaded or set by hand.*call fit, or fit_growing with a checkpoint"):
+        again.partial_fit(rows())
+    np.testing.assert_array_equal(again.means_, scan.means_)
+    assert again.fit(rows()).partial_fit(rows()).n_rows_ == 12_000
 
 
 @pytest.mark.parametrize("first", [None, 1.0])

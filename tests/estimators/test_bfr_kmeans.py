@@ -249,6 +249,14 @@ def test_weights_of_zero_for_all_rows():
         scan.fit(rows()).score(rows(), sample_weight=0.0)
 
 
+@pytest.mark.parametrize("n_clusters", [3, 5])
+def test_a_scan_keeps_its_number_of_clusters(n_clusters):
+    scan = BFRKMeans(4, **SIZES).partial_fit(rows())
+    with pytest.raises(ParameterError, match=rf"n_clusters was 4 and is {n_clusters}; .*: set it back, or call fit"):
+        scan.set_params(n_clusters=n_clusters).partial_fit(rows())
+    assert (scan.n_rows_, len(scan.cluster_centers_)) == (6000, 4)
+
+
 @pytest.mark.parametrize("first", [None, 1.0])
 def test_rows_have_weights_or_none_do(first):
     scan = BFRKMeans(4, **SIZES).partial_fit(rows(), sample_weight=first)

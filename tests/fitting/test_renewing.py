@@ -135,9 +135,10 @@ def test_sums_of_the_sample_stand_for_all_rows_that_were_discarded(family) -> No
 
 
 @families
-def test_a_sample_that_says_nothing_stops_no_scan(family) -> None:
+@pytest.mark.parametrize("forgetting", [0.1, 5e-324])
+def test_a_sample_that_says_nothing_stops_no_scan(family, forgetting) -> None:
     """Two rows are remembered in the mean: fewer than components."""
-    setup = setup_of(family, 3, sample_rows=200, buffer_rows=50, forgetting=0.1)
+    setup = setup_of(family, 3, sample_rows=200, buffer_rows=50, forgetting=forgetting)
     X = blobs(400, 2, 3, 0)
     state = scan(setup, X[:200], 1)
     for i in range(200, 400, 2):

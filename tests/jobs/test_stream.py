@@ -81,10 +81,10 @@ def model_of(folder):
 
 
 def expected_of(folder):
-    """One fit over the same rounds: each batch is one."""
+    """One scan over the same rounds: each batch is one."""
     parameters = yaml.safe_load((folder / JOB).read_text())["model"]
     del parameters["kind"]
-    return BFRGaussianMixture(**parameters).fit(da.from_zarr(str(folder / "stream" / "rows.zarr")))
+    return BFRGaussianMixture(**parameters).partial_fit(da.from_zarr(str(folder / "stream" / "rows.zarr")))
 
 
 def same_bits(model, other):
