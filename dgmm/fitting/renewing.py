@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from dgmm.fitting.scanning import BFRSetup, BFRState
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
-    from dgmm.typing import Array
 
 # The sample is asked again when so large a part of the rows that are remembered is new.
 _MANY = 1.0 / 3.0
-# EM steps on the sample from where the scan is: to see whether it gains, and by how much.
-_TRIAL_STEPS, _STEPS = 4, 100
+# EM steps from where the scan is: on some rows of the sample to see whether it gains, and on all to see by how much.
+_TRIAL_STEPS, _TRIAL_ROWS, _STEPS = 4, 50_000, 100
 # More of them at the start, until twenty gain less, in units of the sampling error.
 _START_STEPS, _PLATEAU = 400, 1e-5
 # Components are rare that have fewer rows in the sample.
@@ -101,16 +100,14 @@ def renewed(setup: BFRSetup, state: BFRState) -> BFRState:
 
 def _better(setup: BFRSetup, state: BFRState, sample: RowSample, at: MixtureParameters) -> MixtureParameters | None:
     """What a sample says is better than the scan's parameters, if it does; both in the user's units."""
-    family = setup.family
-    problem = problem_of_rows(setup, RetainedRows(sample.rows, sample.weights), len(sample.rows))
-    part = Part.of(problem, problem.sample, _on_sample)
-    there = family.to_inner(at, problem.coordinates)
-    dead = there.weights <= 0.0
-    small = part.problem.sampling_error
+    family, held = setup.family, RetainedRows(sample.rows, sample.weights)
     in_order = state.n_moved or state.n_renewed
-    if not in_order and _expected_gain(part, there, dead) < _MUCH * small:
+    if not in_order and not _gains(setup, held.take(slice(_TRIAL_ROWS)), at):
         return None
-    found = [converge(part, there, dead, _STEPS)[0], started(setup, problem, state.n_rounds)]
+    problem = problem_of_rows(setup, held, len(held))
+    part = Part.of(problem, problem.sample, _on_sample)
+    there, small = family.to_inner(at, problem.coordinates), part.problem.sampling_error
+    found = [converge(part, there, there.weights <= 0.0, _STEPS)[0], started(setup, problem, state.n_rounds)]
     unseen = _unseen(setup, state, len(sample.keys))
     value, *values = (_value(part, unseen, parameters) for parameters in (there, *found))
     if max(values) - value < (1.0 if in_order else 2.0) * small:
@@ -140,18 +137,20 @@ def _value(part: Part, unseen: RetainedRows, parameters: MixtureParameters) -> f
     return (1.0 - share) * value + float(unseen.weights @ BlockKernel(compiled).score_samples(unseen.rows))
 
 
-def _expected_gain(part: Part, at: MixtureParameters, dead: Array) -> float:
-    """What EM on the sample gains, in nats per row: some steps, and Aitken's extrapolation of the last two."""
-    statistics, values = part.statistics(at), []
+def _gains(setup: BFRSetup, rows: RetainedRows, at: MixtureParameters) -> bool:
+    """Whether EM on some rows of the sample heads for more than chance: some steps, and Aitken's extrapolation."""
+    problem = problem_of_rows(setup, rows, len(rows))
+    part, at = Part.of(problem, problem.sample, _on_sample), setup.family.to_inner(at, problem.coordinates)
+    dead, statistics, values = at.weights <= 0.0, part.statistics(at), []
     for _ in range(_TRIAL_STEPS):
         values.append(statistics.mean_log_likelihood)
         step = part.estimate(statistics, at, dead)
         if step is None:
-            return np.inf
+            return True
         at, statistics = step, part.statistics(step)
     gains = np.diff([*values, statistics.mean_log_likelihood])
     rate = float(np.clip(gains[-1] / gains[-2], 0.0, 0.99)) if gains[-2] > 0.0 else 0.0
-    return float(gains.sum() + gains[-1] * rate / (1.0 - rate))
+    return bool(gains.sum() + gains[-1] * rate / (1.0 - rate) >= _MUCH * part.problem.sampling_error)
 
 
 def _replaced(setup: BFRSetup, state: BFRState, parameters: MixtureParameters) -> BFRState:

@@ -50,7 +50,7 @@ class RetainedRows(Sized):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, kept: Array) -> RetainedRows:
+    def take(self, kept: Array | slice) -> RetainedRows:
         """Some of the rows."""
         return RetainedRows(self.rows[kept], self.weights[kept])
 

@@ -98,12 +98,7 @@ class RowSample:
 
     def joined(self, other: RowSample) -> RowSample:
         """The rows of smallest key of both."""
-        return RowSample.smallest(
-            self.size,
-            np.concatenate([self.keys, other.keys]),
-            np.concatenate([self.rows, other.rows]),
-            np.concatenate([self.weights, other.weights]),
-        )
+        return Candidates(self.size, (self, other)).smallest()
 
     def thinned(self, factor: float) -> RowSample:
         """Rows whose keys, from 0 to 1, are at most ``factor``, in (0, 1], with keys divided by it."""
