@@ -20,10 +20,10 @@ from dgmm.fitting.events import RoundFinished
 from dgmm.fitting.hard_start import check_reach, start_clusters
 from dgmm.fitting.scanning import Purpose
 from dgmm.fitting.start import ArrayPass
-from dgmm.mixture.clusters import FAMILY, Merging, closest, merge_groups, nearest_centres
+from dgmm.mixture.clusters import FAMILY, Merging, closest, merge_groups
 from dgmm.mixture.compression import merge_while_tight, tight_groups
 from dgmm.mixture.retaining import RowsMap
-from dgmm.mixture.seeding import kmeans
+from dgmm.mixture.seeding import kmeans, nearest_centres
 from dgmm.mixture.summaries import Summaries
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from dgmm.fitting.hard_scanning import HardSets
 from dgmm.fitting.scanning import Purpose
 from dgmm.fitting.start import ArrayPass
 from dgmm.mixture.chunks import Chunk
-from dgmm.mixture.clusters import FAMILY, AssignMap, nearest_centres, shapes, surplus_clusters, total_energy
+from dgmm.mixture.clusters import FAMILY, AssignMap, shapes, surplus_clusters, total_energy
 from dgmm.mixture.moments import MomentsMap
-from dgmm.mixture.seeding import CENTRES
+from dgmm.mixture.seeding import CENTRES, nearest_centres
 from dgmm.mixture.summaries import Summaries
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.parameters import MixtureParameters
-from dgmm.mixture.seeding import kmeans
+from dgmm.mixture.seeding import kmeans, nearest_centres
 from dgmm.mixture.summaries import Summaries
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _groups(
     most = min(_MOST_GROUPS, problem.n_components, len(z) // least)
     for count in range(1, most + 1):
         centres = kmeans(z, weights, count, rng)
-        groups = (np.square(centres).sum(axis=1) - 2.0 * z @ centres.T).argmin(axis=1)
+        groups = nearest_centres(z, centres)
         rows = np.bincount(groups, minlength=count)
         if rows.min() < least:
             continue

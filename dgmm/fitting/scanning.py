@@ -39,7 +39,8 @@ class BFRControl:
     Attributes
     ----------
     sample_rows : int
-        Rows that the start is made from; the first ones are gathered until there are so many.
+        Rows of the uniform sample, which the start is made from; the first ones are gathered until
+        there are so many.
     buffer_rows : int
         Rows that are retained between rounds, at most.
     primary : "certain" or "mahalanobis"

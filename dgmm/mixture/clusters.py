@@ -19,7 +19,7 @@ from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.retaining import RetainedRows
 from dgmm.mixture.scores import check_weights
-from dgmm.mixture.seeding import kmeans
+from dgmm.mixture.seeding import kmeans, nearest_centres
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 from dgmm.mixture.summaries import Summaries
@@ -37,7 +37,6 @@ FAMILY = FAMILIES["diag"]
 _LEAST = 1e-12
 # Clusters that are found for each one that is wanted, and then merged.
 _SURPLUS, _MOST_SURPLUS = 4, 1000
-_BLOCK = 2048
 
 
 def scatter(sums: Summaries) -> FloatArray:
@@ -202,15 +201,6 @@ def surplus_clusters(z: FloatArray, weights: FloatArray, k: int, row: float, rng
     sums = sums.take(sums.weight > 0.0)
     groups = merge_groups(sums, row, k)
     return sums.gathered(groups, int(groups.max()) + 1)
-
-
-def nearest_centres(z: FloatArray, centres: FloatArray) -> IntArray:
-    """The nearest centre, (k, d), of each row (n, d), by Euclidean distance; (n,)."""
-    groups, norms = np.empty(len(z), dtype=np.int64), np.square(centres).sum(axis=1)
-    for start in range(0, len(z), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        groups[rows] = (norms - 2.0 * z[rows] @ centres.T).argmin(axis=1)
-    return groups
 
 
 def closest(sums: Summaries, parameters: MixtureParameters) -> tuple[IntArray, FloatArray]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgmm.mixture.seeding import kmeans
+from dgmm.mixture.seeding import kmeans, nearest_centres
 from dgmm.mixture.summaries import Summaries
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def tight_groups(
     if count < 1:
         return Summaries.none(family, parameters.n_features), np.zeros(len(z), dtype=bool)
     centres = kmeans(z, weights, count, rng)
-    groups = (np.square(centres).sum(axis=1) - 2.0 * z @ centres.T).argmin(axis=1)
+    groups = nearest_centres(z, centres)
     summaries = Summaries.of_groups(family, z, weights, groups, count)
     tight = (np.bincount(groups, minlength=count) >= _LEAST_ROWS) & (
         looseness(summaries, family, parameters) <= tightness

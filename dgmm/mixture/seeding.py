@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.parameters import Coordinates
     from dgmm.mixture.statistics import SufficientStatistics
-    from dgmm.typing import Array, FloatArray
+    from dgmm.typing import Array, FloatArray, IntArray
 
 _LLOYD_ITERATIONS = 10
+# Rows whose distances to all centres are held at a time.
+_BLOCK = 2048
 
 
 @cache
@@ -65,6 +67,15 @@ def kmeans(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomS
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(rows, sample_weight=weights)
     return np.asarray(model.cluster_centers_)
+
+
+def nearest_centres(z: FloatArray, centres: FloatArray) -> IntArray:
+    """The nearest centre, (k, d), of each row (n, d), by Euclidean distance; (n,)."""
+    groups, norms = np.empty(len(z), dtype=np.int64), np.square(centres).sum(axis=1)
+    for start in range(0, len(z), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        groups[rows] = (norms - 2.0 * z[rows] @ centres.T).argmin(axis=1)
+    return groups
 
 
 def _random_rows(rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomState) -> FloatArray:
