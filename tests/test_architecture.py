@@ -16,6 +16,7 @@ LAYERS = (
     ("fitting",),
     ("storage",),
     ("passes",),
+    ("inputs",),
     ("viz",),
     ("estimators",),
     ("jobs",),
@@ -33,6 +34,7 @@ OUTSIDE = {
     "fitting": {"numpy"},
     "storage": {"numpy", "xarray", "zarr", "dask", "google_crc32c", "obstore"},
     "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},
+    "inputs": {"numpy", "dask", "xarray", "zarr", "pandas"},
     "viz": {"numpy", "matplotlib", "PIL"},
     "estimators": {"numpy", "dask", "sklearn"},
 }
