@@ -19,7 +19,7 @@ from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
-from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
+from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
