@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -13,7 +12,15 @@ import numpy as np
 from dgmm.errors import DataError, DataTypeError, ParameterError
 from dgmm.inputs.columns import choose
 from dgmm.inputs.table import Table
-from dgmm.passes.rows import check_dtype, check_not_lazy, check_table, chunk_lengths, matching_rows
+from dgmm.passes.rows import (
+    check_dtype,
+    check_not_lazy,
+    check_table,
+    chunk_lengths,
+    in_memory,
+    matching_rows,
+    mismatch,
+)
 from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:

@@ -34,10 +34,15 @@ class Part:
 class Origin(Protocol):
     """What rows were made from: it gives values of rows back in its shape, with its labels."""
 
-    sample_dims: tuple[Hashable, ...] | None
-    """The dimensions that the rows run over, in their order; None where dimensions have no names."""
-    feature_dims: tuple[Hashable, ...] | None
-    """The dimensions that hold features; None where dimensions have no names."""
+    @property
+    def sample_dims(self) -> tuple[Hashable, ...] | None:
+        """The dimensions that the rows run over, in their order; None where dimensions have no names."""
+        ...
+
+    @property
+    def feature_dims(self) -> tuple[Hashable, ...] | None:
+        """The dimensions that hold features; None where dimensions have no names."""
+        ...
 
     def restore(
         self,
