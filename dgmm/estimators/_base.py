@@ -15,6 +15,7 @@ from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.kernel import kernel_dtype
+from dgmm.mixture.missing import RAISE
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
@@ -48,6 +49,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     """Base of the estimators: everything but ``fit``."""
 
     covariance_type: str
+    missing: str
     random_state: Any
     weights_: Array
     means_: Array
@@ -123,11 +125,12 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
                 self._expect_features(int(X.shape[1]))
             dtype = kernel_dtype(X.dtype)
             compiled, _ = self._compiled(dtype, whole_density=quantity.whole_density)
-            return predict_lazily(X, compiled, quantity, np.result_type(dtype, self.means_))
+            return predict_lazily(X, compiled, quantity, np.result_type(dtype, self.means_), self.missing)
         self._expect_features(None)
         array = to_array(self, X, reset=False)
         compiled, plan = self._compiled(array.dtype, whole_density=quantity.whole_density)
-        return predict_array(array, compiled, quantity, np.result_type(array, self.means_), plan.chunk_rows)
+        out = np.result_type(array, self.means_)
+        return predict_array(array, compiled, quantity, out, plan.chunk_rows, self.missing)
 
     def _expect_features(self, n_features: int | None) -> None:
         """Parameters set by hand say how many features there are, as those of a fit do."""
@@ -189,7 +192,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
         compiled, plan = self._compiled(dtype)
-        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy))
+        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy, self.missing != RAISE))
         if score.total_weight == 0.0:
             found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
             raise DataError(f"X has no likelihood: {found}; give at least one row of weight above 0")

@@ -14,6 +14,7 @@ from dgmm.estimators._base import NamedParameters, narrowed
 from dgmm.estimators._inputs import check_features, to_array, to_rows
 from dgmm.mixture.clusters import FAMILY, InertiaMap, compile_clusters, distances, scatter
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
+from dgmm.mixture.missing import RAISE
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.predict import LABELS, Quantity, predict_array, predict_lazily
@@ -44,6 +45,7 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
     Attributes are made when they are first asked for, since batches may be many and small.
     """
 
+    missing: str
     n_features_in_: int
     _progress: ScanProgress
     _algorithm: HardScan
@@ -186,7 +188,8 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         """
         compiled, plan = self._compiled()
         rows, _ = to_rows(self, X, sample_weight, lambda d: plan.chunk_rows, reset=False)
-        found = PassRunner(rows, plan)(InertiaMap(compiled, self._clusters().clusters.means))
+        inertia = InertiaMap(compiled, self._clusters().clusters.means, self.missing != RAISE)
+        found = PassRunner(rows, plan)(inertia)
         if found.weight == 0.0:
             text = f"every sample_weight of its {found.n_rows} rows is zero" if found.n_rows else "it has no rows"
             raise DataError(f"X has no inertia: {text}; give at least one row of weight above 0")
@@ -202,9 +205,11 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         if isinstance(X, da.Array):
             if X.ndim == 2:
                 check_features(self, int(X.shape[1]), reset=False)
-            return predict_lazily(X, compiled, quantity, np.result_type(kernel_dtype(X.dtype), self._dtype))
+            out = np.result_type(kernel_dtype(X.dtype), self._dtype)
+            return predict_lazily(X, compiled, quantity, out, self.missing)
         array = to_array(self, X, reset=False)
-        return predict_array(array, compiled, quantity, np.result_type(array, self._dtype), plan.chunk_rows)
+        out = np.result_type(array, self._dtype)
+        return predict_array(array, compiled, quantity, out, plan.chunk_rows, self.missing)
 
     @property
     def _n_features_out(self) -> int:

@@ -102,7 +102,7 @@ def to_rows(
     Parameters
     ----------
     estimator : estimator
-        Remembers, or is asked for, the number and names of the features.
+        Remembers, or is asked for, the number and names of the features; says what is done about missing values.
     X, sample_weight
         What the user gave.
     chunk_rows : callable
@@ -121,9 +121,10 @@ def to_rows(
         check_features(estimator, int(X.shape[1]), reset=reset)
         if isinstance(sample_weight, numbers.Real):
             sample_weight = da.full_like(X[:, 0], sample_weight, dtype=np.float64)
-        rows = Rows.from_dask(X, sample_weight)
+        rows = Rows.from_dask(X, sample_weight).with_missing(estimator.missing)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         return rows, np.dtype(dtype)
     array = to_array(estimator, X, reset=reset)
     weights = to_weights(sample_weight, len(array))
-    return Rows.from_array(array, weights, chunk_rows(array.shape[1])), array.dtype
+    rows = Rows.from_array(array, weights, chunk_rows(array.shape[1])).with_missing(estimator.missing)
+    return rows, array.dtype

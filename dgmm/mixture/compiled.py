@@ -142,6 +142,10 @@ class CompiledMixture:
         """Precision of the responsibilities."""
         return np.result_type(*(group.dtype for group in self.groups))
 
+    def marginal(self, observed: Array) -> CompiledMixture | None:
+        """The mixture of some of the features, (d,) bool: this one itself for all; None where it knows of no other."""
+        return self if observed.all() else None
+
     def widened(self) -> CompiledMixture:
         """The same with all products in float64."""
         groups = tuple(
