@@ -15,7 +15,8 @@ from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.kernel import kernel_dtype
-from dgmm.mixture.missing import RAISE
+from dgmm.mixture.marginal import MarginalMixture
+from dgmm.mixture.missing import MARGINALIZE, RAISE
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
@@ -113,7 +114,11 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         with single_threaded_blas():
             coordinates = family.own_coordinates(parameters)
             inner = family.to_inner(parameters, coordinates)
-            compiled = compile_mixture(family, inner, coordinates, dtype, plan.options, whole_density=whole_density)
+            marginalized = self.missing == MARGINALIZE
+            whole = whole_density or marginalized
+            compiled = compile_mixture(family, inner, coordinates, dtype, plan.options, whole_density=whole)
+            if marginalized:
+                compiled = MarginalMixture.of(compiled, inner, dtype, plan.options)
             return compiled, plan
 
     # -- rows -----------------------------------------------------------------------------------

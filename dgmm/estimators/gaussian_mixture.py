@@ -27,6 +27,7 @@ from dgmm.fitting.scanning import BFRControl, BFRSetup
 from dgmm.fitting.start import FROM_SCAN, Start
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.families import CovarianceFamily, get_family
+from dgmm.mixture.missing import DROP, MARGINALIZE
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
@@ -348,6 +349,8 @@ class GaussianMixture(SavedMixture):
             replace(start, init_params="kmeans"),
             control,
         )
+        if rows.missing == MARGINALIZE:  # sums of rows cannot be; the complete rows make the start
+            rows = rows.with_missing(DROP)
         return ScanSetup(rows, plan, batch_rows, execution, partial(BFRScan.of, setup), whole=True)
 
     def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:

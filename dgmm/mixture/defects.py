@@ -40,7 +40,7 @@ class Defects:
             return self
         if not self.count:
             return other
-        first = min(self, other, key=lambda defects: (defects.chunk, defects.row))
+        first = min(self, other, key=lambda defects: (defects.chunk, defects.row, defects.feature))
         return replace(first, count=self.count + other.count)
 
     @classmethod
