@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.mixture.missing import any_missing
-from dgmm.mixture.patterns import group_rows
+from dgmm.mixture.patterns import Patterns
 from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
@@ -46,14 +46,13 @@ class Imputation(Sized):
         spread = np.sqrt(np.diagonal(self.covariance))
         spread = np.where(spread > 0.0, spread, 1.0)
         correlation = self.covariance / spread / spread[:, None]
-        for observed, rows in group_rows(X):
-            if observed.all():
-                continue
-            # The least ridge that rounding asks for: features may depend on each other.
-            own = correlation[np.ix_(observed, observed)] + 1e-10 * np.eye(int(observed.sum()))
-            slope = np.linalg.solve(own, correlation[np.ix_(observed, ~observed)])
-            offsets = (X[np.ix_(rows, observed)] - self.mean[observed]) / spread[observed]
-            filled[np.ix_(rows, ~observed)] = self.mean[~observed] + spread[~observed] * (offsets @ slope)
+        for some in Patterns.of(X):
+            for there, (own, where) in zip(some.observed, some.groups(), strict=True):
+                # The least ridge that rounding asks for: features may depend on each other.
+                square = correlation[np.ix_(there, there)] + 1e-10 * np.eye(some.n_observed)
+                slope = np.linalg.solve(square, correlation[np.ix_(there, ~there)])
+                expected = ((own - self.mean[there]) / spread[there]) @ slope
+                filled[np.ix_(some.rows[where], ~there)] = self.mean[~there] + spread[~there] * expected
         return filled
 
 

@@ -21,17 +21,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_mixture
+from dgmm.mixture.compiled import CompiledMixture, KernelOptions, compile_many
 from dgmm.mixture.forms import CovarianceForm, Diagonal, Full, Spherical
 from dgmm.mixture.kernel import BlockKernel, StatisticsMap
 from dgmm.mixture.missing import any_missing
 from dgmm.mixture.parameters import Coordinates, MixtureParameters
-from dgmm.mixture.patterns import group_rows
+from dgmm.mixture.patterns import Patterns
 from dgmm.mixture.statistics import SufficientStatistics, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
-    from dgmm.typing import Array, FloatArray
+    from dgmm.typing import Array, FloatArray, IntArray
+
+# Numbers in the matrices of the patterns that are worked on together, and in those that are kept for later rows.
+_TOGETHER, _KEPT = 2**20, 2**24
 
 
 @dataclass(frozen=True)
@@ -61,24 +64,36 @@ class MarginalMixture(CompiledMixture):
 
     @cached_property
     def _marginals(self) -> dict[bytes, Marginal]:
-        """Those that were asked for; each process makes its own."""
+        """Those that were asked for, as far as they are kept; each process makes its own."""
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_marginals"}
 
-    def marginal(self, observed: Array) -> CompiledMixture | None:
-        """The mixture of some of the features, (d,) bool; None for no feature."""
+    def marginals(self, observed: Array) -> list[CompiledMixture | None]:
+        """The mixtures of some of the features, (g, d) bool with as many True in each row; None for no feature."""
         if observed.all():
-            return self
-        return self._of(observed).compiled if observed.any() else None
+            return [self]
+        return [own.compiled for own in self._made(observed)] if observed.any() else [None]
 
-    def _of(self, observed: Array) -> Marginal:
-        """The marginal of some features, but not all; made at first use."""
-        key = observed.tobytes()
-        if key not in self._marginals:
-            self._marginals[key] = _MARGINALS[type(self.family.form)](self, observed)
-        return self._marginals[key]
+    def _made(self, observed: Array) -> list[Marginal]:
+        keys = [own.tobytes() for own in observed]
+        new = [number for number, key in enumerate(keys) if key not in self._marginals]
+        made = dict(zip(new, self._make(observed[new]), strict=True)) if new else {}
+        if len(self._marginals) < _KEPT // self._size:
+            self._marginals.update((keys[number], own) for number, own in made.items())
+        return [made.get(number) or self._marginals[key] for number, key in enumerate(keys)]
+
+    def _make(self, observed: Array) -> list[Marginal]:
+        made = _MARGINALS[type(self.family.form)].make(self, observed)
+        for own in made:
+            vars(own.compiled)["room"] = self.room
+        return made
+
+    @property
+    def _size(self) -> int:
+        """Numbers in the matrices of a marginal, about."""
+        return 4 * self.reference.size * int(self.parameters.covariances.shape[-1])
 
     def statistics(self, X: Array, weights: FloatArray | None) -> SufficientStatistics:
         """The E-step over rows, (n, d), with NaN where values are missing, and their weights, (n,).
@@ -87,18 +102,19 @@ class MarginalMixture(CompiledMixture):
         """
         if not any_missing(X):
             return BlockKernel(self).statistics(X, weights)
-        k, d = self.reference.shape
-        total = SufficientStatistics.zero(
-            self.reference, (self.family.n_covariances(k), self.family.form.packed_size(d))
-        )
-        for observed, rows in group_rows(X):
-            w = None if weights is None else weights[rows]
-            if observed.all():
-                total = total.merge(BlockKernel(self).statistics(X[rows], w))
-            elif observed.any():
-                own = self._of(observed)
-                found = BlockKernel(own.compiled).statistics(X[np.ix_(rows, np.flatnonzero(observed))], w)
-                total = total.merge(own.complete(found))
+        shape = (len(self.parameters.covariances), self.family.form.packed_size(X.shape[1]))
+        total = SufficientStatistics.zero(self.reference, shape)
+        for some in Patterns.of(X, max(_TOGETHER // self._size, 1)):
+            w = None if weights is None else weights[some.rows]
+            if some.n_observed == X.shape[1]:
+                total = total.merge(BlockKernel(self).statistics(some.X, w))
+            elif some.n_observed:
+                marginals = self._made(some.observed)
+                found = [
+                    BlockKernel(own.compiled).statistics(there, None if w is None else w[where])
+                    for own, (there, where) in zip(marginals, some.groups(), strict=True)
+                ]
+                total = total.merge(marginals[0].complete(self, marginals, found))
         return total
 
 
@@ -120,53 +136,67 @@ def e_step(compiled: CompiledMixture, exponent: int = 0) -> StatisticsMap:
     return StatisticsMap(compiled, exponent)
 
 
+@dataclass(frozen=True)
 class Marginal(ABC):
-    """The mixture of the features that some rows have, and what these say of the others.
+    """The mixture of the features that are there in some rows, and what these say of the others.
 
     With ``y`` a row's inner coordinates of these features, about the reference of their statistics,
     component k expects the row of all features, about the reference of its statistics, at
-    ``offset[k] + slope[k] y``.
+    ``offset[k] + slope[k] y``, and spread by ``covariance[k]``.
+
+    Marginals of as many features each are made, and used, together: numpy's calls cost more than the
+    work of one.
 
     Attributes
     ----------
     compiled : CompiledMixture
         Of the features that are there.
-
-    Parameters
-    ----------
-    mixture : MarginalMixture
-        Of all features.
-    observed : (d,) bool
-        Which features are there: some, but not all.
+    features : (n,) int64
+        Which ones these are.
+    offset : (K, d) float64
+    slope : (K, d, n) or (1, d, n) float64
+        Of full matrices; without them features say nothing of each other.
+    covariance : (K, d, d), (1, d, d), (K, d) or (1, d) float64
     """
 
     compiled: CompiledMixture
+    features: IntArray
+    offset: FloatArray
+    slope: FloatArray
+    covariance: FloatArray
 
-    def __init__(self, mixture: MarginalMixture, observed: Array) -> None:
-        self._mixture, self._observed = mixture, observed
-        self._tied, self._reference = mixture.family.tied, mixture.reference
+    @classmethod
+    @abstractmethod
+    def make(cls, mixture: MarginalMixture, observed: Array) -> list[Marginal]:
+        """The marginals of patterns of as many features each, (g, d) bool: of some features, but not all."""
 
-    def _compile(self, parameters: MixtureParameters, coordinates: Coordinates) -> None:
-        mixture = self._mixture
-        self._parameters = parameters
-        self.compiled = compile_mixture(mixture.family, parameters, coordinates, mixture.rows_dtype, mixture.options)
-
-    def complete(self, statistics: SufficientStatistics) -> SufficientStatistics:
-        """The expected statistics of all features, given those of the features that are there."""
-        first, second = self._moments(statistics)
+    @classmethod
+    def complete(
+        cls, mixture: MarginalMixture, marginals: list[Marginal], statistics: list[SufficientStatistics]
+    ) -> SufficientStatistics:
+        """The expected statistics of all features, summed over patterns of as many features each."""
+        weight = np.stack([own.weight for own in statistics])[:, :, None]
+        first = np.stack([own.first for own in statistics])
+        second = np.stack([own.second for own in statistics])
+        moments = cls.moments(mixture, marginals, weight, first, second)
         return SufficientStatistics(
-            self._reference,
-            statistics.weight,
-            first,
-            second,
-            statistics.log_likelihood,
-            statistics.total_weight,
-            statistics.n_rows,
+            mixture.reference,
+            weight.sum(axis=(0, 2)),
+            *moments,
+            sum(own.log_likelihood for own in statistics),
+            sum(own.total_weight for own in statistics),
+            sum(own.n_rows for own in statistics),
         )
 
+    @classmethod
     @abstractmethod
-    def _moments(self, statistics: SufficientStatistics) -> tuple[FloatArray, FloatArray]:
-        """First moments, (K, d), and packed second ones, (K, q) or (1, q), about the references of all features."""
+    def moments(
+        cls, mixture: MarginalMixture, marginals: list[Marginal], weight: FloatArray, first: FloatArray, second: Array
+    ) -> tuple[FloatArray, FloatArray]:
+        """First moments, (K, d), and packed second ones of all features, (K, q) or (1, q), from those of some.
+
+        ``weight`` is (g, K, 1), ``first`` (g, K, n) and ``second`` (g, K, q_n) or (g, 1, q_n).
+        """
 
 
 class FullMarginal(Marginal):
@@ -178,87 +208,119 @@ class FullMarginal(Marginal):
     covariance, positive semidefinite by construction, and ``A' - C P A'`` the slope.
     """
 
-    def __init__(self, mixture: MarginalMixture, observed: Array) -> None:
-        super().__init__(mixture, observed)
-        whole, coordinates = mixture.parameters, mixture.coordinates
-        n = int(np.count_nonzero(observed))
-        basis, triangle = np.linalg.qr(coordinates.scale[observed].T, mode="complete")
-        signs = np.where(np.diagonal(triangle) < 0.0, -1.0, 1.0)
-        self._there = np.ascontiguousarray((basis[:, :n] * signs).T)
-        self._rest = np.ascontiguousarray(basis[:, n:].T)
-        covariances = self._there @ whole.covariances @ self._there.T
-        covariances = 0.5 * (covariances + np.swapaxes(covariances, 1, 2))
-        factors = np.triu(np.swapaxes(np.linalg.inv(np.linalg.cholesky(covariances)), 1, 2))
-        self._compile(
-            MixtureParameters(whole.weights, whole.means @ self._there.T, covariances, factors),
-            Coordinates(coordinates.shift[observed], np.tril((triangle[:n] * signs[:, None]).T)),
+    @classmethod
+    def make(cls, mixture: MarginalMixture, observed: Array) -> list[Marginal]:
+        """See :meth:`Marginal.make`."""
+        whole, coordinates, n = mixture.parameters, mixture.coordinates, int(np.count_nonzero(observed[0]))
+        features = np.nonzero(observed)[1].reshape(-1, n)
+        basis, triangle = np.linalg.qr(_transposed(coordinates.scale[features]), mode="complete")
+        signs = np.where(np.diagonal(triangle, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
+        scales = np.tril(_transposed(triangle[:, :n] * signs[:, :, None]))
+        there = _transposed(basis[:, :, :n] * signs[:, None, :])[:, None]  # A, of all components
+        rest = _transposed(basis[:, :, n:])[:, None]
+        covariances = there @ whole.covariances @ _transposed(there)
+        covariances = 0.5 * (covariances + _transposed(covariances))
+        factors = np.triu(_transposed(np.linalg.inv(np.linalg.cholesky(covariances))))
+        means = whole.means @ _transposed(there[:, 0])
+        compiled = compile_many(
+            mixture.family,
+            [MixtureParameters(whole.weights, *own) for own in zip(means, covariances, factors, strict=True)],
+            [Coordinates(shift, scale) for shift, scale in zip(coordinates.shift[features], scales, strict=True)],
+            mixture.rows_dtype,
+            mixture.options,
         )
+        precision = mixture.family.form.precision(whole.precisions_cholesky)
+        lower = np.linalg.cholesky(rest @ precision @ _transposed(rest))
+        half = np.linalg.solve(lower, np.broadcast_to(rest, (*lower.shape[:2], *rest.shape[2:])))
+        spread = _transposed(half) @ half
+        slopes = _transposed(there) - spread @ (precision @ _transposed(there))
+        about = np.stack([own.reference for own in compiled])
+        offsets = whole.means - mixture.reference - (slopes @ (means - about)[..., None])[..., 0]
+        return [cls(*own) for own in zip(compiled, features, offsets, slopes, spread, strict=True)]
 
-    @cached_property
-    def _conditional(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Offsets (K, d), slopes and covariances; these are common to all components where precisions are."""
-        whole, rest = self._mixture.parameters, self._rest
-        precision = self._mixture.family.form.precision(whole.precisions_cholesky)
-        lower = np.linalg.cholesky(rest @ precision @ rest.T)
-        half = np.linalg.solve(lower, np.broadcast_to(rest, (len(lower), *rest.shape)))
-        covariance = np.swapaxes(half, 1, 2) @ half
-        slope = self._there.T - covariance @ (precision @ self._there.T)
-        reached = slope @ (self._parameters.means - self.compiled.reference)[:, :, None]
-        return whole.means - self._reference - reached[:, :, 0], slope, covariance
-
-    def _moments(self, statistics: SufficientStatistics) -> tuple[FloatArray, FloatArray]:
-        offset, slope, covariance = self._conditional
-        weight = statistics.weight[:, None]
-        sloped = (slope @ statistics.first[:, :, None])[:, :, 0]
-        first = weight * offset + sloped
-        products = offset[:, :, None] * first[:, None, :] + sloped[:, :, None] * offset[:, None, :]
-        inner = self._mixture.family.form.covariance(statistics.second, statistics.first.shape[1])
-        if self._tied:
-            products, weight = products.sum(axis=0, keepdims=True), weight.sum(axis=0, keepdims=True)
-        second: FloatArray = products + slope @ inner @ np.swapaxes(slope, 1, 2) + weight[:, :, None] * covariance
-        rows, columns = np.triu_indices(first.shape[1])
-        return first, second[:, rows, columns]
+    @classmethod
+    def moments(
+        cls, mixture: MarginalMixture, marginals: list[Marginal], weight: FloatArray, first: FloatArray, second: Array
+    ) -> tuple[FloatArray, FloatArray]:
+        """See :meth:`Marginal.moments`."""
+        offset, slope = np.stack([own.offset for own in marginals]), np.stack([own.slope for own in marginals])
+        sloped = (slope @ first[..., None])[..., 0]
+        firsts = weight * offset + sloped
+        products = np.einsum("gki,gkj->kij", offset, firsts) + np.einsum("gki,gkj->kij", sloped, offset)
+        inner = np.stack([mixture.family.form.covariance(own, first.shape[2]) for own in second])
+        inside = slope @ inner @ _transposed(slope)
+        if mixture.family.tied:
+            products, weight = products.sum(axis=0, keepdims=True), weight.sum(axis=1, keepdims=True)
+        for number, own in enumerate(marginals):
+            products += inside[number] + weight[number][:, :, None] * own.covariance
+        rows, columns = np.triu_indices(offset.shape[2])
+        return firsts.sum(axis=0), products[:, rows, columns]
 
 
 class DiagonalMarginal(Marginal):
     """Of diagonal matrices: features say nothing of each other within a component."""
 
-    def __init__(self, mixture: MarginalMixture, observed: Array) -> None:
-        super().__init__(mixture, observed)
-        whole, coordinates = mixture.parameters, mixture.coordinates
-        own = observed if whole.covariances.shape[1] > 1 else slice(None)
-        self._compile(
-            MixtureParameters(
-                whole.weights, whole.means[:, observed], whole.covariances[:, own], whole.precisions_cholesky[:, own]
-            ),
-            Coordinates(coordinates.shift[observed], coordinates.scale[observed]),
+    @classmethod
+    def make(cls, mixture: MarginalMixture, observed: Array) -> list[Marginal]:
+        """See :meth:`Marginal.make`."""
+        whole, coordinates, n = mixture.parameters, mixture.coordinates, int(np.count_nonzero(observed[0]))
+        features = np.nonzero(observed)[1].reshape(-1, n)
+        # One variance may be that of all features.
+        own = features if whole.covariances.shape[1] > 1 else np.zeros((len(features), 1), dtype=np.int64)
+        compiled = compile_many(
+            mixture.family,
+            [
+                MixtureParameters(
+                    whole.weights, whole.means[:, some], whole.covariances[:, kept], whole.precisions_cholesky[:, kept]
+                )
+                for some, kept in zip(features, own, strict=True)
+            ],
+            [Coordinates(coordinates.shift[some], coordinates.scale[some]) for some in features],
+            mixture.rows_dtype,
+            mixture.options,
         )
-        self._offset = whole.means - self._reference
-        self._offset[:, observed] = self.compiled.reference - self._reference[:, observed]
-        self._variance = np.where(observed, 0.0, whole.covariances)
+        about = np.repeat(whole.means[None], len(features), axis=0)
+        for number, some in enumerate(features):
+            about[number][:, some] = compiled[number].reference
+        spread = np.where(observed[:, None], 0.0, whole.covariances)
+        slopes = np.empty((len(features), 0, 0, 0))
+        return [cls(*own) for own in zip(compiled, features, about - mixture.reference, slopes, spread, strict=True)]
 
-    def _moments(self, statistics: SufficientStatistics) -> tuple[FloatArray, FloatArray]:
-        weight = statistics.weight[:, None]
-        first = np.zeros_like(self._offset)
-        first[:, self._observed] = statistics.first
-        products = first * self._offset
-        first += weight * self._offset
-        products += first * self._offset + weight * self._variance
-        return first, self._packed(products, statistics.second)
+    @classmethod
+    def moments(
+        cls, mixture: MarginalMixture, marginals: list[Marginal], weight: FloatArray, first: FloatArray, second: Array
+    ) -> tuple[FloatArray, FloatArray]:
+        """See :meth:`Marginal.moments`."""
+        offset, spread = np.stack([own.offset for own in marginals]), np.stack([own.covariance for own in marginals])
+        sloped = np.zeros_like(offset)
+        for number, own in enumerate(marginals):
+            sloped[number][:, own.features] = first[number]
+        firsts = weight * offset + sloped
+        products = ((firsts + sloped) * offset + weight * spread).sum(axis=0)
+        if mixture.family.tied:
+            products = products.sum(axis=0, keepdims=True)
+        return firsts.sum(axis=0), cls.packed(products, second, marginals)
 
-    def _packed(self, products: FloatArray, inner: FloatArray) -> FloatArray:
-        """Squares of all features, (K, d), and those of the features that are there about their own reference."""
-        second = products.sum(axis=0, keepdims=True) if self._tied else products
-        second[:, self._observed] += inner
-        return second
+    @classmethod
+    def packed(cls, products: FloatArray, second: FloatArray, marginals: list[Marginal]) -> FloatArray:
+        """Squares of all features, (K, d) or (1, d), and those of the features that are there, packed."""
+        for own, squares in zip(marginals, second, strict=True):
+            products[:, own.features] += squares
+        return products
 
 
 class SphericalMarginal(DiagonalMarginal):
     """Of multiples of the identity."""
 
-    def _packed(self, products: FloatArray, inner: FloatArray) -> FloatArray:
-        second: FloatArray = products.sum(axis=1, keepdims=True)
-        return (second.sum(axis=0, keepdims=True) if self._tied else second) + inner
+    @classmethod
+    def packed(cls, products: FloatArray, second: FloatArray, marginals: list[Marginal]) -> FloatArray:
+        """See :meth:`DiagonalMarginal.packed`."""
+        packed: FloatArray = products.sum(axis=1, keepdims=True) + second.sum(axis=0)
+        return packed
+
+
+def _transposed(matrices: FloatArray) -> FloatArray:
+    return np.swapaxes(matrices, -1, -2)
 
 
 _MARGINALS: dict[type[CovarianceForm], type[Marginal]] = {
