@@ -118,3 +118,51 @@ def start_parameters(weights, means, covariances, family):
         "means_init": means,
         "precisions_init": precisions_of(covariances, family),
     }
+
+
+def em_with_missing_values(X, weights, means, covariances, family, reg_covar, n_iter, sample_weight=None):
+    """EM over rows with NaN for what is missing, row by row as Ghahramani and Jordan (1994) have it.
+
+    Of each row o are the features that are there, m the others. The E-step takes the density of ``x_o``, and in
+    each component the expectation of ``x`` and of ``x x'`` given ``x_o``; the M-step is the ordinary one, of these.
+    Covariances are of public shape, in and out; returns what ``plain_em`` does.
+    """
+    n, d = X.shape
+    k = len(weights)
+    w = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    lower_bounds = []
+    for _ in range(n_iter):
+        matrices = as_matrices(covariances, family, k, d)
+        counts, sums, squares, log_likelihood = np.zeros(k), np.zeros((k, d)), np.zeros((k, d, d)), 0.0
+        for row, weight in zip(np.asarray(X, dtype=np.float64), w, strict=True):
+            o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+            if not len(o) or weight == 0.0:
+                continue
+            joint = np.array(
+                [
+                    np.log(weights[j]) + multivariate_normal(means[j][o], matrices[j][np.ix_(o, o)]).logpdf(row[o])
+                    for j in range(k)
+                ]
+            )
+            total = logsumexp(joint)
+            log_likelihood += weight * total
+            for j, r in enumerate(np.exp(joint - total)):
+                regression = matrices[j][np.ix_(m, o)] @ np.linalg.inv(matrices[j][np.ix_(o, o)])
+                expected = row.copy()
+                expected[m] = means[j][m] + regression @ (row[o] - means[j][o])
+                spread = np.zeros((d, d))
+                spread[np.ix_(m, m)] = matrices[j][np.ix_(m, m)] - regression @ matrices[j][np.ix_(o, m)]
+                counts[j] += weight * r
+                sums[j] += weight * r * expected
+                squares[j] += weight * r * (np.outer(expected, expected) + spread)
+        lower_bounds.append(log_likelihood / counts.sum())
+        weights, means = counts / counts.sum(), sums / counts[:, None]
+        scatters = squares - counts[:, None, None] * means[:, :, None] * means[:, None, :]
+        own, common = scatters / counts[:, None, None], scatters.sum(axis=0) / counts.sum()
+        covariances = {
+            "full": own + reg_covar * np.eye(d),
+            "tied": common + reg_covar * np.eye(d),
+            "diag": np.diagonal(own, axis1=1, axis2=2) + reg_covar,
+            "spherical": np.trace(own, axis1=1, axis2=2) / d + reg_covar,
+        }[family]
+    return weights, means, covariances, lower_bounds

@@ -15,6 +15,8 @@ from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
 from dgmm.mixture.families import CovarianceFamily, get_family
 from dgmm.mixture.kernel import kernel_dtype
+from dgmm.mixture.marginal import MarginalMixture
+from dgmm.mixture.missing import MARGINALIZE, RAISE
 from dgmm.mixture.parameters import MixtureParameters
 from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
@@ -49,6 +51,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     """Base of the estimators: everything but ``fit``."""
 
     covariance_type: str
+    missing: str
     random_state: Any
     weights_: Array
     means_: Array
@@ -112,7 +115,11 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         with single_threaded_blas():
             coordinates = family.own_coordinates(parameters)
             inner = family.to_inner(parameters, coordinates)
-            compiled = compile_mixture(family, inner, coordinates, dtype, plan.options, whole_density=whole_density)
+            marginalized = self.missing == MARGINALIZE
+            whole = whole_density or marginalized
+            compiled = compile_mixture(family, inner, coordinates, dtype, plan.options, whole_density=whole)
+            if marginalized:
+                compiled = MarginalMixture.of(compiled, inner, dtype, plan.options)
             return compiled, plan
 
     # -- rows -----------------------------------------------------------------------------------
@@ -128,7 +135,8 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         table = open_table(self, X, reset=False)
         dtype = kernel_dtype(table.X.dtype)
         compiled, plan = self._compiled(dtype, whole_density=quantity.whole_density)
-        return table, predict_rows(table.X, compiled, quantity, np.result_type(dtype, self.means_), plan.chunk_rows)
+        out = np.result_type(dtype, self.means_)
+        return table, predict_rows(table.X, compiled, quantity, out, plan.chunk_rows, self.missing)
 
     def _expect_features(self) -> None:
         """Parameters set by hand say how many features there are, as those of a fit do."""
@@ -209,7 +217,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
         compiled, plan = self._compiled(dtype)
-        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy))
+        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy, self.missing != RAISE))
         if score.total_weight == 0.0:
             found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
             raise DataError(f"X has no likelihood: {found}; give at least one row of weight above 0")

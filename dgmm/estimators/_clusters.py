@@ -14,6 +14,7 @@ from dgmm.estimators._inputs import open_table, to_rows
 from dgmm.estimators._outputs import in_shape_of
 from dgmm.mixture.clusters import FAMILY, InertiaMap, compile_clusters, distances, scatter
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
+from dgmm.mixture.missing import RAISE
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.predict import LABELS, Quantity, predict_rows
@@ -46,6 +47,7 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
     Attributes are made when they are first asked for, since batches may be many and small.
     """
 
+    missing: str
     n_features_in_: int
     _progress: ScanProgress
     _algorithm: HardScan
@@ -189,7 +191,8 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         """
         compiled, plan = self._compiled()
         rows, _ = to_rows(self, X, sample_weight, lambda d: plan.chunk_rows, reset=False)
-        found = PassRunner(rows, plan)(InertiaMap(compiled, self._clusters().clusters.means))
+        inertia = InertiaMap(compiled, self._clusters().clusters.means, self.missing != RAISE)
+        found = PassRunner(rows, plan)(inertia)
         if found.weight == 0.0:
             text = f"every sample_weight of its {found.n_rows} rows is zero" if found.n_rows else "it has no rows"
             raise DataError(f"X has no inertia: {text}; give at least one row of weight above 0")
@@ -204,7 +207,8 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         compiled, plan = self._compiled()
         table = open_table(self, X, reset=False)
         dtype = np.result_type(kernel_dtype(table.X.dtype), self._dtype)
-        return in_shape_of(table, predict_rows(table.X, compiled, quantity, dtype, plan.chunk_rows), quantity)
+        values = predict_rows(table.X, compiled, quantity, dtype, plan.chunk_rows, self.missing)
+        return in_shape_of(table, values, quantity)
 
     @property
     def _n_features_out(self) -> int:

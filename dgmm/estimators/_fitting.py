@@ -21,6 +21,7 @@ from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
+from dgmm.mixture.missing import MARGINALIZE
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample, threshold_for
 from dgmm.passes.blas import single_threaded_blas
@@ -148,7 +149,8 @@ class FitSetup:
 
         def prepare(moments: Moments) -> FitProblem:
             run_pass.learn(moments.lengths)
-            check_moments(moments, self.family, self.n_components, self.reg_covar)
+            missing = self.rows.missing == MARGINALIZE
+            check_moments(moments, self.family, self.n_components, self.reg_covar, missing=missing)
             problem = FitProblem.of(
                 self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
             )

@@ -136,7 +136,7 @@ def to_rows(
     Parameters
     ----------
     estimator, X, sample_weight, sample_dims, reset
-        See :func:`open_table`.
+        See :func:`open_table`; the estimator also says what is done about missing values.
     chunk_rows : callable
         From the number of features to the rows of a chunk, for tables in memory.
 
@@ -147,12 +147,13 @@ def to_rows(
         float32 or float64: what the fitted attributes will have.
     """
     table = open_table(estimator, X, sample_weight, sample_dims=sample_dims, reset=reset)
-    return rows_of(table, chunk_rows)
+    return rows_of(table, chunk_rows, estimator.missing)
 
 
-def rows_of(table: Table, chunk_rows: Callable[[int], int]) -> tuple[Rows, np.dtype[Any]]:
+def rows_of(table: Table, chunk_rows: Callable[[int], int], missing: str) -> tuple[Rows, np.dtype[Any]]:
     """Make rows of a table; parameters and results are those of :func:`to_rows`."""
     if isinstance(table.X, da.Array):
         dtype = np.float32 if table.X.dtype == np.float32 else np.float64
-        return Rows.from_dask(table.X, table.weights), np.dtype(dtype)
-    return Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1])), table.X.dtype
+        return Rows.from_dask(table.X, table.weights).with_missing(missing), np.dtype(dtype)
+    rows = Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1]))
+    return rows.with_missing(missing), table.X.dtype

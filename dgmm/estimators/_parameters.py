@@ -10,6 +10,7 @@ from dgmm.errors import ParameterError
 from dgmm.fitting.hard_start import INIT
 from dgmm.fitting.start import FROM_SCAN, INIT_PARAMS, Start
 from dgmm.mixture.families import FAMILIES, CovarianceFamily
+from dgmm.mixture.missing import DROP, POLICIES, RAISE
 from dgmm.passes.execution import Execution
 from dgmm.rules import Rule, at_least, check, is_bool, is_int, is_number, one_of
 from dgmm.typing import FloatArray
@@ -48,12 +49,21 @@ RULES: dict[str, Rule] = {
     "forgetting": Rule(lambda v: is_number(v) and 0.0 < v <= 1.0, "a float above 0 and at most 1"),
     "inner_max_iter": at_least(1),
     "refine_passes": at_least(0),
+    "missing": one_of(POLICIES),
     "accelerate": Rule(lambda v: v is None or (isinstance(v, str) and v == "auto"), "'auto' or None"),
 }
 
 
-# A scan starts on its first rows, which are in memory.
-_SCAN_RULES = {**RULES, "init_params": one_of(tuple(name for name in INIT_PARAMS if name != "k-means||"))}
+# A scan starts on its first rows, which are in memory; what it keeps of rows are sums.
+_SCAN_RULES = {
+    **RULES,
+    "init_params": one_of(tuple(name for name in INIT_PARAMS if name != "k-means||")),
+    "missing": Rule(
+        lambda v: isinstance(v, str) and v in (RAISE, DROP),
+        "'raise' or 'drop': sums of rows say nothing of what was missing in each "
+        "(dgmm.GaussianMixture takes 'marginalize')",
+    ),
+}
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:

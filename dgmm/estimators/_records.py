@@ -54,6 +54,12 @@ def _plan(values: dict[str, Any]) -> ExecutionPlan:
     return plan
 
 
+def _counts(values: list[Any]) -> Any:
+    if not all(type(value) is int and value >= 0 for value in values):
+        raise TypeError("counts are not all whole numbers")
+    return np.asarray(values, dtype=np.int64)
+
+
 _read_float = _reader(float)
 
 # Scalars of a fit: how each is written as a JSON value, and read.
@@ -64,6 +70,8 @@ _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "lower_bound_": (float, _read_float),
     "remaining_gap_": (_float_or_none, lambda value: None if value is None else _read_float(value)),
     "sampling_error_": (float, _read_float),
+    "n_missing_": (lambda counts: [int(count) for count in counts], _reader(list, _counts)),
+    "n_dropped_": (int, _reader(int)),
     "n_features_in_": (int, _reader(int)),
     "stop_reason_": (lambda reason: reason.name, _reader(str, StopReason.__getitem__)),
     "feature_names_in_": (lambda names: [str(name) for name in names], _reader(list, _names)),

@@ -168,10 +168,13 @@ class ScanSetup:
     ) -> ScanProgress:
         """The same, by a driver whose products run on one thread; each round's end is announced."""
         algorithm, progress, looks = self.make(begun.seed), begun, begun.looks
+        n_dropped = begun.n_dropped
 
         def check(moments: Moments, chunk: int) -> None:
-            nonlocal looks
+            nonlocal looks, n_dropped
             check_values(moments, chunk)
+            if moments.missing is not None and not (begun.row and chunk == begun.chunk):  # not counted yet
+                n_dropped += moments.missing.n_dropped
             if begun.row and chunk == begun.chunk and looks and moments.n_rows != looks[-1][1].n_rows:
                 raise CheckpointMismatchError(f"X: {_OTHER_CHUNKS}")
             first = self.rows.first_row(chunk)
@@ -183,7 +186,7 @@ class ScanSetup:
         )
         for run_pass, place in rounds.after(Place(begun.chunk, begun.row)):
             began = time.perf_counter()
-            progress = replace(progress, looks=looks)
+            progress = replace(progress, looks=looks, n_dropped=n_dropped)
             progress = progress.after(run(algorithm.round(progress.scan), run_pass), place.chunk, place.row)
             emit(algorithm.event(progress.scan, time.perf_counter() - began))
             announce(progress)

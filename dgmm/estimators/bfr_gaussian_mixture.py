@@ -78,6 +78,9 @@ class BFRGaussianMixture(SavedMixture):
         before the first).
     n_init, init_params, weights_init, means_init, precisions_init, random_state
         See :class:`dgmm.GaussianMixture`; starts are made on the first rows. ``"k-means||"`` is none.
+    missing : {"raise", "drop"}, default "raise"
+        What is done about rows with missing values, which are NaN: they are an error, or have weight 0,
+        the label -1, and NaN for probabilities and log-densities.
     verbose : int, default 0
     verbose_interval : int, default 10
 
@@ -91,6 +94,8 @@ class BFRGaussianMixture(SavedMixture):
         Rounds.
     n_rows_ : int
         Rows of positive weight so far.
+    n_dropped_ : int
+        Rows so far that were left out because values are missing.
     lower_bound_ : float
         Mean, in nats per row, of a lower bound of the log-likelihood of all rows so far; once the sample
         has put the scan right, and stands for what was discarded, an estimate of it, which may lie above.
@@ -128,6 +133,7 @@ class BFRGaussianMixture(SavedMixture):
     n_iter_: int
     n_rows_: int
     n_renewed_: int
+    n_dropped_: int
     lower_bound_: float
     _progress: ScanProgress
     _weighted: bool
@@ -154,6 +160,7 @@ class BFRGaussianMixture(SavedMixture):
         means_init: Any = None,
         precisions_init: Any = None,
         random_state: RandomState = None,
+        missing: Literal["raise", "drop"] = "raise",
         verbose: int = 0,
         verbose_interval: int = 10,
     ) -> None:
@@ -175,6 +182,7 @@ class BFRGaussianMixture(SavedMixture):
         self.means_init = means_init
         self.precisions_init = precisions_init
         self.random_state = random_state
+        self.missing = missing
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
@@ -344,7 +352,7 @@ class BFRGaussianMixture(SavedMixture):
     def _publish(self, setup: BFRSetup, progress: ScanProgress) -> None:
         state: BFRState = progress.scan
         self.n_rows_, self.n_iter_, self.converged_ = state.n_rows, state.n_rounds, state.settled
-        self.n_renewed_ = state.n_renewed
+        self.n_renewed_, self.n_dropped_ = state.n_renewed, progress.n_dropped
         self.lower_bounds_ = list(progress.lower_bounds)
         self.retained_set_ = {
             "rows": state.retained.rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dgmm.estimators._clusters import ClusterEstimator, plan_of
 from dgmm.estimators._inputs import to_rows
@@ -54,6 +54,9 @@ class BFRKMeans(ClusterEstimator):
     buffer_rows : int, default 10_000
         Rows that are retained between rounds, at most.
     random_state : int, RandomState, Generator or None
+    missing : {"raise", "drop"}, default "raise"
+        What is done about rows with missing values, which are NaN: they are an error, or have weight 0,
+        the label -1, and NaN for distances.
     verbose : int, default 0
     verbose_interval : int, default 10
 
@@ -74,6 +77,8 @@ class BFRKMeans(ClusterEstimator):
         Rounds.
     n_rows_ : int
         Rows of positive weight so far.
+    n_dropped_ : int
+        Rows so far that were left out because values are missing.
     discard_set_, compressed_set_ : dict of str to array
         ``weights`` (s,), ``means`` (s, d) and ``variances`` (s, d): rows of each cluster, and of each tight set of no
         cluster, before the end.
@@ -107,6 +112,7 @@ class BFRKMeans(ClusterEstimator):
 
     n_rows_: int
     n_iter_: int
+    n_dropped_: int
 
     def __init__(
         self,
@@ -119,6 +125,7 @@ class BFRKMeans(ClusterEstimator):
         batch_rows: int | None = None,
         buffer_rows: int = 10_000,
         random_state: RandomState = None,
+        missing: Literal["raise", "drop"] = "raise",
         verbose: int = 0,
         verbose_interval: int = 10,
     ) -> None:
@@ -130,6 +137,7 @@ class BFRKMeans(ClusterEstimator):
         self.batch_rows = batch_rows
         self.buffer_rows = buffer_rows
         self.random_state = random_state
+        self.missing = missing
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
@@ -238,6 +246,7 @@ class BFRKMeans(ClusterEstimator):
             self._progress = ScanSetup(rows, plan, setup.batch_rows, execution, make, whole).run(begun, emit, keeper)
             self._algorithm, self._last, self._ends = make(self._progress.seed), X, None
             self.n_rows_, self.n_iter_ = self._progress.scan.n_rows, self._progress.scan.n_rounds
+            self.n_dropped_ = self._progress.n_dropped
             if whole:
                 self._clusters()
         except BaseException:

@@ -27,11 +27,12 @@ from dgmm.fitting.scanning import BFRControl, BFRSetup
 from dgmm.fitting.start import FROM_SCAN, Start
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.families import CovarianceFamily, get_family
+from dgmm.mixture.missing import DROP, MARGINALIZE
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rows import Rows
 from dgmm.storage.checkpoint import Checkpoint
-from dgmm.typing import RandomState
+from dgmm.typing import IntArray, RandomState
 
 
 def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) -> int:
@@ -93,6 +94,12 @@ class GaussianMixture(SavedMixture):
         says, in memory, where to read next, which takes fewer reads than EM; a read that finds no
         rise there is made good by an EM step. With a sample of more than a quarter of the rows
         each read is an EM step. None: plain EM.
+    missing : {"raise", "drop", "marginalize"}, default "raise"
+        What is done about rows with missing values, which are NaN (infinity is always an error). ``"raise"``: they
+        are an error that names the first one. ``"drop"``: they have weight 0, the label -1, and NaN for probabilities
+        and log-densities. ``"marginalize"``: EM for values missing at random, which takes each row's density over the
+        features that are there, and adds conditional means and covariances of the others in the M-step; only rows
+        of which nothing is there are dropped. Same bits as the others where nothing is missing.
 
     Attributes
     ----------
@@ -121,6 +128,10 @@ class GaussianMixture(SavedMixture):
         could not be told.
     sampling_error_ : float
         ``p_free / (2 n)``: to how many nats per row n rows determine the optimum.
+    n_missing_ : (d,) int64
+        Missing values of each feature.
+    n_dropped_ : int
+        Rows of weight 0 that have missing values: those that ``missing`` leaves out.
     plan_ : ExecutionPlan
         How the passes were cut up.
     n_features_in_ : int
@@ -159,6 +170,8 @@ class GaussianMixture(SavedMixture):
     lower_bound_: float
     remaining_gap_: float | None
     sampling_error_: float
+    n_missing_: IntArray
+    n_dropped_: int
     plan_: ExecutionPlan
 
     def __init__(
@@ -180,6 +193,7 @@ class GaussianMixture(SavedMixture):
         verbose_interval: int = 10,
         sample_rows: int | None = None,
         accelerate: Literal["auto"] | None = "auto",
+        missing: Literal["raise", "drop", "marginalize"] = "raise",
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -197,6 +211,7 @@ class GaussianMixture(SavedMixture):
         self.verbose_interval = verbose_interval
         self.sample_rows = sample_rows
         self.accelerate = accelerate
+        self.missing = missing
 
     def fit(
         self,
@@ -346,6 +361,8 @@ class GaussianMixture(SavedMixture):
             replace(start, init_params="kmeans"),
             control,
         )
+        if rows.missing == MARGINALIZE:  # sums of rows cannot be; the complete rows make the start
+            rows = rows.with_missing(DROP)
         return ScanSetup(rows, plan, batch_rows, execution, partial(BFRScan.of, setup), whole=True)
 
     def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
@@ -354,6 +371,7 @@ class GaussianMixture(SavedMixture):
         self.n_reads_ = result.n_reads
         self.remaining_gap_ = result.remaining_gap
         self.sampling_error_ = result.sampling_error
+        self.n_missing_, self.n_dropped_ = result.n_missing, result.n_dropped
         self.lower_bounds_ = list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
         self.stop_reason_ = result.reason

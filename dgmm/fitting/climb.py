@@ -11,7 +11,8 @@ import numpy as np
 from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.calibration import Calibration
 from dgmm.mixture.extrapolation import Anderson, from_vector, to_vector
-from dgmm.mixture.kernel import StatisticsMap, complete
+from dgmm.mixture.kernel import complete
+from dgmm.mixture.marginal import e_step
 
 if TYPE_CHECKING:
     from dgmm.fitting.problem import FitProblem
@@ -46,7 +47,7 @@ class Part:
     def statistics(self, parameters: MixtureParameters) -> SufficientStatistics:
         """The E-step."""
         compiled = self.problem.compile(parameters)
-        return complete(compiled, self.run_pass(StatisticsMap(compiled)), self.problem.total_scatter)
+        return complete(compiled, self.run_pass(e_step(compiled)), self.problem.total_scatter)
 
     def estimate(
         self, statistics: SufficientStatistics, previous: MixtureParameters, dead: Array

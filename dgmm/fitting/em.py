@@ -13,12 +13,15 @@ from dgmm.errors import IllDefinedCovarianceError
 from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
 from dgmm.fitting.stopping import StopReason, aitken_gap, predicted_gap
 from dgmm.mixture.compiled import CentredGroup
-from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
+from dgmm.mixture.kernel import complete
+from dgmm.mixture.marginal import e_step
+from dgmm.mixture.patterns import compute_rows
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.problem import Control, FitProblem
     from dgmm.fitting.surrogate import Surrogate
+    from dgmm.mixture.kernel import BlockKernel
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
     from dgmm.typing import Array, FloatArray
@@ -191,13 +194,19 @@ def _reseed(problem: FitProblem, parameters: MixtureParameters, moved: Array) ->
     share = 1.0 / parameters.n_components
     others = np.where(moved, 0.0, parameters.weights)
     rest = others.sum()
-    kernel = BlockKernel(problem.compile(parameters.reweighted(others / rest), whole_density=True))
-    rows = problem.sample.rows[np.argsort(kernel.score_samples(problem.sample.rows), kind="stable")]
+    compiled, sample = problem.compile(parameters.reweighted(others / rest), whole_density=True), problem.sample.rows
+    order = np.argsort(compute_rows(_inner_scores, compiled, sample, np.dtype(np.float64)), kind="stable")
+    rows = problem.imputed(sample[order])
     means: FloatArray = parameters.means.copy()
     places = np.flatnonzero(moved)
     means[places] = problem.coordinates.standardize(rows[np.arange(len(places)) % len(rows)])
     weights = np.where(moved, share, others * ((1.0 - share * len(places)) / rest))
     return replace(parameters, means=means, weights=weights)
+
+
+def _inner_scores(kernel: BlockKernel, X: Array) -> FloatArray:
+    """Log-densities in inner units, so that those of different features compare."""
+    return kernel.score_samples(X) + kernel.compiled.coordinates.log_det
 
 
 def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tuple[FitState, list[Event], int]]:
@@ -208,7 +217,7 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
     mean.
     """
     compiled = problem.compile(state.parameters)
-    statistics = complete(compiled, (yield StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
+    statistics = complete(compiled, (yield e_step(compiled, problem.exponent)), problem.total_scatter)
     try:
         new, events = em_step(problem, control, state, statistics)
         if not problem.outgrown(compiled, new.parameters):
@@ -217,7 +226,7 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
         if all(isinstance(group, CentredGroup) for group in compiled.groups):
             raise
     compiled = problem.compile(state.parameters, centred=True)
-    statistics = yield StatisticsMap(compiled, problem.exponent)
+    statistics = yield e_step(compiled, problem.exponent)
     new, events = em_step(problem, control, state, statistics)
     return new, events, statistics.n_rows
 

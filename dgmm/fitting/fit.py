@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dgmm.mixture.moments import Moments
     from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.sampling import RowSample
+    from dgmm.typing import IntArray
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class FitResult:
         p_free / (2 n), in nats per row.
     scan : ScanProgress or None
         The end of the scan that the fit began with.
+    n_missing : (d,) int64
+        Missing values of each feature.
+    n_dropped : int
+        Rows of weight 0 with missing values.
     """
 
     parameters: MixtureParameters
@@ -59,6 +64,8 @@ class FitResult:
     remaining_gap: float | None
     sampling_error: float
     scan: ScanProgress | None
+    n_missing: IntArray
+    n_dropped: int
 
 
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -132,6 +139,17 @@ def fit_mixture(
         result, starved = result.take(order), starved[order]
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
+    missing = moments.missing
     return FitResult(
-        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan
+        result,
+        state.lower_bounds,
+        state.reason,
+        starved,
+        state.n_iter,
+        n_reads,
+        state.gap,
+        error,
+        progress.scan,
+        np.zeros(result.n_features, dtype=np.int64) if missing is None else missing.counts,
+        0 if missing is None else missing.n_dropped,
     )

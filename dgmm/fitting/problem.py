@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dgmm.mixture.compiled import CompiledMixture, DotGroup, KernelOptions, compile_mixture, dot_product_loss
+from dgmm.mixture.imputing import Imputation, ImputingMap
+from dgmm.mixture.marginal import MarginalMixture
 from dgmm.mixture.moments import summarize
 
 if TYPE_CHECKING:
+    from dgmm.mixture.chunks import ChunkMap, R
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.moments import Moments
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.sampling import RowSample
-    from dgmm.typing import FloatArray
+    from dgmm.typing import Array, FloatArray
 
 
 _NONE_ACCEPTED = {"float32": -1.0, "float64": -1.0}
@@ -69,6 +72,8 @@ class FitProblem:
         Packed scatter of all rows about 0, in inner coordinates and units of ``2**exponent``.
     sample : RowSample
         In the user's units.
+    imputation : Imputation or None
+        Of missing values, where rows of positive weight have some: these are marginalized.
     """
 
     family: CovarianceFamily
@@ -82,6 +87,7 @@ class FitProblem:
     total_weight: float
     total_scatter: FloatArray
     sample: RowSample
+    imputation: Imputation | None = None
 
     @classmethod
     def of(
@@ -98,7 +104,8 @@ class FitProblem:
         The scale of the coordinates is that of the covariance plus ``reg_covar``: the narrowest
         that a component can be.
         """
-        d = len(moments.mean)
+        incomplete = moments.missing is not None and moments.missing.n_rows > 0
+        moments, d = moments.whole(), len(moments.mean)
         coordinates = family.form.coordinates(moments.mean, moments.covariance + reg_covar * np.eye(d))
         return cls(
             family,
@@ -112,19 +119,22 @@ class FitProblem:
             moments.weight,
             _inner_scatter(family, coordinates, moments.mean, moments.scatter, moments.weight),
             moments.sample,
+            Imputation(moments.mean, moments.covariance + reg_covar * np.eye(d)) if incomplete else None,
         )
 
     def on_rows(self, sample: RowSample) -> FitProblem:
         """The same problem for sampled rows alone, whose weights are in units of ``2**exponent`` already."""
-        mean, scatter, *_ = summarize(sample.rows, sample.weights)
-        weight = float(sample.weights.sum())
+        weight, total_scatter = float(sample.weights.sum()), self.total_scatter
+        if self.imputation is None:  # else densities are whole, and need none
+            mean, scatter, *_ = summarize(sample.rows, sample.weights)
+            total_scatter = _inner_scatter(self.family, self.coordinates, mean, scatter, weight)
         return replace(
             self,
             exponent=0,
             sample=sample,
             total_weight=weight,
             n_effective=float(len(sample.rows)),
-            total_scatter=_inner_scatter(self.family, self.coordinates, mean, scatter, weight),
+            total_scatter=total_scatter,
         )
 
     @property
@@ -159,9 +169,19 @@ class FitProblem:
     ) -> CompiledMixture:
         """Make parameters in inner coordinates ready for the kernel; ``centred`` serves all components so."""
         options = replace(self.options, tolerance=_NONE_ACCEPTED) if centred else self.options
-        return compile_mixture(
-            self.family, parameters, self.coordinates, self.dtype, options, whole_density=whole_density
+        marginalized = self.imputation is not None
+        compiled = compile_mixture(
+            self.family, parameters, self.coordinates, self.dtype, options, whole_density=whole_density or marginalized
         )
+        return MarginalMixture.of(compiled, parameters, self.dtype, options) if marginalized else compiled
+
+    def imputed(self, rows: Array) -> Array:
+        """Rows, (n, d) in the user's units, with conditional means in the place of missing values."""
+        return rows if self.imputation is None else self.imputation(rows)
+
+    def imputing(self, chunk_map: ChunkMap[R]) -> ChunkMap[R]:
+        """A map of such rows."""
+        return chunk_map if self.imputation is None else ImputingMap(self.imputation, chunk_map)
 
     def outgrown(self, compiled: CompiledMixture, parameters: MixtureParameters) -> bool:
         """Whether new parameters are too narrow for the precision of the sums that they came from."""

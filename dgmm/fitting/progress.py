@@ -118,6 +118,8 @@ class ScanProgress:
     looks : tuple of (int, Probe)
         The first group of chunks and the last one so far, by which the rows are known again: the number of the
         first row of each, and what its rows were like.
+    n_dropped : int
+        Rows so far that were left out because values are missing.
     """
 
     seed: int
@@ -128,6 +130,7 @@ class ScanProgress:
     first: int = 0
     stop: int = 0
     looks: tuple[tuple[int, Probe], ...] = ()
+    n_dropped: int = 0
 
     @property
     def n_reads(self) -> int:

@@ -22,6 +22,7 @@ from dgmm.mixture.kernel import complete
 from dgmm.mixture.sampling import RowSample
 from dgmm.mixture.seeding import (
     CENTRES,
+    Distances,
     DistancesMap,
     NearestStatisticsMap,
     RandomResponsibilities,
@@ -222,14 +223,14 @@ def _sample_starts(
             problem.options,
         )
         seeds = [int(rng.randint(2**31 - 1)) for _ in range(count)]
-        return [_estimate(problem, runner(RandomResponsibilities(target, seed))) for seed in seeds]
+        return [_estimate(problem, runner(problem.imputing(RandomResponsibilities(target, seed)))) for seed in seeds]
     # Whitening hides clusters that make up most of the spread; scaling alone, those that lie across
     # correlated features. Which is better depends on the data, so the starts take turns.
     inner, scaled = problem.coordinates, _scaled_features(problem)
     starts = []
     for number in range(count):
         metric = (inner, scaled)[number % 2]
-        rows = metric.standardize(part.rows)
+        rows = metric.standardize(problem.imputed(part.rows))
         centres = CENTRES[init_params](rows, part.weights, problem.n_components, rng)
         starts.append(run(_from_centres(problem, inner.standardize(metric.restore(centres)), metric), runner))
     return starts
@@ -250,7 +251,7 @@ def _from_centres(
     nearest = NearestStatisticsMap.about(
         problem.family, centres, problem.coordinates, problem.options, problem.exponent, metric
     )
-    statistics = complete(nearest.target, (yield nearest), problem.total_scatter)
+    statistics = complete(nearest.target, (yield problem.imputing(nearest)), problem.total_scatter)
     return _estimate(problem, statistics)
 
 
@@ -272,12 +273,12 @@ def _parallel_start(problem: FitProblem, seed: int) -> Reads[MixtureParameters]:
     k, sample = problem.n_components, problem.sample
     rng = np.random.RandomState(seed)
     first = rng.choice(len(sample.rows), p=sample.weights / sample.weights.sum())
-    centres = problem.coordinates.standardize(sample.rows[first : first + 1])
+    centres = problem.coordinates.standardize(problem.imputed(sample.rows[first : first + 1]))
 
-    def distances(number: int) -> DistancesMap:
+    def distances(number: int) -> ChunkMap[Distances]:
         nearest = nearest_mixture(centres, problem.coordinates, problem.options)
         drawn = 2 * k if number < PARALLEL_ROUNDS else 0
-        return DistancesMap(nearest, centres, seed, number, drawn, problem.exponent)
+        return problem.imputing(DistancesMap(nearest, centres, seed, number, drawn, problem.exponent))
 
     for number in range(PARALLEL_ROUNDS):
         rows = (yield distances(number)).drawn.smallest().rows

@@ -10,7 +10,7 @@ import numpy as np
 
 from dgmm.errors import DataError, IllDefinedCovarianceError, ParameterError, RegularizationWarning
 from dgmm.mixture.chunks import Chunk
-from dgmm.mixture.moments import Defects
+from dgmm.mixture.defects import Defects
 
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _SWAMPED = 0.01
 # Beyond it, in the data's own scale, squares leave the range of float64.
 _REACH = 1e100
+_ADVICE = (
+    "drop or impute them (missing='drop' leaves out rows with NaN; missing='marginalize' of GaussianMixture "
+    "fits what is there of them)"
+)
+_ADVICE_ON_INFINITY = "drop or impute them; only NaN may stand for missing values"
 # Inverses of smaller variances, and what is computed from them, leave it too.
 _LEAST = 1e-306
 
@@ -39,21 +44,34 @@ def describe_defects(defects: Defects, chunk: Chunk) -> str:
     return f"{name}, first at {place}"
 
 
-def check_finite(X: Array, chunk: Chunk) -> None:
-    """Refuse rows with NaN or infinity; raises DataError with the place of the first."""
+def check_finite(X: Array, chunk: Chunk, weights: FloatArray | None = None, *, missing: bool = False) -> None:
+    """Refuse rows of positive weight with infinity or, unless values may be missing, NaN.
+
+    Raises
+    ------
+    DataError
+        With the place of the first.
+    """
     if X.dtype.kind != "f":
         return
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum()):
             return
-    defects = Defects.find(~np.isfinite(X), X, chunk)
+    bad = np.isinf(X) if missing else ~np.isfinite(X)
+    if weights is not None:
+        bad &= (weights > 0.0)[:, None]
+    defects = Defects.find(bad, X, chunk)
     if defects.count:
         raise DataError(
-            f"X contains {describe_defects(defects, chunk)}; densities of such rows do not exist: drop or impute them"
+            f"X contains {describe_defects(defects, chunk)}; densities of such rows do not exist: {_advice(defects)}"
         )
 
 
-def check_values(moments: Moments, first_chunk: int = 0) -> None:
+def _advice(defects: Defects) -> str:
+    return _ADVICE if np.isnan(defects.value) else _ADVICE_ON_INFINITY
+
+
+def check_values(moments: Moments, first_chunk: int = 0, *, missing: bool = False) -> None:
     """Refuse values and weights that cannot be used.
 
     Parameters
@@ -61,6 +79,8 @@ def check_values(moments: Moments, first_chunk: int = 0) -> None:
     moments : Moments
     first_chunk : int
         Number of the first chunk that the moments are of.
+    missing : bool
+        Whether values may be missing in rows of positive weight.
 
     Raises
     ------
@@ -69,11 +89,15 @@ def check_values(moments: Moments, first_chunk: int = 0) -> None:
     """
     lengths = tuple(moments.lengths.tolist())
     whole = Chunk(first_chunk, 0 if first_chunk == 0 else None, moments.n_rows, lengths)
-    defects = replace(moments.defects, chunk=moments.defects.chunk + first_chunk)
+    defects = moments.defects
+    if moments.missing is not None and not missing:
+        defects = defects.merge(moments.missing.defects)
+    defects = replace(defects, chunk=defects.chunk + first_chunk)
     if defects.count:
+        what = "infinity" if missing else "NaN or infinity"
         raise DataError(
             f"X contains {describe_defects(defects, whole)}; {defects.count} of its "
-            f"{moments.n_rows * len(moments.mean)} values are NaN or infinity: drop or impute them"
+            f"{moments.n_rows * len(moments.mean)} values are {what}: {_advice(defects)}"
         )
     defects = replace(moments.weight_defects, chunk=moments.weight_defects.chunk + first_chunk)
     if defects.count:
@@ -83,14 +107,16 @@ def check_values(moments: Moments, first_chunk: int = 0) -> None:
         )
 
 
-def check_moments(moments: Moments, family: CovarianceFamily, n_components: int, reg_covar: float) -> None:
-    """Refuse data that no mixture can be fitted to.
+def check_moments(
+    moments: Moments, family: CovarianceFamily, n_components: int, reg_covar: float, *, missing: bool = False
+) -> None:
+    """Refuse data that no mixture can be fitted to; ``missing``: whether values may be missing.
 
     Raises
     ------
     DataError
         For NaN or infinite values, bad weights, fewer rows than components, and features that
-        are constant where nothing is added to their variance.
+        are constant where nothing is added to their variance, or of which no value is there.
     IllDefinedCovarianceError
         For features that depend on each other where nothing is added to their variance.
 
@@ -99,20 +125,40 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
     RegularizationWarning
         If ``reg_covar`` exceeds 1% of a feature's variance.
     """
-    check_values(moments)
+    check_values(moments, missing=missing)
+    n_dropped = 0 if moments.missing is None else moments.missing.n_dropped
     if moments.n_positive == 0 and moments.n_rows > 0:
+        if n_dropped:
+            _refuse_missing(moments, n_dropped)
         raise DataError(f"every sample_weight of the {moments.n_rows} rows is zero; give at least one a weight above 0")
     if moments.n_positive < n_components:
         rows = f"{moments.n_positive} rows" if moments.n_positive != 1 else "1 row"
         # Rows of weight 0 may have been left out before.
         weighty = moments.n_positive and moments.n_positive == moments.n_rows
         of_weight = "" if weighty else " whose weight is not zero"
+        of_weight += f" ({n_dropped} were left out for missing values)" if n_dropped else ""
         raise DataError(
             f"Found array with {moments.n_rows} sample(s) (n_samples={moments.n_rows}): there are {rows}{of_weight} "
             f"for n_components={n_components}; expected at least one row for each component: "
             f"give more rows or decrease n_components"
         )
-    _check_variances(moments, family, reg_covar)
+    if moments.missing is not None and moments.missing.n_rows and not moments.n_complete:
+        nothing = moments.missing.weight == 0.0
+        if nothing.any():
+            raise DataError(
+                f"feature {int(nothing.argmax())} is missing (NaN) in every row of positive weight; drop the feature"
+            )
+    _check_variances(moments.whole(), family, reg_covar)
+
+
+def _refuse_missing(moments: Moments, n_dropped: int) -> None:
+    counts = np.zeros(1) if moments.missing is None else moments.missing.counts
+    feature = int(counts.argmax())
+    raise DataError(
+        f"no row is left: {n_dropped} of the {moments.n_rows} rows have missing values (NaN) that leave them out, "
+        f"most of them feature {feature}, which is missing in {counts[feature]}; drop that feature, or "
+        "use missing='marginalize'"
+    )
 
 
 def _check_variances(moments: Moments, family: CovarianceFamily, reg_covar: float) -> None:

@@ -355,16 +355,19 @@ class InertiaMap(Sized):
     compiled : CompiledMixture
     centres : (K, d) float64
         In inner coordinates.
+    missing : bool
+        Whether values may be missing in rows of which it is known that they have weight 0.
     """
 
     compiled: CompiledMixture
     centres: FloatArray
+    missing: bool = False
 
     name = "inertia"
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Inertia:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        check_finite(X, chunk)
+        check_finite(X, chunk, weights, missing=self.missing)
         if weights is not None:
             check_weights(weights, chunk)
         X, w = weighty_rows(X, weights)

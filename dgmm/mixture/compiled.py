@@ -10,16 +10,20 @@ dot product in float32, the dot product in float64, and the centred form in floa
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgmm.mixture.parameters import MixtureParameters
+
 if TYPE_CHECKING:
     from dgmm.mixture.families import CovarianceFamily
-    from dgmm.mixture.parameters import Coordinates, MixtureParameters
+    from dgmm.mixture.parameters import Coordinates
     from dgmm.typing import Array, FloatArray, IntArray
 
 
@@ -124,8 +128,13 @@ class CompiledMixture:
         # Not before a fit needs it: numba takes long to import.
         return import_module("dgmm.mixture.program").Program(self)
 
+    @cached_property
+    def room(self) -> threading.local:
+        """Where programs keep what they need for a block; each thread has its own."""
+        return threading.local()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "program"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("program", "room")}
 
     @property
     def n_components(self) -> int:
@@ -141,6 +150,10 @@ class CompiledMixture:
     def dtype(self) -> np.dtype[Any]:
         """Precision of the responsibilities."""
         return np.result_type(*(group.dtype for group in self.groups))
+
+    def marginals(self, observed: Array) -> list[CompiledMixture | None]:
+        """The mixtures of some of the features, (g, d) bool; None where it knows of none: of all but all features."""
+        return [self if own.all() else None for own in observed]
 
     def widened(self) -> CompiledMixture:
         """The same with all products in float64."""
@@ -175,9 +188,14 @@ def assign(
         ``way`` is ``"float32"`` or ``"float64"`` (dot products) or ``"centred"``; components,
         (k,) int64, is never empty. Components of weight 0 are in none.
     """
-    loss = dot_product_loss(family, parameters)
+    return _assign(dot_product_loss(family, parameters), parameters.weights, dtype, options)
+
+
+def _assign(
+    loss: FloatArray, weights: FloatArray, dtype: np.dtype[Any], options: KernelOptions
+) -> list[tuple[str, Array]]:
     ways = []
-    left = parameters.weights > 0.0
+    left = weights > 0.0
     for name in ("float32", "float64") if dtype == np.float32 else ("float64",):
         good = left & (loss * np.finfo(name).eps <= options.tolerance[name])
         ways.append((name, np.flatnonzero(good)))
@@ -210,16 +228,73 @@ def compile_mixture(
     whole_density : bool
         False lets a tied family leave out the quadratic part; :func:`complete` adds it.
     """
-    k, d = parameters.means.shape
     drop = family.tied and not whole_density
     # Densities are wanted in the user's units.
     constants = family.log_constants(parameters) - coordinates.log_det
+
+    def natural() -> FloatArray:
+        found = family.natural(parameters, quadratic=not drop)
+        found[:, 0] -= coordinates.log_det
+        return found
+
+    loss = dot_product_loss(family, parameters)
+    compiled = _assemble(family, parameters, coordinates, dtype, options, loss, constants, natural)
+    if not drop or any(isinstance(group, CentredGroup) for group in compiled.groups):
+        return compiled
+    common = family.form.quadratic(parameters.precisions_cholesky, parameters.n_features)
+    return replace(compiled, common_precision=common)
+
+
+def compile_many(
+    family: CovarianceFamily,
+    parameters: Sequence[MixtureParameters],
+    coordinates: Sequence[Coordinates],
+    dtype: np.dtype[Any],
+    options: KernelOptions,
+) -> list[CompiledMixture]:
+    """Make several mixtures of as many components and features each ready for the kernel, of whole densities.
+
+    The same as :func:`compile_mixture` of each, with fewer of numpy's calls.
+    """
+    k = parameters[0].n_components
+    shifts = np.array([own.log_det for own in coordinates])[:, None]
+
+    def stacked(name: str) -> FloatArray:
+        each = [np.broadcast_to(own, (k, *own.shape[1:])) for own in (getattr(one, name) for one in parameters)]
+        return np.concatenate(each)
+
+    names = ("weights", "means", "covariances", "precisions_cholesky")
+    every, alone = MixtureParameters(*map(stacked, names)), replace(family, tied=False)
+    loss = dot_product_loss(alone, every).reshape(-1, k)
+    if family.tied:
+        loss[:] = loss.max(axis=1, keepdims=True)
+    constants = alone.log_constants(every).reshape(-1, k) - shifts
+    with np.errstate(over="ignore", invalid="ignore"):  # of components that are centred
+        natural = alone.natural(every).reshape(len(parameters), k, -1)
+        natural[:, :, 0] -= shifts
+    return [
+        _assemble(family, *own, dtype, options, loss[i], constants[i], partial(natural.__getitem__, i))
+        for i, own in enumerate(zip(parameters, coordinates, strict=True))
+    ]
+
+
+def _assemble(
+    family: CovarianceFamily,
+    parameters: MixtureParameters,
+    coordinates: Coordinates,
+    dtype: np.dtype[Any],
+    options: KernelOptions,
+    loss: FloatArray,
+    constants: FloatArray,
+    make_natural: Callable[[], FloatArray],
+) -> CompiledMixture:
+    """Put the components into groups, by their losses, with their constants, (K,), and natural parameters, (K, p)."""
+    k, d = parameters.means.shape
     natural = None
     factors = np.broadcast_to(parameters.precisions_cholesky, (k, *family.form.shape(d)))
     groups: list[DotGroup | CentredGroup] = []
     reference = np.zeros((k, d))
-    common = None
-    for way, components in assign(family, parameters, dtype, options):
+    for way, components in _assign(loss, parameters.weights, dtype, options):
         if way == "centred":
             reference[components] = parameters.means[components]
             groups.append(
@@ -231,14 +306,10 @@ def compile_mixture(
                 )
             )
             continue
-        if natural is None:
-            natural = family.natural(parameters, quadratic=not drop)
-            natural[:, 0] -= coordinates.log_det
+        natural = make_natural() if natural is None else natural
         own = natural[components]
         groups.append(DotGroup(components, own.astype(way), own - own.astype(way)))
-        if drop:
-            common = family.form.quadratic(parameters.precisions_cholesky, d)
-    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, common, options.backend)
+    return CompiledMixture(family, coordinates, tuple(groups), reference, options.block_rows, None, options.backend)
 
 
 def compile_about(

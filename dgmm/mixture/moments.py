@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgmm.mixture.defects import NO_DEFECTS, Defects
+from dgmm.mixture.missing import Missing, merged
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 from dgmm.mixture.sizes import Sized
+from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -20,51 +23,8 @@ _BLOCK_VALUES, _SHORTEST = 2**17, 256
 _WIDE = 48
 # Relative difference up to which sums over the same rows may differ between processors.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Defects:
-    """Values of one kind that cannot be used, and where the first one is.
-
-    Attributes
-    ----------
-    count : int
-    chunk : int
-        Chunk of the first.
-    row : int
-        Its row within the chunk.
-    feature : int
-        Its feature; -1 for weights.
-    value : float
-    """
-
-    count: int = 0
-    chunk: int = -1
-    row: int = -1
-    feature: int = -1
-    value: float = 0.0
-
-    def merge(self, other: Defects) -> Defects:
-        """Both counts and the earlier place."""
-        if not other.count:
-            return self
-        if not self.count:
-            return other
-        first = min(self, other, key=lambda defects: (defects.chunk, defects.row))
-        return replace(first, count=self.count + other.count)
-
-    @classmethod
-    def find(cls, bad: Array, values: Array, chunk: Chunk, row: int = 0) -> Defects:
-        """Record where ``bad``, (n,) or (n, d) bool, is True; its rows are the chunk's from ``row`` on."""
-        count = int(np.count_nonzero(bad))
-        if not count:
-            return NO_DEFECTS
-        at = np.unravel_index(int(bad.argmax()), bad.shape)
-        feature = int(at[1]) if bad.ndim == 2 else -1
-        return cls(count, *chunk.place(row + int(at[0])), feature, float(values[at]))
-
-
-NO_DEFECTS = Defects()
+# Complete rows for each feature that their correlations are taken from.
+_ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -92,7 +52,7 @@ class Probe(Sized):
 
     @classmethod
     def of(cls, chunk: int, X: Array, weights: FloatArray | None) -> Probe:
-        """Look at the rows of a chunk, (n, d), and their weights, (n,)."""
+        """Look at the rows of a chunk, (n, d), and their weights, (n,); missing values count as 0."""
         n_rows, weight = len(X), float(len(X))
         if weights is not None:
             with np.errstate(over="ignore"):
@@ -102,7 +62,7 @@ class Probe(Sized):
             none = np.zeros(X.shape[1])
             return cls(chunk, n_rows, weight, none, none, none, none)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, scatter, minimum, maximum = summarize(X, weights)
+            mean, scatter, minimum, maximum = summarize(np.where(np.isnan(X), 0.0, X), weights)
             return cls(chunk, n_rows, weight, mean, np.diagonal(scatter) / weight, minimum, maximum)
 
     @classmethod
@@ -146,20 +106,22 @@ class Moments(Sized):
     n_positive : int
         Rows of positive weight.
     weight : float
-        Sum of the weights.
+        Sum of the weights of those among them that have no missing value, the complete ones.
     mean : (d,) float64
+        Of the complete rows, as the next three.
     scatter : (d, d) float64
         Weighted scatter matrix about ``mean``.
     minimum, maximum : (d,) float64
-        Over the rows of positive weight.
     defects : Defects
-        NaN and infinite values.
+        Infinite values of rows of positive weight.
     weight_defects : Defects
         Negative, NaN and infinite weights.
     candidates : Candidates
         Rows that the sample is among.
     probes : tuple of Probe
         Of some chunks.
+    missing : Missing or None
+        What is to be said of missing values, where there are some.
     """
 
     lengths: IntArray
@@ -174,6 +136,12 @@ class Moments(Sized):
     weight_defects: Defects
     candidates: Candidates
     probes: tuple[Probe, ...] = ()
+    missing: Missing | None = None
+
+    @property
+    def n_complete(self) -> int:
+        """Number of rows of positive weight without missing values."""
+        return self.n_positive - (0 if self.missing is None else self.missing.n_rows)
 
     @property
     def n_rows(self) -> int:
@@ -209,6 +177,33 @@ class Moments(Sized):
             weight=float(np.ldexp(self.weight, shift)),
             scatter=np.ldexp(self.scatter, shift),
             candidates=self.candidates.rescaled(shift),
+            missing=None if self.missing is None else self.missing.rescaled(shift),
+        )
+
+    def whole(self) -> Moments:
+        """The moments of all rows of positive weight, as if those of incomplete ones were known.
+
+        Means, variances and range are those of each feature's own values. Correlations are those of the
+        complete rows, or none where these are few: coordinates are made of them, nothing else.
+        """
+        if self.missing is None or not self.missing.n_rows:
+            return self
+        variance = np.diagonal(self.scatter) / (self.weight or 1.0)
+        spread = np.sqrt(np.where(variance > 0.0, variance, 1.0))
+        correlation = np.eye(len(self.mean))
+        if self.n_complete > _ENOUGH * len(self.mean):
+            correlation = self.scatter / self.weight / spread / spread[:, None]
+            np.fill_diagonal(correlation, 1.0)
+        mean, variance = self.missing.joined(self.weight, self.mean, np.diagonal(self.scatter))
+        weight, spread = self.weight + self.missing.total_weight, np.sqrt(variance)
+        return replace(
+            self,
+            weight=weight,
+            mean=mean,
+            scatter=weight * correlation * spread * spread[:, None],
+            minimum=np.minimum(self.minimum, self.missing.minimum),
+            maximum=np.maximum(self.maximum, self.missing.maximum),
+            missing=None,
         )
 
     def merge(self, other: Moments) -> Moments:
@@ -219,32 +214,37 @@ class Moments(Sized):
         Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", American
         Statistician 37, equation 1.5.
         """
-        common = {
+        common: dict[str, Any] = {
             "lengths": np.concatenate([self.lengths, other.lengths]),
             "defects": self.defects.merge(other.defects),
             "weight_defects": self.weight_defects.merge(other.weight_defects),
             "probes": self.probes + other.probes,
         }
         if other.n_positive == 0:
-            return replace(self, **common)  # type: ignore[arg-type]
+            return replace(self, missing=merged(self.missing, other.missing), **common)
         if self.n_positive == 0:
-            return replace(other, **common)  # type: ignore[arg-type]
+            return replace(other, missing=merged(self.missing, other.missing), **common)
         exponent = max(self.exponent, other.exponent)
         a, b = self._in_units_of(exponent), other._in_units_of(exponent)
+        common |= {
+            "n_positive": a.n_positive + b.n_positive,
+            "candidates": a.candidates.merge(b.candidates),
+            "missing": merged(a.missing, b.missing),
+        }
+        if not (a.n_complete and b.n_complete):
+            return replace(a if a.n_complete else b, **common)
         weight = a.weight + b.weight
         delta = b.mean - a.mean
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
             between = np.outer(delta, delta) * (a.weight * (b.weight / weight))
-        return Moments(
-            exponent=exponent,
-            n_positive=a.n_positive + b.n_positive,
+        return replace(
+            a,
             weight=weight,
             mean=a.mean + delta * (b.weight / weight),
             scatter=a.scatter + b.scatter + between,
             minimum=np.minimum(a.minimum, b.minimum),
             maximum=np.maximum(a.maximum, b.maximum),
-            candidates=a.candidates.merge(b.candidates),
-            **common,  # type: ignore[arg-type]
+            **common,
         )
 
 
@@ -278,49 +278,53 @@ class MomentsMap:
         w = np.ones(n) if weights is None else weights
         bad_weight = ~((w >= 0.0) & (w < np.inf))
         weight_defects = Defects.find(bad_weight, w, chunk)
-        defects = self._defects(X, chunk)
         positive = w > 0.0
-        probes = () if defects.count or weight_defects.count else self._probes(X, weights, chunk)
+        defects, nan = self._defects(X, positive, chunk)
+        usable = not (defects.count or weight_defects.count)
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
-            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)), probes,
+            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
+            self._probes(X, weights, chunk) if usable else (),
         )  # fmt: skip
-        if defects.count or weight_defects.count or not positive.any():
-            return empty
-        if not positive.all():
-            X_used, w_used = X[positive], w[positive]
-        else:
-            X_used, w_used = X, w
-        exponent = 0 if weights is None else int(np.frexp(w_used.max())[1])
-        w_used = np.ldexp(w_used, -exponent) if exponent else w_used
-        weight = float(w_used.sum())
-        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
-            mean, scatter, minimum, maximum = summarize(X_used, w_used if weights is not None else None)
-        return replace(
+        if not (usable and positive.any()):
+            return empty if nan is None else replace(empty, missing=Missing.of(X, nan, positive.astype(float), chunk))
+        # Weights of 1 are their own unit: some chunks may have none where others leave rows out.
+        exponent = 0 if weights is None else int(np.frexp(w.max())[1]) - 1
+        w = np.ldexp(w, -exponent) if exponent else w
+        X_used, kept = weighty_rows(X, None if weights is None else w)
+        w_used = np.ones(len(X_used)) if kept is None else kept
+        found = replace(
             empty,
             exponent=exponent,
             n_positive=len(X_used),
-            weight=weight,
-            mean=mean,
-            scatter=scatter,
-            minimum=minimum,
-            maximum=maximum,
             candidates=self._candidates(X_used, w_used, np.flatnonzero(positive), chunk),
+            missing=None if nan is None else Missing.of(X, nan, w, chunk),
         )
+        if nan is not None:
+            complete = ~nan[positive].any(axis=1)
+            X_used, w_used = X_used[complete], w_used[complete]
+        if not len(X_used):
+            return found
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
+            mean, scatter, minimum, maximum = summarize(X_used, None if kept is None else w_used)
+        return replace(found, weight=float(w_used.sum()), mean=mean, scatter=scatter, minimum=minimum, maximum=maximum)
 
-    def _defects(self, X: Array, chunk: Chunk) -> Defects:
+    def _defects(self, X: Array, positive: Array, chunk: Chunk) -> tuple[Defects, Array | None]:
+        """Infinite values of rows of positive weight, (n,) bool; and where values are missing, (n, d) bool, if any."""
         if X.dtype.kind != "f":
-            return NO_DEFECTS
-        defects = NO_DEFECTS
+            return NO_DEFECTS, None
+        defects, missing = NO_DEFECTS, False
         for start in range(0, len(X), _BLOCK):
             block = X[start : start + _BLOCK]
             with np.errstate(over="ignore", invalid="ignore"):
                 # One sum tells whether a closer look is needed.
                 suspicious = not np.isfinite(block.sum())
             if suspicious:
-                defects = defects.merge(Defects.find(~np.isfinite(block), block, chunk, start))
-        return defects
+                infinite = np.isinf(block) & positive[start : start + _BLOCK, None]
+                defects = defects.merge(Defects.find(infinite, block, chunk, start))
+                missing = missing or bool(np.isnan(block).any())
+        return defects, np.isnan(X) if missing else None
 
     def _probes(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> tuple[Probe, ...]:
         found, start = [], 0

@@ -136,7 +136,7 @@ class Program:
         # Slabs begin where a tile of sums does, so that no tile reaches into the columns of the next.
         self._head = self._p if self._p <= LONGEST else min(self._p, -(-(1 + d) // WIDTH_OF_SUMS) * WIDTH_OF_SUMS)
         self._packed: dict[str, list[tuple[str, Array]]] = {}
-        self._local = threading.local()
+        self._room = compiled.room
 
     def _arguments(self, dtype: str) -> list[tuple[str, Array]]:
         """Name and packed A of the groups whose products are in the rows' precision, and in float64 besides."""
@@ -152,14 +152,15 @@ class Program:
         return self._packed[dtype]
 
     def _space(self, dtype: str, sizes: tuple[int, int, int]) -> list[Array]:
-        """Room for a block, made once for each thread."""
-        space: dict[str, list[Array]] = self._local.__dict__
-        if dtype not in space:
+        """Room for a block, made once for each thread and shape."""
+        space: dict[Any, list[Array]] = self._room.__dict__
+        shape = (dtype, *self._kinds, len(self._coordinates[0]), self._p, *sizes)
+        if shape not in space:
             d, (k, k_wide, k_centred) = len(self._coordinates[0]), sizes
             features = (self._p if self._head == self._p else 1 + d + SLAB) + PADDING
             centred = 1 + d + (d if self._kinds[1] != FULL else 0) + PADDING
             all_k = k + k_wide + k_centred
-            space[dtype] = [
+            space[shape] = [
                 rows_of_block(features * (k > 0), dtype),
                 rows_of_block(k, dtype),
                 rows_of_block(features * (k_wide > 0)),
@@ -169,7 +170,7 @@ class Program:
                 rows_of_block(1 + d),
                 rows_of_block(1),
             ]
-        return space[dtype]
+        return space[shape]
 
     def run(self, X: Array, weights: FloatArray | None) -> Sums:
         """Sum over rows X, (n, d) float32 or float64, with weights (n,) or none."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from dgmm.errors import DataError
 from dgmm.mixture.checks import check_finite, describe_defects
-from dgmm.mixture.kernel import BlockKernel
-from dgmm.mixture.moments import Defects
+from dgmm.mixture.defects import Defects
+from dgmm.mixture.patterns import parts
 from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
@@ -57,23 +57,27 @@ class ScoreMap:
     compiled : CompiledMixture
     entropy : bool
         Whether the entropy is wanted.
+    missing : bool
+        Whether values may be missing in rows of positive weight.
     """
 
     compiled: CompiledMixture
     entropy: bool = False
+    missing: bool = False
 
     name = "score"
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Score:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        check_finite(X, chunk)
+        check_finite(X, chunk, weights, missing=self.missing)
         if weights is not None:
             check_weights(weights, chunk)
         X, kept = weighty_rows(X, weights)
         w = np.ones(len(X)) if kept is None else kept
-        kernel = BlockKernel(self.compiled)
-        log_likelihood = float(np.dot(kernel.score_samples(X), w))
-        entropy = kernel.entropy(X, w) if self.entropy else 0.0
+        log_likelihood = entropy = 0.0
+        for kernel, own, rows in parts(self.compiled, X):
+            log_likelihood += float(np.dot(kernel.score_samples(own), w[rows]))
+            entropy += kernel.entropy(own, w[rows]) if self.entropy else 0.0
         return Score(log_likelihood, entropy, float(w.sum()), chunk.n_rows)
 
 

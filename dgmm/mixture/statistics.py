@@ -84,6 +84,8 @@ class SufficientStatistics(Sized):
 def weighty_rows(X: Array, weights: FloatArray | None, exponent: int = 0) -> tuple[Array, FloatArray | None]:
     """Leave out rows of weight 0, whose values may be anything, and scale the weights.
 
+    Weights of 1 alone are as good as none, and computed with faster.
+
     Parameters
     ----------
     X : (n, d)
@@ -96,6 +98,8 @@ def weighty_rows(X: Array, weights: FloatArray | None, exponent: int = 0) -> tup
     kept = weights > 0.0
     if not kept.all():
         X, weights = X[kept], weights[kept]
+    if exponent == 0 and (weights == 1.0).all():
+        return X, None
     return X, scaled(weights, exponent)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from dgmm.mixture.checks import check_finite
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
+from dgmm.mixture.missing import RAISE
+from dgmm.mixture.patterns import compute_rows
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.rows import check_table, chunk_lengths
 from dgmm.passes.shards import check_length, to_block
@@ -80,25 +82,32 @@ SCORES = Quantity(
 
 def _predict_block(
     block: Array,
-    mixture: tuple[CompiledMixture, IntArray | None],
+    mixture: tuple[CompiledMixture, IntArray | None, str],
     quantity: Quantity,
     out: np.dtype[Any],
     block_id: tuple[int, ...],
 ) -> Array:
-    compiled, lengths = mixture
+    compiled, lengths, missing = mixture
     X = to_block(block, block_id[0], compiled.n_features)
     if lengths is not None:
         check_length(X, block_id[0], lengths[block_id[0]])
-    check_finite(X, Chunk(block_id[0], None, len(X)))
+    check_finite(X, Chunk(block_id[0], None, len(X)), missing=missing != RAISE)
     # A log-density below the range of float32 is -inf.
     with single_threaded_blas(), np.errstate(over="ignore"):
-        return quantity.compute(BlockKernel(compiled), X).astype(out, copy=False)
+        return compute_rows(quantity.compute, compiled, X, out)
 
 
 def predict_lazily(
-    X: da.Array, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any] | None = None
+    X: da.Array,
+    compiled: CompiledMixture,
+    quantity: Quantity,
+    dtype: np.dtype[Any] | None = None,
+    missing: str = RAISE,
 ) -> da.Array:
     """Build the map over a dask array, (n, d); nothing is computed.
+
+    ``missing`` is what is done about missing values (:data:`~dgmm.mixture.missing.POLICIES`): those of which
+    ``compiled`` knows nothing get -1 or NaN, unless they are refused.
 
     Returns
     -------
@@ -114,7 +123,7 @@ def predict_lazily(
     return X.map_blocks(
         _predict_block,
         # A task of its own, so that it travels to each worker once.
-        mixture=dask.delayed((compiled, chunk_lengths(X)), pure=False, traverse=False),
+        mixture=dask.delayed((compiled, chunk_lengths(X), missing), pure=False, traverse=False),
         quantity=quantity,
         out=dtype,
         dtype=dtype,
@@ -123,13 +132,16 @@ def predict_lazily(
     )
 
 
-def predict_rows(X: Any, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int) -> Any:
+def predict_rows(
+    X: Any, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int, missing: str = RAISE
+) -> Any:
     """The same for any rows, (n, d): those in memory are worked on with this process's threads, in chunks."""
     if isinstance(X, da.Array):
-        return predict_lazily(X, compiled, quantity, dtype)
+        return predict_lazily(X, compiled, quantity, dtype, missing)
     dtype = quantity.dtype or dtype
     if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
-        return _predict_block(X, (compiled, None), quantity, dtype, (0, 0))
-    lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity, dtype)
+        return _predict_block(X, (compiled, None, missing), quantity, dtype, (0, 0))
+    chunks = da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False)
+    lazy = predict_lazily(chunks, compiled, quantity, dtype, missing)
     with single_threaded_blas():
         return lazy.compute(scheduler="threads")

@@ -13,6 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
 from dgmm.errors import DataError, DataTypeError
+from dgmm.mixture.missing import RAISE
 from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ class Rows:
         As X, and chunked alike.
     lengths : (c,) int64 or None
         Rows of each chunk; None while they are unknown.
+    missing : str
+        One of :data:`~dgmm.mixture.missing.POLICIES`: rows that it leaves out have weight 0 wherever they are read.
     """
 
     X: Any
     weights: Any
     lengths: IntArray | None
+    missing: str = RAISE
 
     @property
     def local(self) -> bool:
@@ -81,14 +85,20 @@ class Rows:
         """The same rows after a pass has counted them."""
         return replace(self, lengths=lengths)
 
+    def with_missing(self, policy: str) -> Rows:
+        """The same rows with another policy for missing values."""
+        return replace(self, missing=policy)
+
     def chunks(self, numbers: list[int]) -> Rows:
         """Some of the chunks alone, in their order."""
         if self.lengths is None or not self.local:
             weights = None if self.weights is None else self.weights.blocks[numbers]
-            return Rows(self.X.blocks[numbers], weights, None if self.lengths is None else self.lengths[numbers])
+            lengths = None if self.lengths is None else self.lengths[numbers]
+            return replace(self, X=self.X.blocks[numbers], weights=weights, lengths=lengths)
         ends = np.cumsum(self.lengths)
         chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
-        return Rows(self.X[chosen], None if self.weights is None else self.weights[chosen], self.lengths[numbers])
+        weights = None if self.weights is None else self.weights[chosen]
+        return replace(self, X=self.X[chosen], weights=weights, lengths=self.lengths[numbers])
 
     def between(self, first: int, stop: int) -> Rows:
         """The rows from a first one to that before ``stop``; chunks that are cut are shorter."""
@@ -96,10 +106,10 @@ class Rows:
             raise AssertionError("the numbers of the rows are not known")
         X, weights = self.X[first:stop], None if self.weights is None else self.weights[first:stop]
         if not self.local:
-            return Rows(X, weights, chunk_lengths(X))
+            return replace(self, X=X, weights=weights, lengths=chunk_lengths(X))
         ends = np.clip(np.cumsum(self.lengths), first, stop)
         lengths = ends - np.concatenate([[first], ends[:-1]])
-        return Rows(X, weights, lengths[lengths > 0])
+        return replace(self, X=X, weights=weights, lengths=lengths[lengths > 0])
 
     @classmethod
     def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:

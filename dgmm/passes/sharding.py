@@ -163,6 +163,7 @@ class Sharding:
 class _Piece:
     index: int
     lengths: tuple[int, ...] | None
+    missing: str
     X: list[Any]
     weights: list[Any] | None
 
@@ -171,14 +172,14 @@ class _Piece:
         name = rows.X.name
         weights = None if rows.weights is None else [(rows.weights.name, i) for i in range(first, stop)]
         lengths = None if rows.lengths is None else tuple(rows.lengths[first:stop].tolist())
-        return cls(first, lengths, [(name, i, 0) for i in range(first, stop)], weights)
+        return cls(first, lengths, rows.missing, [(name, i, 0) for i in range(first, stop)], weights)
 
     @property
     def keys(self) -> list[Any]:
         return self.X + (self.weights or [])
 
     def task(self, n_features: int) -> tuple[Any, ...]:
-        return (Block.of, self.index, n_features, self.lengths, self.X, self.weights)
+        return (Block.of, self.index, n_features, self.lengths, self.missing, self.X, self.weights)
 
 
 def _recipes(graph: dict[Any, Any], pieces: list[_Piece], *, here: bool) -> list[Recipe] | None:
@@ -191,7 +192,7 @@ def _recipes(graph: dict[Any, Any], pieces: list[_Piece], *, here: bool) -> list
             if node is None or (owners.setdefault(key, number) != number and not _may_be_shared(node, here=here)):
                 return None
             part[key] = node
-        recipes.append(Recipe(piece.index, piece.lengths, part, piece.X, piece.weights))
+        recipes.append(Recipe(piece.index, piece.lengths, piece.missing, part, piece.X, piece.weights))
     return recipes
 
 
@@ -215,7 +216,8 @@ def _views(rows: Rows, starts: IntArray, size: int) -> list[Shard]:
     lengths = [] if rows.lengths is None else rows.lengths.tolist()
     ends = [0, *itertools.accumulate(lengths)]
     blocks = [
-        Block(
+        Block.without(
+            rows.missing,
             rows.X[ends[a] : ends[b]],
             None if rows.weights is None else rows.weights[ends[a] : ends[b]],
             a,

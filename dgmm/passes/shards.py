@@ -23,6 +23,7 @@ from dgmm.errors import DataError, DataTypeError
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import kernel_dtype
 from dgmm.mixture.merging import merge_in_order
+from dgmm.mixture.missing import weights_without
 from dgmm.mixture.sizes import Sized
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.storage.reading import once, patiently
@@ -54,7 +55,13 @@ class Block:
 
     @classmethod
     def of(
-        cls, index: int, n_features: int, lengths: tuple[int, ...] | None, X: list[Any], weights: list[Any] | None
+        cls,
+        index: int,
+        n_features: int,
+        lengths: tuple[int, ...] | None,
+        missing: str,
+        X: list[Any],
+        weights: list[Any] | None,
     ) -> Block:
         """Check what was read for the chunks of a piece, and join it.
 
@@ -65,6 +72,8 @@ class Block:
         n_features : int
         lengths : tuple of int or None
             Rows that each chunk was declared with, where they are known.
+        missing : str
+            What is done about missing values, see :func:`~dgmm.mixture.missing.weights_without`.
         X, weights : list
             One for each chunk.
 
@@ -79,9 +88,14 @@ class Block:
                 check_length(block, index + i, lengths[i])
         w = None if weights is None else [to_weights(block, index + i, len(rows[i])) for i, block in enumerate(weights)]
         if len(rows) == 1:
-            return cls(rows[0], None if w is None else w[0], index, ())
+            return cls.without(missing, rows[0], None if w is None else w[0], index, ())
         joined = tuple(map(len, rows))
-        return cls(np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
+        return cls.without(missing, np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
+
+    @classmethod
+    def without(cls, missing: str, X: Array, weights: Array | None, index: int, joined: tuple[int, ...]) -> Block:
+        """The rows of a piece, of which those that ``missing`` leaves out have weight 0."""
+        return cls(X, weights_without(X, weights, missing), index, joined)
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ class Recipe:
 
     Attributes
     ----------
-    index, lengths
+    index, lengths, missing
         See :meth:`Block.of`.
     graph : dict
     X, weights : list of keys
@@ -108,6 +122,7 @@ class Recipe:
 
     index: int
     lengths: tuple[int, ...] | None
+    missing: str
     graph: dict[Any, Any]
     X: list[Any]
     weights: list[Any] | None
@@ -122,7 +137,8 @@ class Recipe:
         """
         values = self._values([*self.X, *(self.weights or [])])
         n = len(self.X)
-        return Block.of(self.index, n_features, self.lengths, values[:n], values[n:] if self.weights else None)
+        weights = values[n:] if self.weights else None
+        return Block.of(self.index, n_features, self.lengths, self.missing, values[:n], weights)
 
     def _values(self, keys: list[Any]) -> list[Any]:
         return patiently(

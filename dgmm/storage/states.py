@@ -13,8 +13,10 @@ from dgmm.fitting.hard_scanning import HardSets, HardState
 from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
+from dgmm.mixture.defects import Defects
 from dgmm.mixture.merging import PartialMerge
-from dgmm.mixture.moments import Defects, Moments, MomentsMap, Probe
+from dgmm.mixture.missing import Missing
+from dgmm.mixture.moments import Moments, MomentsMap, Probe
 from dgmm.mixture.parameters import Coordinates, MixtureParameters
 from dgmm.mixture.retaining import RetainedRows
 from dgmm.mixture.sampling import Candidates, RowSample
@@ -86,6 +88,20 @@ STATES = Schemas(
         weight_defects=OneOf(Defects),
         candidates=OneOf(Candidates, shared="d"),
         probes=Many(OneOf(Probe, shared="d")),
+        missing=Maybe(OneOf(Missing, shared="d")),
+    ),
+    Record(
+        Missing,
+        counts=Integers(("d",)),
+        n_dropped=Integer(),
+        n_rows=Integer(),
+        total_weight=Real(),
+        weight=Floats(("d",)),
+        mean=Floats(("d",)),
+        scatter=Floats(("d",)),
+        minimum=Floats(("d",)),
+        maximum=Floats(("d",)),
+        defects=OneOf(Defects),
     ),
     Record(
         Probe,
@@ -201,6 +217,7 @@ STATES = Schemas(
         first=Integer(),
         stop=Integer(),
         looks=Many(Fixed(Integer(), OneOf(Probe))),
+        n_dropped=Integer(),
     ),
     # How far an algorithm has come: its state, what it was sent since, and the read under way
     Record(

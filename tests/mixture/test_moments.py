@@ -112,9 +112,10 @@ def test_the_first_defect_is_found_where_it_is(n, data) -> None:
     row, feature = min(places)
     edges = np.cumsum(moments.lengths)
     chunk = int(np.searchsorted(edges, row, side="right"))
-    assert moments.defects.count == len(places)
-    assert (moments.defects.chunk, moments.defects.feature) == (chunk, feature)
-    assert moments.defects.row == row - (edges[chunk] - moments.lengths[chunk])
+    defects = moments.defects if moments.missing is None else moments.defects.merge(moments.missing.defects)
+    assert defects.count == len(places)
+    assert (defects.chunk, defects.feature) == (chunk, feature)
+    assert defects.row == row - (edges[chunk] - moments.lengths[chunk])
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
