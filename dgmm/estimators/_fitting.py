@@ -21,6 +21,7 @@ from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
+from dgmm.mixture.known import KnownMap, check_labelled
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample, threshold_for
 from dgmm.passes.blas import single_threaded_blas
@@ -152,6 +153,8 @@ class FitSetup:
             problem = FitProblem.of(
                 self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
             )
+            if problem.known is not None:
+                check_labelled(problem.known, moments.n_positive, self.start.weights)
             check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
             return problem
 
@@ -164,8 +167,11 @@ class FitSetup:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
-        threshold = threshold_for(self.sample_rows, self.rows.n_rows)
-        return MomentsMap(seed, self.sample_rows, threshold, probes)
+        if self.rows.labels is None:
+            return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, self.rows.n_rows), probes)
+        # How many rows are not labelled, among which the sample is, is not known.
+        known = KnownMap(self.family.name, self.n_components)
+        return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, None), probes, known)
 
     def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:
         """Choose where the rows are held."""

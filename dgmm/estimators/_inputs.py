@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.passes.rows import Rows, check_dtype, check_not_lazy, check_table, weights_in_memory
+from dgmm.passes.rows import LABELS, WEIGHTS, Rows, check_dtype, check_not_lazy, check_table, column_in_memory
 from dgmm.passes.shards import check_unmasked
 
 if TYPE_CHECKING:
@@ -91,11 +91,20 @@ def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
         return np.full(n_rows, sample_weight, dtype=np.float64)
     if isinstance(sample_weight, da.Array):
         raise ParameterError("sample_weight is a dask array and X is not; give both as dask arrays, or neither")
-    return weights_in_memory(sample_weight).astype(np.float64)
+    return column_in_memory(WEIGHTS, sample_weight).astype(np.float64)
+
+
+def to_labels(labels: Any) -> Array | None:
+    """Make labels for rows in memory, (n,), as given."""
+    if labels is None:
+        return None
+    if isinstance(labels, da.Array):
+        raise ParameterError("labels is a dask array and X is not; give both as dask arrays, or neither")
+    return column_in_memory(LABELS, labels)
 
 
 def to_rows(
-    estimator: Any, X: Any, sample_weight: Any, chunk_rows: Callable[[int], int], *, reset: bool
+    estimator: Any, X: Any, sample_weight: Any, chunk_rows: Callable[[int], int], *, reset: bool, labels: Any = None
 ) -> tuple[Rows, np.dtype[Any]]:
     """Make rows of a table in memory or of a dask array.
 
@@ -109,6 +118,8 @@ def to_rows(
         From the number of features to the rows of a chunk, for tables in memory.
     reset : bool
         True in ``fit``.
+    labels
+        What the user gave.
 
     Returns
     -------
@@ -121,9 +132,9 @@ def to_rows(
         check_features(estimator, int(X.shape[1]), reset=reset)
         if isinstance(sample_weight, numbers.Real):
             sample_weight = da.full_like(X[:, 0], sample_weight, dtype=np.float64)
-        rows = Rows.from_dask(X, sample_weight)
+        rows = Rows.from_dask(X, sample_weight, labels)
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         return rows, np.dtype(dtype)
     array = to_array(estimator, X, reset=reset)
     weights = to_weights(sample_weight, len(array))
-    return Rows.from_array(array, weights, chunk_rows(array.shape[1])), array.dtype
+    return Rows.from_array(array, weights, chunk_rows(array.shape[1]), to_labels(labels)), array.dtype

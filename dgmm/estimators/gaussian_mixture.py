@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import StarvedComponentWarning
+from dgmm.errors import ParameterError, StarvedComponentWarning
 from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
@@ -129,7 +129,7 @@ class GaussianMixture(SavedMixture):
 
     Notes
     -----
-    Components are ordered by weight, falling, unless a part of the start was given. A component
+    Components are ordered by weight, falling, unless a part of the start or labels were given. A component
     without rows (with ``reg_covar=0``: with fewer than its covariance needs) is moved once, then
     gets weight 0, each with a StarvedComponentWarning.
 
@@ -201,6 +201,7 @@ class GaussianMixture(SavedMixture):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        labels: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
@@ -215,6 +216,11 @@ class GaussianMixture(SavedMixture):
         y : ignored
         sample_weight : array-like or dask array, (n,), or a number, optional
             How many rows each row stands for; 0 leaves it out.
+        labels : array-like or dask array, (n,), optional
+            Component of each row, from 0 to K - 1, where it is known, and -1 where it is not. Responsibilities
+            of labelled rows are fixed, and their ``log(pi_y N(x | y))`` takes the place of their log-density
+            in the log-likelihood. If all are labelled, the estimate has a closed form: one read, and
+            ``n_iter_`` is 0. Components are in the order of the labels.
         checkpoint : path, URL or Checkpoint, optional
             Where the progress of the fit is kept. The same call then goes on from there, whatever
             ended the one before, and ends with the same bits; after the end it has nothing to do. (With
@@ -234,7 +240,7 @@ class GaussianMixture(SavedMixture):
             If a parameter is impossible.
         DataError
             If the data cannot be used: NaN, infinity, wrong dimensions or dtype, too few rows,
-            bad weights, constant features with ``reg_covar=0``.
+            bad weights or labels, constant features with ``reg_covar=0``.
         IllDefinedCovarianceError
             If a component collapses with ``reg_covar=0``.
         InsufficientMemoryError
@@ -259,7 +265,7 @@ class GaussianMixture(SavedMixture):
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            result = self._fit(X, sample_weight, emit, to_checkpoint(checkpoint), execution)
+            result = self._fit(X, sample_weight, labels, emit, to_checkpoint(checkpoint), execution)
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -271,18 +277,21 @@ class GaussianMixture(SavedMixture):
         self,
         X: Any,
         sample_weight: Any,
+        labels: Any,
         emit: Callable[[Event], bool],
         checkpoint: Checkpoint | None,
         execution: Execution,
     ) -> FitResult:
         params = self.get_params(deep=False)
         family, k = get_family(self.covariance_type), int(self.n_components)
-        rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True)
+        rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True, labels=labels)
         d = rows.n_features
         warm = self._warm_start(d)
         start = warm or make_start(params, family, d)
         plan = ExecutionPlan.choose(family, k, d)
         from_scan = warm is None and start.init_params == FROM_SCAN
+        if from_scan and labels is not None:
+            raise ParameterError(f"init_params={FROM_SCAN!r} is one scan, which knows no labels; take another start")
         setup = FitSetup(
             rows=rows,
             dtype=dtype,

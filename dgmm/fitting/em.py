@@ -13,7 +13,7 @@ from dgmm.errors import IllDefinedCovarianceError
 from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
 from dgmm.fitting.stopping import StopReason, aitken_gap, predicted_gap
 from dgmm.mixture.compiled import CentredGroup
-from dgmm.mixture.kernel import BlockKernel, StatisticsMap, complete
+from dgmm.mixture.kernel import BlockKernel, StatisticsMap
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
@@ -149,7 +149,7 @@ def em_step(
     is moved.
     """
     effective = statistics.weight * problem.rows_per_weight
-    starved = (effective < problem.min_rows) & ~state.dead
+    starved = problem.starved(statistics.weight) & ~state.dead
     if state.n_iter + 1 >= control.max_iter:  # no E-step would see where a component was moved to
         starved[:] = False
     moved = starved & ~state.reseeded
@@ -208,7 +208,8 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
     mean.
     """
     compiled = problem.compile(state.parameters)
-    statistics = complete(compiled, (yield StatisticsMap(compiled, problem.exponent)), problem.total_scatter)
+    record = yield StatisticsMap(compiled, problem.exponent)
+    statistics = problem.complete(compiled, record, state.parameters)
     try:
         new, events = em_step(problem, control, state, statistics)
         if not problem.outgrown(compiled, new.parameters):
@@ -217,7 +218,8 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
         if all(isinstance(group, CentredGroup) for group in compiled.groups):
             raise
     compiled = problem.compile(state.parameters, centred=True)
-    statistics = yield StatisticsMap(compiled, problem.exponent)
+    record = yield StatisticsMap(compiled, problem.exponent)
+    statistics = problem.complete(compiled, record, state.parameters)
     new, events = em_step(problem, control, state, statistics)
     return new, events, statistics.n_rows
 

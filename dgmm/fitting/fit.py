@@ -32,7 +32,7 @@ class FitResult:
     Attributes
     ----------
     parameters : MixtureParameters
-        In the user's units; ordered by weight, falling, unless the start was given.
+        In the user's units; ordered by weight, falling, unless the start or labels were given.
     lower_bounds : tuple of float
         Mean log-likelihood per row of each iteration, in nats.
     reason : StopReason
@@ -64,6 +64,21 @@ class FitResult:
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Order of the components by weight, falling; ties by their means, rising."""
     return np.lexsort((*parameters.means.T[::-1], -parameters.weights))
+
+
+def _closed_form(
+    problem: FitProblem,
+    parameters: MixtureParameters,
+    lower_bound: float,
+    n_reads: int,
+    emit: Callable[[Event], bool],
+) -> FitResult:
+    """The result where the components of all rows are known."""
+    reason, error = StopReason.CLOSED_FORM, problem.sampling_error
+    emit(FitFinished(reason, 0, lower_bound, n_reads, 0.0, error))
+    result = problem.family.to_user(parameters, problem.coordinates)
+    starved = np.zeros(problem.n_components, dtype=bool)
+    return FitResult(result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None)
 
 
 def fit_mixture(
@@ -105,6 +120,9 @@ def fit_mixture(
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)
     problem, n_rows = prepare(moments), moments.n_positive
+    known = problem.closed_form()
+    if known is not None:
+        return _closed_form(problem, *known, reads.n_reads, emit)
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
     sample = None if surrogate is None else surrogate.sample
     state = progress.em
@@ -127,7 +145,7 @@ def fit_mixture(
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
     starved = state.reseeded | state.dead
-    if not start.is_given:
+    if not start.is_given and problem.known is None:
         order = canonical_order(result)
         result, starved = result.take(order), starved[order]
     n_reads, error = reads.n_reads, problem.sampling_error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 from dgmm.mixture.sizes import Sized
 
@@ -34,7 +35,7 @@ class Defects:
     row : int
         Its row within the chunk.
     feature : int
-        Its feature; -1 for weights.
+        Its feature; -1 for weights and labels.
     value : float
     """
 
@@ -160,6 +161,11 @@ class Moments(Sized):
         Rows that the sample is among.
     probes : tuple of Probe
         Of some chunks.
+    label_defects : Defects
+        Labels that are neither -1 nor the number of a component.
+    known : KnownRows or None
+        Sums of the labelled rows, in the user's units, with weights in units of ``2**exponent``; None
+        where no row is labelled.
     """
 
     lengths: IntArray
@@ -174,6 +180,8 @@ class Moments(Sized):
     weight_defects: Defects
     candidates: Candidates
     probes: tuple[Probe, ...] = ()
+    label_defects: Defects = NO_DEFECTS
+    known: KnownRows | None = None
 
     @property
     def n_rows(self) -> int:
@@ -209,6 +217,7 @@ class Moments(Sized):
             weight=float(np.ldexp(self.weight, shift)),
             scatter=np.ldexp(self.scatter, shift),
             candidates=self.candidates.rescaled(shift),
+            known=None if self.known is None else self.known.rescaled(shift),
         )
 
     def merge(self, other: Moments) -> Moments:
@@ -223,6 +232,7 @@ class Moments(Sized):
             "lengths": np.concatenate([self.lengths, other.lengths]),
             "defects": self.defects.merge(other.defects),
             "weight_defects": self.weight_defects.merge(other.weight_defects),
+            "label_defects": self.label_defects.merge(other.label_defects),
             "probes": self.probes + other.probes,
         }
         if other.n_positive == 0:
@@ -244,6 +254,7 @@ class Moments(Sized):
             minimum=np.minimum(a.minimum, b.minimum),
             maximum=np.maximum(a.maximum, b.maximum),
             candidates=a.candidates.merge(b.candidates),
+            known=a.known.merge(b.known) if a.known is not None and b.known is not None else a.known or b.known,
             **common,  # type: ignore[arg-type]
         )
 
@@ -263,12 +274,15 @@ class MomentsMap:
         where the number of rows is not known.
     probes : tuple of int
         Numbers of the chunks to look at one by one.
+    known : KnownMap or None
+        What is summed of labelled rows, if rows have labels; they are not in the sample.
     """
 
     seed: int
     sample_rows: int
     threshold: int = 2**64 - 1
     probes: tuple[int, ...] = ()
+    known: KnownMap | None = None
 
     name = "moments"
 
@@ -279,17 +293,22 @@ class MomentsMap:
         bad_weight = ~((w >= 0.0) & (w < np.inf))
         weight_defects = Defects.find(bad_weight, w, chunk)
         defects = self._defects(X, chunk)
+        label_defects, labels = NO_DEFECTS, chunk.labels
+        if self.known is not None and labels is not None:
+            label_defects = Defects.find(self.known.bad(labels), labels, chunk)
         positive = w > 0.0
-        probes = () if defects.count or weight_defects.count else self._probes(X, weights, chunk)
+        bad = defects.count or weight_defects.count or label_defects.count
+        probes = () if bad else self._probes(X, weights, chunk)
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
-            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)), probes,
+            Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)), probes, label_defects,
         )  # fmt: skip
-        if defects.count or weight_defects.count or not positive.any():
+        if bad or not positive.any():
             return empty
         if not positive.all():
             X_used, w_used = X[positive], w[positive]
+            labels = None if labels is None else labels[positive]
         else:
             X_used, w_used = X, w
         exponent = 0 if weights is None else int(np.frexp(w_used.max())[1])
@@ -297,16 +316,21 @@ class MomentsMap:
         weight = float(w_used.sum())
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
             mean, scatter, minimum, maximum = summarize(X_used, w_used if weights is not None else None)
+        known, rows = None, np.flatnonzero(positive)
+        if self.known is not None and labels is not None:
+            known, free = self.known(X_used, w_used, labels), labels < 0
+            X_used, w_used, rows = X_used[free], w_used[free], rows[free]
         return replace(
             empty,
             exponent=exponent,
-            n_positive=len(X_used),
+            n_positive=int(np.count_nonzero(positive)),
             weight=weight,
             mean=mean,
             scatter=scatter,
             minimum=minimum,
             maximum=maximum,
-            candidates=self._candidates(X_used, w_used, np.flatnonzero(positive), chunk),
+            candidates=self._candidates(X_used, w_used, rows, chunk),
+            known=known,
         )
 
     def _defects(self, X: Array, chunk: Chunk) -> Defects:

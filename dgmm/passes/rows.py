@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
+WEIGHTS, LABELS = "sample_weight", "labels"
+"""What the user calls the columns that go along with the rows."""
+_NOUNS = {WEIGHTS: "weight", LABELS: "label"}
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Rows of features in ordered chunks, with or without weights.
+    """Rows of features in ordered chunks, with or without weights and labels.
 
     Attributes
     ----------
@@ -31,11 +37,14 @@ class Rows:
         As X, and chunked alike.
     lengths : (c,) int64 or None
         Rows of each chunk; None while they are unknown.
+    labels : dask array or array, (n,), or None
+        Components that are known, as the weights are; -1 for others.
     """
 
     X: Any
     weights: Any
     lengths: IntArray | None
+    labels: Any = None
 
     @property
     def local(self) -> bool:
@@ -71,7 +80,7 @@ class Rows:
 
     def _bytes_of(self, n_rows: int) -> int:
         row: int = self.X.dtype.itemsize * self.n_features + (0 if self.weights is None else 8)
-        return n_rows * row
+        return n_rows * (row + (0 if self.labels is None else self.labels.dtype.itemsize))
 
     def first_row(self, chunk: int) -> int | None:
         """Index of the first row of a chunk; None while it is unknown."""
@@ -84,50 +93,57 @@ class Rows:
     def chunks(self, numbers: list[int]) -> Rows:
         """Some of the chunks alone, in their order."""
         if self.lengths is None or not self.local:
-            weights = None if self.weights is None else self.weights.blocks[numbers]
-            return Rows(self.X.blocks[numbers], weights, None if self.lengths is None else self.lengths[numbers])
+            lengths = None if self.lengths is None else self.lengths[numbers]
+            return self._each(lambda array: array.blocks[numbers], lengths)
         ends = np.cumsum(self.lengths)
         chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
-        return Rows(self.X[chosen], None if self.weights is None else self.weights[chosen], self.lengths[numbers])
+        return self._each(lambda array: array[chosen], self.lengths[numbers])
+
+    def _each(self, take: Callable[[Any], Any], lengths: IntArray | None) -> Rows:
+        """Some of the rows: what is taken of each array."""
+        weights, labels = (None if column is None else take(column) for column in (self.weights, self.labels))
+        return Rows(take(self.X), weights, lengths, labels)
 
     def between(self, first: int, stop: int) -> Rows:
         """The rows from a first one to that before ``stop``; chunks that are cut are shorter."""
         if self.lengths is None:
             raise AssertionError("the numbers of the rows are not known")
-        X, weights = self.X[first:stop], None if self.weights is None else self.weights[first:stop]
         if not self.local:
-            return Rows(X, weights, chunk_lengths(X))
-        ends = np.clip(np.cumsum(self.lengths), first, stop)
-        lengths = ends - np.concatenate([[first], ends[:-1]])
-        return Rows(X, weights, lengths[lengths > 0])
+            lengths = chunk_lengths(self.X[first:stop])
+        else:
+            ends = np.clip(np.cumsum(self.lengths), first, stop)
+            lengths = ends - np.concatenate([[first], ends[:-1]])
+            lengths = lengths[lengths > 0]
+        return self._each(lambda array: array[first:stop], lengths)
 
     @classmethod
-    def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
+    def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int, labels: Array | None = None) -> Rows:
         """Cut an array in memory, (n, d), into chunks.
 
         Raises
         ------
         DataError
-            If the weights do not fit the rows.
+            If the weights or labels do not fit the rows.
         """
-        if weights is not None and weights.shape != (len(X),):
-            raise DataError(_weights_mismatch(weights.shape, len(X)))
+        for name, column in ((WEIGHTS, weights), (LABELS, labels)):
+            if column is not None and column.shape != (len(X),):
+                raise DataError(_mismatch(name, column.shape, len(X)))
         # An array of no rows is one empty chunk.
         full, rest = divmod(len(X), chunk_rows)
         lengths = [chunk_rows] * full + [rest] * (rest > 0 or full == 0)
-        return cls(X, weights, np.array(lengths))
+        return cls(X, weights, np.array(lengths), labels)
 
     @classmethod
-    def from_dask(cls, X: da.Array, weights: Any | None) -> Rows:
-        """Take a dask array, (n, d), and weights, (n,), a dask or numpy array.
+    def from_dask(cls, X: da.Array, weights: Any | None, labels: Any | None = None) -> Rows:
+        """Take a dask array, (n, d), and weights and labels, (n,), dask or numpy arrays.
 
-        Chunk lengths may be unknown; several chunks of features are made one; weights are
+        Chunk lengths may be unknown; several chunks of features are made one; weights and labels are
         rechunked like the rows.
 
         Raises
         ------
         DataError
-            If there are not two dimensions, or the weights do not fit the rows.
+            If there are not two dimensions, or the weights or labels do not fit the rows.
         DataTypeError
             If the dtype holds no real numbers.
         """
@@ -135,20 +151,21 @@ class Rows:
         if X.numblocks[1] > 1:
             X = X.rechunk({1: -1})
         lengths = chunk_lengths(X)
-        w = None if weights is None else _matching_weights(weights, X, lengths)
-        X, w = _optimize_together(X, w)
-        return cls(X, w, lengths)
+        given = {WEIGHTS: weights, LABELS: labels}
+        columns = {name: _matching(name, column, X, lengths) for name, column in given.items() if column is not None}
+        X, *optimized = _optimize_together([X, *columns.values()])
+        columns = dict(zip(columns, optimized, strict=True))
+        return cls(X, columns.get(WEIGHTS), lengths, columns.get(LABELS))
 
 
-def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array, da.Array | None]:
+def _optimize_together(arrays: list[da.Array]) -> list[da.Array]:
     """Fuse and cull once; every pass then adds its own tasks to the same graph.
 
     Together (``dask.optimize`` takes one after the other), so that weights which are made from
     the rows, such as a column of the same table, do not read them a second time.
     """
-    arrays = [X] if weights is None else [X, weights]
     graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
-    optimized = X.__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
+    optimized = arrays[0].__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
     # What a cluster holds already (persisted chunks) stays as it is, and is left out by Dask.
     needed = {key for array in arrays for key in flatten(array.__dask_keys__())}
     for node in optimized.values():
@@ -158,7 +175,7 @@ def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array,
     for array in arrays:
         rebuild, arguments = array.__dask_postpersist__()
         rebuilt.append(rebuild(optimized, *arguments))
-    return rebuilt[0], rebuilt[1] if weights is not None else None
+    return rebuilt
 
 
 def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
@@ -197,8 +214,8 @@ def check_not_lazy(value: Any, name: str) -> None:
         )
 
 
-def weights_in_memory(sample_weight: Any) -> Array:
-    """Make an array of what the user gave as weights.
+def column_in_memory(name: str, values: Any) -> Array:
+    """Make an array of what the user gave as weights or labels.
 
     Raises
     ------
@@ -207,14 +224,14 @@ def weights_in_memory(sample_weight: Any) -> Array:
     DataError
         If it is masked, or no array.
     """
-    check_not_lazy(sample_weight, "sample_weight")
-    check_unmasked(sample_weight, "sample_weight")
+    check_not_lazy(values, name)
+    check_unmasked(values, name)
     try:
-        weights = np.asarray(sample_weight)
+        column = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"sample_weight cannot be made an array; expected one number for each row: {error}") from error
-    check_dtype(weights.dtype, "sample_weight")
-    return weights
+        raise DataError(f"{name} cannot be made an array; expected one number for each row: {error}") from error
+    check_dtype(column.dtype, name)
+    return column
 
 
 def chunk_lengths(X: da.Array) -> IntArray | None:
@@ -223,30 +240,31 @@ def chunk_lengths(X: da.Array) -> IntArray | None:
     return None if np.isnan(lengths).any() else lengths.astype(np.int64)
 
 
-def _weights_mismatch(shape: tuple[Any, ...], n_rows: Any) -> str:
-    return f"sample_weight has shape {shape}; expected one weight for each row, ({n_rows},): give that many"
+def _mismatch(name: str, shape: tuple[Any, ...], n_rows: Any) -> str:
+    return f"{name} has shape {shape}; expected one {_NOUNS[name]} for each row, ({n_rows},): give that many"
 
 
-def _matching_weights(weights: Any, X: da.Array, lengths: IntArray | None) -> da.Array:
-    if not isinstance(weights, da.Array):
-        weights = weights_in_memory(weights)
+def _matching(name: str, column: Any, X: da.Array, lengths: IntArray | None) -> da.Array:
+    """Weights or labels as a dask array chunked like the rows."""
+    if not isinstance(column, da.Array):
+        column = column_in_memory(name, column)
         if lengths is None:
             raise DataError(
-                "sample_weight is an array in memory, but the chunk lengths of X are unknown; "
-                "call X.compute_chunk_sizes() first, or give the weights as a dask array"
+                f"{name} is an array in memory, but the chunk lengths of X are unknown; "
+                f"call X.compute_chunk_sizes() first, or give the {_NOUNS[name]}s as a dask array"
             )
-        weights = da.from_array(weights, chunks=-1, name=False)
-    check_dtype(weights.dtype, "sample_weight")
-    if weights.ndim != 1:
-        raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
-    known = lengths is not None and not np.isnan(weights.shape[0])
+        column = da.from_array(column, chunks=-1, name=False)
+    check_dtype(column.dtype, name)
+    if column.ndim != 1:
+        raise DataError(_mismatch(name, column.shape, X.shape[0]))
+    known = lengths is not None and not np.isnan(column.shape[0])
     if known:
-        if weights.shape[0] != X.shape[0]:
-            raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
-        weights = weights.rechunk((X.chunks[0],))
-    elif weights.numblocks[0] != X.numblocks[0]:
+        if column.shape[0] != X.shape[0]:
+            raise DataError(_mismatch(name, column.shape, X.shape[0]))
+        column = column.rechunk((X.chunks[0],))
+    elif column.numblocks[0] != X.numblocks[0]:
         raise DataError(
-            f"sample_weight has {weights.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
+            f"{name} has {column.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
             "chunk both alike, or call compute_chunk_sizes() on both"
         )
-    return weights
+    return column

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,16 +46,25 @@ class Block:
         Number of its first chunk.
     joined : tuple of int
         Rows of its chunks; empty if it is one chunk.
+    labels : (n,) or None
+        See :class:`~dgmm.mixture.chunks.Chunk`.
     """
 
     X: Array
     weights: Array | None
     index: int
     joined: tuple[int, ...]
+    labels: Array | None = None
 
     @classmethod
     def of(
-        cls, index: int, n_features: int, lengths: tuple[int, ...] | None, X: list[Any], weights: list[Any] | None
+        cls,
+        index: int,
+        n_features: int,
+        lengths: tuple[int, ...] | None,
+        X: list[Any],
+        weights: list[Any] | None,
+        labels: list[Any] | None = None,
     ) -> Block:
         """Check what was read for the chunks of a piece, and join it.
 
@@ -65,7 +75,7 @@ class Block:
         n_features : int
         lengths : tuple of int or None
             Rows that each chunk was declared with, where they are known.
-        X, weights : list
+        X, weights, labels : list
             One for each chunk.
 
         Raises
@@ -77,11 +87,18 @@ class Block:
         for i, block in enumerate(rows):
             if lengths is not None:
                 check_length(block, index + i, lengths[i])
-        w = None if weights is None else [to_weights(block, index + i, len(rows[i])) for i, block in enumerate(weights)]
+        n_rows = list(map(len, rows))
+        w = None if weights is None else _join(to_weights, weights, index, n_rows)
+        known = None if labels is None else _join(to_labels, labels, index, n_rows)
         if len(rows) == 1:
-            return cls(rows[0], None if w is None else w[0], index, ())
-        joined = tuple(map(len, rows))
-        return cls(np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
+            return cls(rows[0], w, index, (), known)
+        return cls(np.concatenate(rows), w, index, tuple(n_rows), known)
+
+
+def _join(to_column: Callable[[Any, int, int], Array], columns: list[Any], index: int, n_rows: list[int]) -> Array:
+    """Check a column of some chunks, from number ``index`` on, and join it."""
+    checked = [to_column(column, index + i, n) for i, (column, n) in enumerate(zip(columns, n_rows, strict=True))]
+    return checked[0] if len(checked) == 1 else np.concatenate(checked)
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class Recipe:
     index, lengths
         See :meth:`Block.of`.
     graph : dict
-    X, weights : list of keys
+    X, weights, labels : list of keys
     """
 
     index: int
@@ -111,6 +128,13 @@ class Recipe:
     graph: dict[Any, Any]
     X: list[Any]
     weights: list[Any] | None
+    labels: list[Any] | None = None
+
+    @property
+    def _columns(self) -> dict[str, list[Any]]:
+        """The keys by what the user calls them."""
+        columns = {"X": self.X, "sample_weight": self.weights, "labels": self.labels}
+        return {name: keys for name, keys in columns.items() if keys is not None}
 
     def read(self, n_features: int) -> Block:
         """Read the piece in this thread; what fails is tried again, with pauses.
@@ -120,9 +144,13 @@ class Recipe:
         ReadError
             If it fails however often it is tried; names the chunk.
         """
-        values = self._values([*self.X, *(self.weights or [])])
-        n = len(self.X)
-        return Block.of(self.index, n_features, self.lengths, values[:n], values[n:] if self.weights else None)
+        columns = self._columns
+        values = iter(self._values(list(itertools.chain(*columns.values()))))
+        X, w, labels = (
+            [next(values) for _ in columns[name]] if name in columns else None
+            for name in ("X", "sample_weight", "labels")
+        )
+        return Block.of(self.index, n_features, self.lengths, X or [], w, labels)
 
     def _values(self, keys: list[Any]) -> list[Any]:
         return patiently(
@@ -132,7 +160,7 @@ class Recipe:
         )
 
     def _place(self, number: int) -> str:
-        name = "X" if number < len(self.X) else "sample_weight"
+        name = list(self._columns)[number // len(self.X)]
         return f"chunk {self.index + number % len(self.X)} of {name}"
 
     def _value(self, key: Any) -> Any:
@@ -212,7 +240,7 @@ def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
         row = first_row
         for block in shard:
             n = len(block.X)
-            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined))
+            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined, block.labels))
             row = None if row is None else row + n
             del block  # before the next one is read
             yield record
@@ -261,11 +289,20 @@ def check_length(X: Array, index: int, declared: int) -> None:
 
 def to_weights(block: Any, index: int, n_rows: int) -> Array:
     """Make what a task was handed for the weights of a chunk float64, (n,); errors are those of :func:`to_block`."""
-    weights = _numbers(block, index, "sample_weight")
-    if weights.shape != (n_rows,):
-        found = len(weights) if weights.ndim == 1 else f"an array {weights.shape} of"
-        raise DataError(f"chunk {index} has {n_rows} rows and {found} weights; chunk both alike")
-    return weights.astype(np.float64, copy=False)
+    return _column(block, index, n_rows, "sample_weight", "weights").astype(np.float64, copy=False)
+
+
+def to_labels(block: Any, index: int, n_rows: int) -> Array:
+    """Make what a task was handed for the labels of a chunk numbers, (n,); errors are those of :func:`to_block`."""
+    return _column(block, index, n_rows, "labels", "labels")
+
+
+def _column(block: Any, index: int, n_rows: int, name: str, noun: str) -> Array:
+    values = _numbers(block, index, name)
+    if values.shape != (n_rows,):
+        found = len(values) if values.ndim == 1 else f"an array {values.shape} of"
+        raise DataError(f"chunk {index} has {n_rows} rows and {found} {noun}; chunk both alike")
+    return values
 
 
 def _numbers(block: Any, index: int, name: str) -> Array:

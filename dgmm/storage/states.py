@@ -13,6 +13,7 @@ from dgmm.fitting.hard_scanning import HardSets, HardState
 from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
+from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.merging import PartialMerge
 from dgmm.mixture.moments import Defects, Moments, MomentsMap, Probe
 from dgmm.mixture.parameters import Coordinates, MixtureParameters
@@ -38,6 +39,7 @@ from dgmm.storage.kinds import (
     Real,
     Record,
     Schemas,
+    Text,
 )
 
 # Full, diagonal and spherical matrices, one for each component or for all: components always lead.
@@ -86,7 +88,18 @@ STATES = Schemas(
         weight_defects=OneOf(Defects),
         candidates=OneOf(Candidates, shared="d"),
         probes=Many(OneOf(Probe, shared="d")),
+        label_defects=OneOf(Defects),
+        known=Maybe(OneOf(KnownRows, shared="d")),
     ),
+    Record(
+        KnownRows,
+        family=Text(),
+        n_rows=Integer(),
+        weight=Floats(("K",)),
+        mean=Floats(("K", "d")),
+        scatter=Floats(("K", "q"), (1, "q")),
+    ),
+    Record(KnownMap, family=Text(), n_components=Integer(1)),
     Record(
         Probe,
         chunk=Integer(),
@@ -103,6 +116,7 @@ STATES = Schemas(
         sample_rows=Integer(),
         threshold=Integer(0, 2**64 - 1),
         probes=Many(Integer()),
+        known=Maybe(OneOf(KnownMap)),
     ),
     Record(Defects, count=Integer(), chunk=Integer(-1), row=Integer(-1), feature=Integer(-1), value=Real()),
     Record(Candidates, size=Integer(), parts=Many(OneOf(RowSample, shared="d"), least=1)),
