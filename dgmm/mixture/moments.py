@@ -81,6 +81,8 @@ class Probe(Sized):
         Sum of the weights.
     mean, variance, minimum, maximum : (d,) float64
         Weighted, over the rows of positive weight; 0 where there are none.
+    labels : float
+        Sum of the labels; 0 if there are none.
     """
 
     chunk: int
@@ -90,21 +92,23 @@ class Probe(Sized):
     variance: FloatArray
     minimum: FloatArray
     maximum: FloatArray
+    labels: float = 0.0
 
     @classmethod
-    def of(cls, chunk: int, X: Array, weights: FloatArray | None) -> Probe:
-        """Look at the rows of a chunk, (n, d), and their weights, (n,)."""
-        n_rows, weight = len(X), float(len(X))
+    def of(cls, chunk: int, X: Array, weights: FloatArray | None, labels: Array | None = None) -> Probe:
+        """Look at the rows of a chunk, (n, d), and their weights and labels, (n,)."""
+        n_rows, weight, sum_of_labels = len(X), float(len(X)), 0.0 if labels is None else float(labels.sum())
         if weights is not None:
             with np.errstate(over="ignore"):
                 weight = float(weights.sum())
             X, weights = X[weights > 0.0], weights[weights > 0.0]
         if not len(X):
             none = np.zeros(X.shape[1])
-            return cls(chunk, n_rows, weight, none, none, none, none)
+            return cls(chunk, n_rows, weight, none, none, none, none, sum_of_labels)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scatter, minimum, maximum = summarize(X, weights)
-            return cls(chunk, n_rows, weight, mean, np.diagonal(scatter) / weight, minimum, maximum)
+            variance = np.diagonal(scatter) / weight
+            return cls(chunk, n_rows, weight, mean, variance, minimum, maximum, sum_of_labels)
 
     @classmethod
     def of_moments(cls, moments: Moments) -> Probe:
@@ -120,15 +124,15 @@ class Probe(Sized):
         """In which of its attributes ``other`` differs by more than rounding, with both values; None if in none."""
         scale = np.maximum(np.sqrt(self.variance), np.abs(self.mean))
         slacks: dict[str, Any] = {"weight": self.weight, "mean": scale, "variance": scale**2}
-        for name in ("n_rows", "weight", "minimum", "maximum", "mean", "variance"):
+        for name in ("n_rows", "weight", "labels", "minimum", "maximum", "mean", "variance"):
             a, b = np.atleast_1d(getattr(self, name)), np.atleast_1d(getattr(other, name))
             with np.errstate(over="ignore", invalid="ignore"):
                 near = np.abs(a - b) <= _ROUNDING * slacks.get(name, 0.0)
             differs = ~((a == b) | near | (np.isnan(a) & np.isnan(b)))
             if differs.any():
                 at = int(differs.argmax())
-                what = "number of rows" if name == "n_rows" else name
-                feature = f" of feature {at}" if name not in ("n_rows", "weight") else ""
+                what = {"n_rows": "number of rows", "labels": "sum of the labels"}.get(name, name)
+                feature = f" of feature {at}" if name not in ("n_rows", "weight", "labels") else ""
                 return f"the {what}{feature} is {b[at]:.6g}, not {a[at]:.6g}"
         return None
 
@@ -351,7 +355,8 @@ class MomentsMap:
         for index, length in enumerate(chunk.lengths, chunk.index):
             if index in self.probes:
                 part = slice(start, start + length)
-                found.append(Probe.of(index, X[part], None if weights is None else weights[part]))
+                columns = (None if column is None else column[part] for column in (weights, chunk.labels))
+                found.append(Probe.of(index, X[part], *columns))
             start += length
         return tuple(found)
 

@@ -109,6 +109,7 @@ STATES = Schemas(
         variance=Floats(("d",)),
         minimum=Floats(("d",)),
         maximum=Floats(("d",)),
+        labels=Real(),
     ),
     Record(
         MomentsMap,
