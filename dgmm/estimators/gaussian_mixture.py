@@ -109,11 +109,12 @@ class GaussianMixture(SavedMixture):
     stop_reason_ : StopReason
         Why the fit ended; its ``value`` is a sentence.
     n_iter_ : int
-        EM iterations, each one read of the data.
+        EM iterations, each one read of the data; 0 where the components of all rows were known.
     n_reads_ : int
         Reads of the data in all: the first one, those of the start (a scan is one), and the iterations.
     lower_bound_ : float
-        Mean log-likelihood per row at the last E-step, in nats.
+        Mean log-likelihood per row at the last E-step, in nats; of a labelled row that of the row and its
+        label (with ``n_iter_`` 0: at the result).
     lower_bounds_ : list of float
         The same for every iteration, except those whose parameters were given up.
     remaining_gap_ : float or None

@@ -320,20 +320,17 @@ class MomentsMap:
         weight = float(w_used.sum())
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
             mean, scatter, minimum, maximum = summarize(X_used, w_used if weights is not None else None)
-        known, rows = None, np.flatnonzero(positive)
-        if self.known is not None and labels is not None:
-            known, free = self.known(X_used, w_used, labels), labels < 0
-            X_used, w_used, rows = X_used[free], w_used[free], rows[free]
+        known = None if self.known is None or labels is None else self.known(X_used, w_used, labels)
         return replace(
             empty,
             exponent=exponent,
-            n_positive=int(np.count_nonzero(positive)),
+            n_positive=len(X_used),
             weight=weight,
             mean=mean,
             scatter=scatter,
             minimum=minimum,
             maximum=maximum,
-            candidates=self._candidates(X_used, w_used, rows, chunk),
+            candidates=self._candidates(X_used, w_used, labels, np.flatnonzero(positive), chunk),
             known=known,
         )
 
@@ -360,11 +357,12 @@ class MomentsMap:
             start += length
         return tuple(found)
 
-    def _candidates(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> Candidates:
+    def _candidates(self, X: Array, w: FloatArray, labels: Array | None, rows: IntArray, chunk: Chunk) -> Candidates:
         # Where the global index is not known yet, each chunk has a stream of its own.
         first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
         keys = row_keys(self.seed, first, chunk.n_rows, stream)[rows]
-        candidates = np.flatnonzero(keys <= np.uint64(self.threshold))
+        low = keys <= np.uint64(self.threshold)
+        candidates = np.flatnonzero(low if labels is None else low & (labels < 0))
         return Candidates.of(self.sample_rows, keys[candidates], X[candidates], w[candidates])
 
 
