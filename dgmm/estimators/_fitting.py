@@ -21,6 +21,7 @@ from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
+from dgmm.mixture.known import KnownMap, check_labelled
 from dgmm.mixture.missing import MARGINALIZE
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample, threshold_for
@@ -39,6 +40,8 @@ _SAMPLE_ROWS = 50_000
 _ROWS_FOR_RESEEDING = 10_000
 """Rows of the sample that components move to, where no start is made from it."""
 _START_ROWS_PER_PARAMETER = 400
+_LEAST_FREE = 16
+"""Of so many rows one is taken to have no label."""
 
 
 def default_sample_rows(start: Start, d: int) -> int:
@@ -154,6 +157,8 @@ class FitSetup:
             problem = FitProblem.of(
                 self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
             )
+            if problem.known is not None:
+                check_labelled(problem.known, moments.n_positive, self.start.weights)
             check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
             return problem
 
@@ -166,8 +171,12 @@ class FitSetup:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
-        threshold = threshold_for(self.sample_rows, self.rows.n_rows)
-        return MomentsMap(seed, self.sample_rows, threshold, probes)
+        if self.rows.labels is None:
+            return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, self.rows.n_rows), probes)
+        # Nobody knows how many rows are not labelled; where they are fewer than that, the sample is smaller.
+        n_free = None if self.rows.n_rows is None else self.rows.n_rows // _LEAST_FREE
+        known = KnownMap(self.family.name, self.n_components)
+        return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, n_free), probes, known)
 
     def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:
         """Choose where the rows are held."""

@@ -129,6 +129,7 @@ def to_rows(
     chunk_rows: Callable[[int], int],
     *,
     reset: bool,
+    labels: Any = None,
     sample_dims: Any = None,
 ) -> tuple[Rows, np.dtype[Any]]:
     """Make rows of anything that holds some.
@@ -146,7 +147,7 @@ def to_rows(
     dtype : dtype
         float32 or float64: what the fitted attributes will have.
     """
-    table = open_table(estimator, X, sample_weight, sample_dims=sample_dims, reset=reset)
+    table = open_table(estimator, X, sample_weight, labels, sample_dims=sample_dims, reset=reset)
     return rows_of(table, chunk_rows, estimator.missing)
 
 
@@ -154,6 +155,6 @@ def rows_of(table: Table, chunk_rows: Callable[[int], int], missing: str) -> tup
     """Make rows of a table; parameters and results are those of :func:`to_rows`."""
     if isinstance(table.X, da.Array):
         dtype = np.float32 if table.X.dtype == np.float32 else np.float64
-        return Rows.from_dask(table.X, table.weights).with_missing(missing), np.dtype(dtype)
-    rows = Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1]))
+        return Rows.from_dask(table.X, table.weights, table.labels).with_missing(missing), np.dtype(dtype)
+    rows = Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1]), table.labels)
     return rows.with_missing(missing), table.X.dtype

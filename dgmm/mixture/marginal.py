@@ -126,7 +126,7 @@ class MarginalStatisticsMap(StatisticsMap):
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        return self.compiled.statistics(*weighty_rows(X, weights, self.exponent))
+        return self.compiled.statistics(*weighty_rows(X, weights, self.exponent, chunk.labels))
 
 
 def e_step(compiled: CompiledMixture, exponent: int = 0) -> StatisticsMap:
