@@ -57,7 +57,7 @@ KINDS = {
     "DataArray": lambda folder: xr.DataArray(lazy(X), {"time": DAYS}, dims=("time", "feature")),
     "DataArray, turned": lambda folder: xr.DataArray(da.from_array(X.T, chunks=(2, CHUNK)), dims=("feature", "time")).T,
     "Dataset": lambda folder: dataset(),
-    "Dataset, in part in memory": lambda folder: dataset().assign(temp=("time", X[:, 1])),
+    "Dataset, in part in memory": lambda folder: dataset().assign(temp=("time", X[:, 2])),
     "dask dataframe": lambda folder: dd.from_pandas(frame(), npartitions=3),
     "dask dataframe of unknown divisions": lambda folder: dd.from_pandas(frame(), npartitions=3).clear_divisions(),
     "zarr array": in_file,
