@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+
 from dgmm.errors import DataError, FormatError
 from dgmm.storage.arrays import locate, open_npy, require
 from dgmm.storage.groups import is_netcdf, open_netcdf, open_zarr
@@ -16,6 +18,7 @@ from dgmm.storage.replacing import is_zarr
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
 _EXPECTED = "a zarr store, a .npy file, a NetCDF file or Parquet (a file, a folder, or a pattern with *)"
 
@@ -47,7 +50,9 @@ _KINDS = {
 }
 
 
-def open_source(path: str | os.PathLike[str], *, variable: str | None = None) -> Any:
+def open_source(
+    path: str | os.PathLike[str], *, variable: str | None = None, features: Sequence[Any] | None = None
+) -> Any:
     """Open what lies at a path or URL; nothing is read but metadata, and the coordinates of dimensions.
 
     Parameters
@@ -58,6 +63,8 @@ def open_source(path: str | os.PathLike[str], *, variable: str | None = None) ->
         whoever reads, with the credentials of its own environment.
     variable : str, optional
         The array that is meant, where there are several.
+    features : sequence of str or int, optional
+        Columns that will be asked for: what names the only variable gets a Dataset.
 
     Returns
     -------
@@ -89,7 +96,13 @@ def open_source(path: str | os.PathLike[str], *, variable: str | None = None) ->
     ...     print(list(opened), opened.red.dims, float(opened.red.sum()))
     ['blue', 'red'] ('y', 'x') 2.0
     """
-    place = locate(path)
+    found = _open(locate(path), variable)
+    if isinstance(found, xr.DataArray) and variable is None and found.name in (features or ()):
+        return found.to_dataset()
+    return found
+
+
+def _open(place: str, variable: str | None) -> Any:
     for name, kind in _KINDS.items():
         if kind.matches(place):
             if kind.takes_variable:
