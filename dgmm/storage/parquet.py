@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from dgmm.errors import DataError, FormatError, MissingExtraError
+from dgmm.storage.paths import writing
 from dgmm.storage.reading import patiently
+from dgmm.storage.replacing import Form, replacing_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -187,3 +192,48 @@ def _gaps(pyarrow: Any, metadata: Any, schema: Any) -> set[str]:
                 if statistics is None or not statistics.has_null_count or statistics.null_count:
                     found.add(name)
     return found
+
+
+def _is_folder_of_parquet(path: Path) -> bool:
+    return path.is_dir() and all(file.is_file() and file.suffix == ".parquet" for file in path.iterdir())
+
+
+PARQUET = Form("folder of Parquet files", _is_folder_of_parquet)
+
+
+def write_parquet(frames: Sequence[Any], path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write dataframes as the files of a folder, each by whoever computes it; whole or not at all.
+
+    Parameters
+    ----------
+    frames : sequence of DataFrame, or of Delayed of one
+        A file each, with their index.
+    path : path
+        Of the new folder. Workers must see the same files as the caller.
+    overwrite : bool
+        Replace a folder of Parquet files that is there already; anything else is never replaced.
+
+    Raises
+    ------
+    ExistsError
+        If something is in the way.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    _library()
+    with replacing_folder(path, overwrite=overwrite, form=PARQUET) as folder:
+        with writing(path):
+            folder.mkdir()
+        digits = len(str(len(frames) - 1))
+        dask.compute(
+            *(
+                dask.delayed(_write_part, pure=False)(frame, str(folder), f"part.{i:0{digits}d}.parquet", str(path))
+                for i, frame in enumerate(frames)
+            )
+        )
+
+
+def _write_part(frame: Any, folder: str, name: str, path: str) -> None:
+    with writing(path):
+        # If the write was given up, the folder is gone, and this fails.
+        frame.to_parquet(Path(folder, name), engine="pyarrow")

@@ -1,7 +1,8 @@
-"""Arrays written in local files, whole or not at all."""
+"""Arrays written as zarr, whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+import xarray as xr
 import zarr
+from zarr.errors import UnstableSpecificationWarning
 
 from dgmm.errors import DataError
 from dgmm.storage.arrays import reading
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dgmm.typing import Array
+
+_KEPT = ("units", "calendar", "grid_mapping")
 
 
 def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
@@ -79,10 +84,57 @@ def write_array(
     """
     if len(dims) != x.ndim:
         raise DataError(f"{name}: {x.ndim} dimensions and {len(dims)} names for them: {', '.join(dims)}")
-    if any(np.isnan(size) for size in x.shape):
-        raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
-    with replacing_folder(path, overwrite=overwrite) as temporary:
-        _store(x, temporary, str(path), name, dims, attrs or {})
+    write_zarr(xr.Dataset({name: (tuple(dims), x, dict(attrs or {}))}), path, overwrite=overwrite)
+
+
+def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a Dataset as a zarr group; lazy values are computed chunk by chunk, by whoever computes.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Chunks that differ in size along an axis are rechunked to the largest of them.
+    path, overwrite
+        As :func:`write_array`, whose errors it raises.
+    """
+    require_lengths(dataset)
+    # Two tasks that share a chunk of the store would overwrite each other's part.
+    lazy = {
+        name: variable.data.rechunk(tuple(max(1, *sizes) for sizes in variable.chunks))
+        for name, variable in dataset.variables.items()
+        if variable.chunks is not None
+    }
+    layout = dataset.copy()
+    for name, data in lazy.items():
+        layout[name] = layout[name].copy(data=data)
+    keep_encoding(layout)
+    with replacing_folder(path, overwrite=overwrite) as folder:
+        with writing(path), warnings.catch_warnings():
+            # Texts among the coordinates, which zarr itself reads back.
+            warnings.simplefilter("ignore", UnstableSpecificationWarning)
+            layout.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, compute=False)
+        full = [name for name, data in lazy.items() if data.size]
+        targets = [_Target(str(folder), str(name), str(path)) for name in full]
+        if full:
+            da.store([lazy[name] for name in full], targets, lock=False)
+        with writing(path):
+            consolidate(folder)
+
+
+def keep_encoding(dataset: xr.Dataset) -> None:
+    """Drop from the encodings of variables what is of the files that they were read from."""
+    for variable in dataset.variables.values():
+        kept = (*_KEPT, "dtype") if variable.dtype.kind in "mM" else _KEPT
+        variable.encoding = {key: value for key, value in variable.encoding.items() if key in kept}
+
+
+def require_lengths(dataset: xr.Dataset) -> None:
+    """Refuse values whose number is not known before they are computed; raises DataError."""
+    for name, variable in dataset.data_vars.items():
+        if any(np.isnan(size) for size in variable.shape):
+            raise DataError(
+                f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first, or write .parquet"
+            )
 
 
 @dataclass(frozen=True)
@@ -103,29 +155,10 @@ class _Target:
             array[region] = block
 
 
-def _store(x: da.Array, folder: Path, path: str, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
-    chunks = tuple(max(1, *sizes) for sizes in x.chunks)
-    # Two tasks that share a chunk of the store would overwrite each other's part.
-    x = x.rechunk(chunks)
-    with writing(path):
-        group = zarr.open_group(folder, mode="w-", zarr_format=3)
-        group.create_array(
-            name,
-            shape=x.shape,
-            chunks=chunks,
-            dtype=x.dtype,
-            dimension_names=tuple(dims),
-            attributes=dict(attrs),
-        )
-    if x.size:
-        da.store(x, _Target(str(folder), name, path), lock=False)
-    with writing(path):
-        consolidate(folder)
-
-
 def consolidate(folder: Path) -> None:
     """Consolidate the metadata of a group, so that a plain ``xarray.open_zarr`` has no complaint."""
     with warnings.catch_warnings():
         # zarr warns that format 3 does not standardise this yet; readers without it ignore the key.
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+        warnings.simplefilter("ignore", UnstableSpecificationWarning)
         zarr.consolidate_metadata(folder, zarr_format=3)
