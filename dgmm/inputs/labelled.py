@@ -129,7 +129,9 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
 
 
 def _array(source: xr.DataArray) -> dict[str, xr.DataArray]:
-    return {"" if source.name is None else str(source.name): source}
+    # xarray gives an array without a name that of Dask's.
+    nameless = source.name is None or (source.chunks is not None and source.name == source.data.name)
+    return {"" if nameless else str(source.name): source}
 
 
 def _variables(source: xr.Dataset, request: Request) -> dict[str, xr.DataArray]:

@@ -11,6 +11,8 @@ import dask.array as da
 import xarray as xr
 import zarr
 
+from dgmm.errors import ParameterError
+from dgmm.inputs.columns import choose
 from dgmm.inputs.frames import open_dask_frame, open_pandas
 from dgmm.inputs.labelled import open_labelled
 from dgmm.inputs.plain import open_dask, open_plain, refuse_variable
@@ -35,7 +37,7 @@ def open_rows(
     Parameters
     ----------
     source : array-like, dask array, DataArray, Dataset, dataframe of pandas or Dask, zarr object, path, URL or Table
-        What the estimators take as X. A Table is given back as it is.
+        What the estimators take as X. A Table stays what it is.
     features : sequence of str or int, optional
         Names or numbers of the columns that are features, in that order; of a Dataset also of variables. By
         default all, but for those that are weights or labels.
@@ -102,7 +104,15 @@ def _named(module: str, name: str) -> Callable[[Any], bool]:
 
 
 def _as_it_is(source: Table, request: Request) -> Table:
-    return source
+    """A table has weights and dimensions of its own; features of a fit are found by their names."""
+    for name in ("sample_dims", "sample_weight", "labels", "variable"):
+        if getattr(request, name) is not None:
+            raise ParameterError(f"{name} is given beside a Table, which is made already; give it to open_rows")
+    chosen = choose(source.feature_names, int(source.X.shape[1]), request, "the columns of X")
+    if chosen is None:
+        return source
+    names = source.feature_names and tuple(source.feature_names[i] for i in chosen)
+    return replace(source, X=source.X[:, chosen], feature_names=names)
 
 
 def _open_path(source: str | os.PathLike[str], request: Request) -> Table:

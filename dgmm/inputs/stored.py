@@ -37,7 +37,7 @@ def from_zarr_group(group: zarr.Group, variable: str | None) -> xr.DataArray | x
         If there is no array, or none of that name, or several that are no Dataset.
     """
     where = f"the zarr group {group.name}"
-    members = dict(group.arrays())
+    members = dict(sorted(group.arrays()))  # stores list them in any order
     dims = {name: arrays.dimension_names(array) for name, array in members.items()}
     data = {name for name in members if dims[name] != (name,)}
     if not data:
