@@ -117,6 +117,14 @@ def _as_it_is(source: Table, request: Request) -> Table:
 
 def _open_path(source: str | os.PathLike[str], request: Request) -> Table:
     found = open_source(source, variable=request.variable, features=request.features)
+    if request.variable is not None:
+        # What lies beside the variable that is meant.
+        beside = {name: getattr(request, name) for name in ("sample_weight", "labels")}
+        beside = {
+            name: open_source(source, variable=value) if isinstance(value, str) else value
+            for name, value in beside.items()
+        }
+        request = replace(request, **beside)
     if isinstance(found, da.Array):
         found = named(found, (), None, {})
     return open_request(found, replace(request, variable=None))

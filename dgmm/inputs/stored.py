@@ -65,6 +65,5 @@ def _dask(array: zarr.Array[Any]) -> da.Array:
     """Lazily: files are opened where they are read; other stores travel as they are."""
     store = array.store
     if isinstance(store, LocalStore):
-        path = Path(store.root, array.path)
-        return arrays.as_dask(array, path.parent, path.name)
+        return arrays.as_dask(array, str(Path(store.root, array.path)))
     return da.from_array(array, chunks=arrays.read_chunks(array), lock=False)
