@@ -17,7 +17,7 @@ from dgmm.inputs.frames import open_dask_frame, open_pandas
 from dgmm.inputs.labelled import open_labelled
 from dgmm.inputs.plain import open_dask, open_plain, refuse_variable
 from dgmm.inputs.sources import open_source
-from dgmm.inputs.stored import from_zarr_array, from_zarr_group, named
+from dgmm.inputs.stored import named, open_stored
 from dgmm.inputs.table import Request, Table
 
 Opener: TypeAlias = Callable[[Any, Request], Table]
@@ -117,26 +117,18 @@ def _as_it_is(source: Table, request: Request) -> Table:
 
 def _open_path(source: str | os.PathLike[str], request: Request) -> Table:
     found = open_source(source, variable=request.variable, features=request.features)
-    if request.variable is not None:
-        # What lies beside the variable that is meant.
-        beside = {name: getattr(request, name) for name in ("sample_weight", "labels")}
-        beside = {
-            name: open_source(source, variable=value) if isinstance(value, str) else value
-            for name, value in beside.items()
-        }
-        request = replace(request, **beside)
-    if isinstance(found, da.Array):
-        found = named(found, (), None, {})
+    return _open_found(found, request)
+
+
+def _open_zarr(source: zarr.Array[Any] | zarr.Group, request: Request) -> Table:
+    if isinstance(source, zarr.Array):
+        refuse_variable(request, "a zarr array")
+    return _open_found(open_stored(source, request.variable, request.features), request)
+
+
+def _open_found(found: Any, request: Request) -> Table:
+    found = named(found) if isinstance(found, da.Array) else found
     return open_request(found, replace(request, variable=None))
-
-
-def _open_array(source: zarr.Array[Any], request: Request) -> Table:
-    refuse_variable(request, "a zarr array")
-    return open_request(from_zarr_array(source), request)
-
-
-def _open_group(source: zarr.Group, request: Request) -> Table:
-    return open_request(from_zarr_group(source, request.variable), replace(request, variable=None))
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Opener], ...] = (
@@ -145,7 +137,6 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Opener], ...] = (
     (_is(xr.DataArray, xr.Dataset), open_labelled),
     (_named("dask.dataframe", "DataFrame"), open_dask_frame),
     (_named("pandas", "DataFrame"), open_pandas),
-    (_is(zarr.Array), _open_array),
-    (_is(zarr.Group), _open_group),
+    (_is(zarr.Array, zarr.Group), _open_zarr),
     (_is(str, os.PathLike), _open_path),
 )

@@ -26,8 +26,8 @@ def dataset():
 
 
 def open_netcdf(folder):
-    dataset().to_netcdf(folder / "x.nc", engine="h5netcdf")
-    return xr.open_dataset(folder / "x.nc", engine="h5netcdf")
+    dataset().to_netcdf(folder / "x.nc", engine="scipy")
+    return xr.open_dataset(folder / "x.nc", engine="scipy")
 
 
 def open_zarr(folder):
@@ -92,5 +92,4 @@ def test_columns_of_one_table_are_read_together(computes):
     frame = dd.from_map(read, range(3), meta=meta)
     with computes():
         model = GaussianMixture(2, random_state=0).fit(frame, sample_weight="w")
-    assert len(reads) == 3  # held in memory after the first read
-    assert model.n_reads_ > 1
+    assert len(reads) == 3 * model.n_reads_

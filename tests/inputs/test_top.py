@@ -58,7 +58,7 @@ def test_a_scene_gives_a_dataset(model):
         "probability": ("y", "x", "rank"),
         "remainder": ("y", "x"),
     }
-    assert found.rank.values.tolist() == [0, 1]
+    assert found["rank"].values.tolist() == [0, 1]
     assert found.chunksizes["y"] == (6, 6, 6, 2)
     plain = model.predict_proba(X, top=2)
     for name, values in found.items():
