@@ -10,8 +10,11 @@ import numpy as np
 from sklearn.utils.validation import validate_data
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
+from dgmm.mixture.missing import MARGINALIZE, any_missing
 from dgmm.passes.rows import Rows, check_dtype, check_not_lazy, check_table, weights_in_memory
 from dgmm.passes.shards import check_unmasked
+
+_LONGER = 8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,5 +129,13 @@ def to_rows(
         return rows, np.dtype(dtype)
     array = to_array(estimator, X, reset=reset)
     weights = to_weights(sample_weight, len(array))
-    rows = Rows.from_array(array, weights, chunk_rows(array.shape[1])).with_missing(estimator.missing)
-    return rows, array.dtype
+    length = rows_together(estimator.missing, array, chunk_rows(array.shape[1]))
+    return Rows.from_array(array, weights, length).with_missing(estimator.missing), array.dtype
+
+
+def rows_together(missing: str, X: Array, chunk_rows: int) -> int:
+    """Rows of the chunks that an array in memory, (n, d), is cut into.
+
+    More where values are missing that are marginalized: each pattern of a chunk has its price, whatever its rows.
+    """
+    return chunk_rows * (_LONGER if missing == MARGINALIZE and any_missing(X) else 1)
