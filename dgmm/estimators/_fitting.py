@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import CheckpointMismatchError
+from dgmm.estimators._inputs import rows_together
 from dgmm.estimators._keeping import Keeper
 from dgmm.estimators._scanning import ScanSetup
 from dgmm.fitting.driving import Journal, Progress, run, run_on
@@ -22,7 +23,7 @@ from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.known import KnownMap, check_labelled
-from dgmm.mixture.missing import MARGINALIZE
+from dgmm.mixture.missing import RAISE
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample, threshold_for
 from dgmm.passes.blas import single_threaded_blas
@@ -152,7 +153,7 @@ class FitSetup:
 
         def prepare(moments: Moments) -> FitProblem:
             run_pass.learn(moments.lengths)
-            missing = self.rows.missing == MARGINALIZE
+            missing = self.rows.missing != RAISE
             check_moments(moments, self.family, self.n_components, self.reg_covar, missing=missing)
             problem = FitProblem.of(
                 self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
@@ -163,7 +164,8 @@ class FitSetup:
             return problem
 
         def run_on_sample(sample: RowSample) -> RunPass:
-            return PassRunner(Rows.from_array(sample.rows, sample.weights, self.plan.chunk_rows), self.plan)
+            chunk_rows = rows_together(self.rows.missing, sample.rows, self.plan.chunk_rows)
+            return PassRunner(Rows.from_array(sample.rows, sample.weights, chunk_rows), self.plan)
 
         return lambda announce: fit_mixture(begun, self.control, start, prepare, run_on_sample, rng, emit, announce)
 

@@ -14,7 +14,7 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.inputs.blocks import is_lazy, pack, pack_here, spread
 from dgmm.inputs.columns import absent, choose, listed
 from dgmm.inputs.layout import Layout
-from dgmm.inputs.plain import refuse_variable, whole_numbers
+from dgmm.inputs.plain import refuse_variable
 from dgmm.inputs.table import Table
 from dgmm.passes.rows import check_dtype, in_memory
 
@@ -125,7 +125,7 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
         layout,
         own[0].encoding.get("grid_mapping", own[0].attrs.get("grid_mapping")),
     )
-    return Table(X, origin, names, weights, None if labels is None else whole_numbers(labels))
+    return Table(X, origin, names, weights, labels)
 
 
 def _array(source: xr.DataArray) -> dict[str, xr.DataArray]:
