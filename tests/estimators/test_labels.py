@@ -129,6 +129,16 @@ def test_responsibilities_of_labelled_rows_are_fixed(family, weights):
     assert model.n_reads_ == 9
 
 
+def test_weights_of_any_size_are_the_same_rows():
+    start = start_parameters(*make_start(X, K, "full"), "full") | {"tol": 0.0, "max_iter": 4, "accelerate": None}
+    for labels in (SOME, TRUTH):
+        plain, large = (fit(lazy(X), labels, "full", WEIGHTS * 2.0**exponent, **start) for exponent in (0, 900))
+        assert_same_bits(large, plain)
+    twice = fit(np.repeat(X, WEIGHTS.astype(int), axis=0), np.repeat(SOME, WEIGHTS.astype(int)), **start)
+    weighed = fit(X, SOME, "full", WEIGHTS, **start)
+    np.testing.assert_allclose(weighed.covariances_, twice.covariances_, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("family", ["full", "tied-diag"])
 def test_narrow_components_are_served_about_their_means(family):
     """Where the dot product cancels, sums are taken again, or about the means: of labelled rows too."""
