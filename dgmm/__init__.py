@@ -4,8 +4,19 @@ from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.estimators.selection import Selection, select
 from dgmm.fitting.stopping import StopReason
 from dgmm.passes.execution import Execution
 from dgmm.storage.checkpoint import Checkpoint
 
-__all__ = ["BFRGaussianMixture", "BFRKMeans", "Checkpoint", "Execution", "GaussianMixture", "StopReason", "__version__"]
+__all__ = [
+    "BFRGaussianMixture",
+    "BFRKMeans",
+    "Checkpoint",
+    "Execution",
+    "GaussianMixture",
+    "Selection",
+    "StopReason",
+    "__version__",
+    "select",
+]
