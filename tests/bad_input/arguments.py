@@ -98,7 +98,7 @@ for word, value, shown in (
 for word, X in {"in memory": blobs, "chunked": lazy_rows, "of unknown length": unknown_rows}.items():
     weights(f"zero for all rows, {word}", 0.0, DataError, "every sample_weight", "60 rows is zero", "at least one", X=X)
 weights("of fewer rows than components", lambda: np.r_[np.ones(3), np.zeros(N - 3)], DataError,
-        "3 rows of positive weight", "for n_components=4", "decrease n_components", FIT, n_components=4)  # fmt: skip
+        "3 rows whose weight is not zero", "n_components=4", "decrease n_components", FIT, n_components=4)  # fmt: skip
 for shape in ((N + 1,), (N - 1,), (N, 1), (1, N), (1,), ()):
     for word, X in {"in memory": blobs, "chunked": lazy_rows}.items():
         weights(f"of shape {shape}, {word}", lambda s=shape: np.ones(s), DataError, "sample_weight has shape",
