@@ -71,7 +71,7 @@ def make_table(
     table : xarray.Dataset
     best : (str, int)
     doubtful : list of (str, int)
-        Candidates that could be better than the best value, by the gap that remains; maybe the best itself.
+        Candidates that could be better than the best, by the gap that remains.
     """
     columns = [_columns(key, outcome, d) for key, outcome in zip(keys, outcomes.each, strict=True)]
     values: dict[str, Array] = {name: np.array([column[name] for column in columns]) for name in columns[0]}
@@ -81,7 +81,8 @@ def make_table(
     merits = values["heldout_log_likelihood"] if criterion.held_out else values[criterion.name] / (-2.0 * weights[0])
     values["ranked"] = ranked(criterion, merits, values["remaining_gap"])
     values["status"] = np.where(values["ranked"], STATUS.index("ranked"), values["status"])
-    doubtful = could_be_best(merits, values["remaining_gap"], values["ranked"])
+    errors = values["heldout_difference_se"] if criterion.held_out else np.zeros(len(keys))
+    doubtful = could_be_best(criterion, merits, values["remaining_gap"], errors)
     best = int(np.nanargmax(merits))
     attributes: dict[str, Any] = {
         "criterion": criterion.name,

@@ -225,13 +225,14 @@ def select(
     learned = {name: value for name, value in vars(first).items() if name not in first.get_params(deep=False)}
     for model in models.values():
         model.__dict__.update(learned)
+    n_reads = 0
     if rows.n_rows is None and (criterion in ("auto", HELD_OUT) or held_out is not None):
         counter = PassRunner(rows, plan(rows.n_features), emit, pass_retries=execution.pass_retries)
-        rows = rows.with_lengths(counter(CountMap()).lengths)
+        rows, n_reads = rows.with_lengths(counter(CountMap()).lengths), 1
     chosen = chosen_criterion(criterion, rows.n_rows or 0)
     share = held_out or (_SHARE if chosen.held_out else None)
     setups = {key: model._setup(rows, dtype, execution) for key, model in models.items()}
-    outcomes, n_reads, cut = _run(setups, chosen, share, bool(screen), seed, emit)
+    outcomes, n_reads, cut = _run(setups, chosen, share, bool(screen), seed, emit, n_reads)
     for number in outcomes.scored:
         (key, model), result = list(models.items())[number], outcomes.each[number].result
         if result is not None:
@@ -307,12 +308,14 @@ def _run(
     screen: bool,
     seed: int,
     emit: Callable[[Event], bool],
+    n_reads: int,
 ) -> tuple[Outcomes, int, int]:
-    """Fit all; also return the number of reads, and the rows of the pieces that they were made in."""
+    """Fit all after ``n_reads``; also return the reads until the end, and the rows of the pieces they were made in."""
     sample_rows = max(setup.sample_rows for setup in setups.values())
     each = {key: replace(setup, sample_rows=sample_rows) for key, setup in setups.items()}
     leader = min(each.values(), key=lambda setup: setup.plan.chunk_rows)
     run_pass = leader.runner(emit, [setup for setup in each.values() if setup is not leader])
+    run_pass.n_passes = n_reads
     rng = np.random.RandomState(seed)  # as a fit alone has it
     first = leader.first_read(int(rng.randint(2**31 - 1)), known_again=False)
     numbers = RandomNumbers.of(rng)
@@ -353,8 +356,8 @@ def _selection(
     if doubtful:
         names = ", ".join(f"{name} {k}" for name, k in doubtful[:_NAMED]) + ", ..." * (len(doubtful) > _NAMED)
         warnings.warn(
-            f"not converged far enough to be ranked, and perhaps better than {best[0]} {best[1]}, which has the best "
-            f"value: {names}; increase max_iter, or decrease tol",
+            f"{names}: perhaps better than {best[0]} {best[1]}, which has the best value, by what the fits still lack; "
+            "increase max_iter, or decrease tol",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -175,8 +175,21 @@ def ranked(criterion: Criterion, merits: FloatArray, gaps: FloatArray) -> Array:
     return result
 
 
-def could_be_best(merits: FloatArray, gaps: FloatArray, placed: Array) -> Array:
-    """Which models, (M,) bool, are not ranked and might be better than the best value; see :func:`ranked`."""
-    reach = merits + np.where(np.isnan(gaps), np.inf, gaps)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.isfinite(merits) & ~placed & (reach >= np.nanmax(merits)))
+def could_be_best(criterion: Criterion, merits: FloatArray, gaps: FloatArray, errors: FloatArray) -> Array:
+    """Which models, (M,) bool, might be better than the one of highest merit, by the gaps that are left.
+
+    Parameters
+    ----------
+    criterion : Criterion
+    merits, gaps : (M,) float64
+        As for :func:`ranked`.
+    errors : (M,) float64
+        Standard error of the difference of each from the highest merit: a gap that is smaller decides nothing.
+    """
+    best = int(np.nanargmax(merits))
+    gaps = np.where(np.isnan(gaps), np.inf, gaps)
+    if not criterion.only_rises:
+        gaps = np.maximum(gaps, gaps[best])
+    open_ = np.isfinite(merits) & (gaps > np.fmax(merits[best] - merits, errors))
+    open_[best] = False
+    return np.asarray(open_)
