@@ -6,6 +6,7 @@ from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.estimators.selection import Selection, select
 from dgmm.fitting.stopping import StopReason
+from dgmm.inputs.opening import open_rows
 from dgmm.passes.execution import Execution
 from dgmm.storage.checkpoint import Checkpoint
 
@@ -18,5 +19,6 @@ __all__ = [
     "Selection",
     "StopReason",
     "__version__",
+    "open_rows",
     "select",
 ]

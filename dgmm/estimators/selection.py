@@ -142,6 +142,7 @@ def select(
     screen: bool = False,
     held_out: float | None = None,
     sample_weight: Any = None,
+    sample_dims: Any = None,
     random_state: RandomState = None,
     execution: Execution | None = None,
     callbacks: Callbacks = (),
@@ -155,7 +156,7 @@ def select(
 
     Parameters
     ----------
-    X : array-like or dask array, (n, d)
+    X : array-like, dask array, DataArray, Dataset, dataframe, zarr object, path or URL
         As :meth:`dgmm.GaussianMixture.fit` takes it.
     n_components : iterable of int, or int, default 1 to 20
     covariance_type : str, or iterable of str, default "full"
@@ -170,8 +171,8 @@ def select(
     held_out : float, optional
         Share of the rows that is set aside, by a hash of their numbers; by default 0.1 where they
         choose, and none otherwise. With ``"bic"``, ``"aic"`` and ``"icl"`` the others make these.
-    sample_weight : array-like or dask array, (n,), or a number, optional
-        How many rows each row stands for.
+    sample_weight, sample_dims : optional
+        As :meth:`dgmm.GaussianMixture.fit` takes them.
     random_state : int, RandomState, Generator or None, default None
         Of the sample, the starts and the rows that are set aside; all candidates take the same.
     execution : Execution, optional
@@ -221,7 +222,7 @@ def select(
         plans = (ExecutionPlan.choose(get_family(name), k, d) for name, k in models)
         return min(plans, key=lambda own: own.chunk_rows)
 
-    rows, dtype = to_rows(first, X, sample_weight, lambda d: plan(d).chunk_rows, reset=True)
+    rows, dtype = to_rows(first, X, sample_weight, lambda d: plan(d).chunk_rows, reset=True, sample_dims=sample_dims)
     learned = {name: value for name, value in vars(first).items() if name not in first.get_params(deep=False)}
     for model in models.values():
         model.__dict__.update(learned)

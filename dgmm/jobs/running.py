@@ -12,6 +12,7 @@ import zarr
 from dgmm.errors import DataError
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
@@ -19,7 +20,6 @@ from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
-from dgmm.jobs.rows import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution

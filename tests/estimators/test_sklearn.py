@@ -258,8 +258,11 @@ def test_dataframes_give_feature_names(X):
     assert model.feature_names_in_.tolist() == ["a", "b", "c"]
     assert np.array_equal(model.predict(frame), model.fit_predict(X))
     model.fit(frame)
-    with pytest.raises(ValueError, match="feature names"):
-        model.predict(frame[["b", "a", "c"]])
+    others = frame[["b", "a", "c"]].assign(d=0.0)  # unlike scikit-learn's, taken by name
+    assert np.array_equal(model.predict(others), model.predict(frame))
+    words = r"Feature names unseen at fit time:\n- d\nFeature names seen at fit time, yet now missing:\n- c\n"
+    with pytest.raises(ValueError, match=words):
+        model.predict(others[["a", "b", "d"]])
     with pytest.warns(UserWarning, match="valid feature names"):
         model.predict(X)
     assert not hasattr(model.fit(X), "feature_names_in_")
