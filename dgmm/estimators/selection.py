@@ -330,7 +330,6 @@ def _run(
         return Candidate(
             setup.family,
             setup.n_components,
-            setup.plan.options,
             setup.problem,
             lambda begun, announce: setup.algorithm(begun, numbers.restore(), run_pass, tell)(announce),
         )

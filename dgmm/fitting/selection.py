@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from dgmm.fitting.driving import ManyMap, together
 from dgmm.fitting.events import Event
 from dgmm.fitting.progress import FitProgress
 from dgmm.fitting.ranking import clearly_behind, foreseen
-from dgmm.mixture.compiled import compile_mixture
 from dgmm.mixture.held_out import Comparison, ComparisonMap
 from dgmm.mixture.scores import Score, ScoreMap
 from dgmm.mixture.sizes import Sized
@@ -26,11 +25,10 @@ if TYPE_CHECKING:
     from dgmm.fitting.progress import RandomNumbers
     from dgmm.fitting.ranking import Criterion
     from dgmm.mixture.chunks import Chunk, ChunkMap, RunPass
-    from dgmm.mixture.compiled import CompiledMixture, KernelOptions
+    from dgmm.mixture.compiled import CompiledMixture
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.held_out import HeldOut
     from dgmm.mixture.moments import Moments, MomentsMap
-    from dgmm.mixture.parameters import MixtureParameters
     from dgmm.mixture.sampling import RowSample
     from dgmm.typing import Array, FloatArray
 
@@ -52,7 +50,6 @@ class Candidate:
     ----------
     family : CovarianceFamily
     n_components : int
-    options : KernelOptions
     problem : callable
         From the moments of the rows to the problem.
     fit : callable
@@ -61,17 +58,8 @@ class Candidate:
 
     family: CovarianceFamily
     n_components: int
-    options: KernelOptions
     problem: Callable[[Moments], FitProblem]
     fit: Callable[[FitProgress, Callable[[FitProgress], object]], Reads[FitResult]]
-
-    def scoring(self, parameters: MixtureParameters) -> CompiledMixture:
-        """Parameters in the user's units, made ready for densities in float64."""
-        coordinates = self.family.own_coordinates(parameters)
-        inner = self.family.to_inner(parameters, coordinates)
-        # Differences of likelihoods are wanted to more digits than float32 products keep.
-        dtype = np.dtype(np.float64)
-        return compile_mixture(self.family, inner, coordinates, dtype, self.options, whole_density=True)
 
 
 @dataclass(frozen=True)
@@ -172,7 +160,7 @@ def fit_candidates(
     scored = [run for run in runs if run.result is not None]
     if not scored:
         raise next(run.failure for run in runs if run.failure is not None)
-    compared = yield from _score(scored, held_out)
+    compared = yield from _score(scored, moments, held_out)
     return Outcomes(
         tuple(run.outcome() for run in runs),
         tuple(number for number, run in enumerate(runs) if run.result is not None),
@@ -243,6 +231,22 @@ class _Run:
         self._algorithm = candidate.fit(begun, self._follow)
         self._wanted: TimedMap | None = None
 
+    def densities(self, moments: Moments) -> CompiledMixture:
+        """The result, or else the start, made ready for densities in float64."""
+        # Differences of likelihoods are wanted to more digits than float32 products keep.
+        problem = replace(self.candidate.problem(moments), dtype=np.dtype(np.float64))
+        if self.result is not None:
+            inner = problem.family.to_inner(self.result.parameters, problem.coordinates)
+        elif self.progress.em is not None:
+            inner = self.progress.em.parameters
+        else:
+            raise AssertionError("the fit has no start yet")
+        return problem.compile(inner, whole_density=True)
+
+    def n_parameters(self, d: int) -> int:
+        """Free parameters of the mixture of d features."""
+        return self.candidate.family.n_parameters(self.candidate.n_components, d)
+
     def _follow(self, progress: FitProgress) -> None:
         self.progress = progress
 
@@ -281,29 +285,23 @@ def _screen(
     runs: list[_Run], criterion: Criterion, moments: Moments, run_on_sample: Callable[[RowSample], RunPass]
 ) -> None:
     """Mark those whose start is clearly behind the best one's on the sample."""
-    sample, mixtures, n_parameters = moments.sample, [], []
-    for run in runs:
-        candidate, state = run.candidate, run.progress.em
-        if state is None:
-            raise AssertionError("the fit has no start yet")
-        coordinates = candidate.problem(moments).coordinates
-        mixtures.append(candidate.scoring(candidate.family.to_user(state.parameters, coordinates)))
-        n_parameters.append(candidate.family.n_parameters(candidate.n_components, len(moments.mean)))
-    compared = run_on_sample(sample)(ComparisonMap(tuple(mixtures), criterion.entropy))
+    sample, d = moments.sample, len(moments.mean)
+    n_parameters = np.array([run.n_parameters(d) for run in runs])
+    mixtures = tuple(run.densities(moments) for run in runs)
+    compared = run_on_sample(sample)(ComparisonMap(mixtures, criterion.entropy))
     m, n = len(sample.rows), max(moments.total_weight, float(moments.n_positive))
-    merits = np.array(
-        [foreseen(criterion, value, p, m, n) for value, p in zip(compared.mean, n_parameters, strict=True)]
-    )
+    each = zip(compared.mean, n_parameters.tolist(), strict=True)
+    merits = np.array([foreseen(criterion, value, p, m, n) for value, p in each])
     errors = compared.difference_errors(int(np.argmax(merits)))
-    behind = clearly_behind(merits, errors, np.array(n_parameters), m)
+    behind = clearly_behind(merits, errors, n_parameters, m)
     for run, dropped, merit, error in zip(runs, behind, merits, errors, strict=True):
         if dropped:
             run.behind = (float(merits.max() - merit), float(error))
 
 
-def _score(runs: Sequence[_Run], held_out: HeldOut | None) -> Reads[Comparison | None]:
+def _score(runs: Sequence[_Run], moments: Moments, held_out: HeldOut | None) -> Reads[Comparison | None]:
     """The last read: the likelihood and entropy of each, and a comparison on the rows that were set aside."""
-    mixtures = tuple(run.candidate.scoring(run.result.parameters) for run in runs if run.result is not None)
+    mixtures = tuple(run.densities(moments) for run in runs)
     scores: ChunkMap[Any] = ManyMap(tuple(TimedMap(ScoreMap(mixture, entropy=True)) for mixture in mixtures))
     compared: Comparison | None = None
     if held_out is None:
