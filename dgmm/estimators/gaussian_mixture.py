@@ -307,18 +307,27 @@ class GaussianMixture(SavedMixture):
         checkpoint: Checkpoint | None,
         execution: Execution,
     ) -> FitResult:
-        params = self.get_params(deep=False)
         family, k = get_family(self.covariance_type), int(self.n_components)
         chunk_rows = partial(_chunk_rows, family, k)
         rows, dtype = to_rows(self, X, sample_weight, chunk_rows, reset=True, labels=labels, sample_dims=sample_dims)
-        d = rows.n_features
+        setup = self._setup(rows, dtype, execution)
+        keeper = None
+        if checkpoint is not None:
+            keeper = Keeper(checkpoint, fingerprint_of(self, rows, setup.start, setup.plan), emit)
+        result = setup.run(to_random_state(self.random_state), emit, keeper)
+        self._publish(result, dtype, setup.plan)
+        return result
+
+    def _setup(self, rows: Rows, dtype: np.dtype[Any], execution: Execution) -> FitSetup:
+        """State the fit of the parameters to rows; ``dtype`` is that of the fitted attributes."""
+        family, k, d = get_family(self.covariance_type), int(self.n_components), rows.n_features
         warm = self._warm_start(d)
-        start = warm or make_start(params, family, d)
+        start = warm or make_start(self.get_params(deep=False), family, d)
         plan = ExecutionPlan.choose(family, k, d)
         from_scan = warm is None and start.init_params == FROM_SCAN
-        if from_scan and labels is not None:
+        if from_scan and rows.labels is not None:
             raise ParameterError(f"init_params={FROM_SCAN!r} is one scan, which knows no labels; take another start")
-        setup = FitSetup(
+        return FitSetup(
             rows=rows,
             dtype=dtype,
             family=family,
@@ -331,11 +340,6 @@ class GaussianMixture(SavedMixture):
             execution=execution,
             scan=self._start_scan(rows, dtype, start, plan, execution) if from_scan else None,
         )
-        keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
-        result = setup.run(to_random_state(self.random_state), emit, keeper)
-        self.plan_ = plan
-        self._publish(result, dtype)
-        return result
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_dims: Any = None) -> Any:
         """Fit, then give the most probable component of each row.
@@ -374,7 +378,8 @@ class GaussianMixture(SavedMixture):
             rows = rows.with_missing(DROP)
         return ScanSetup(rows, plan, batch_rows, execution, partial(BFRScan.of, setup), whole=True)
 
-    def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
+    def _publish(self, result: FitResult, dtype: np.dtype[Any], plan: ExecutionPlan) -> None:
+        self.plan_ = plan
         self._set_parameters(result.parameters, dtype)
         self.n_iter_ = result.n_iter
         self.n_reads_ = result.n_reads

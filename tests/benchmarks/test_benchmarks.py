@@ -243,3 +243,15 @@ def test_one_scan_is_compared_in_all_orders() -> None:
             assert all(abs(float(row[name])) < 0.02 for row in rows for name in ("+2", "split", "mean", "step"))
         else:  # stepwise EM forgets what came first
             assert all(float(row["step"]) < 0.0 for row in rows)
+
+
+def test_a_selection_agrees_with_its_candidates_one_by_one() -> None:
+    rows = table(run("benchmarks/selection.py"), "K = 1 to 3")
+    assert [(row["rows"], row["way"]) for row in rows] == [
+        *(("memory", way) for way in ("select", "one by one", "scikit-learn")),
+        *(("zarr", way) for way in ("select", "one by one")),
+    ]
+    assert {row["best"] for row in rows} == {"3"}
+    assert len({row["BIC"] for row in rows if row["way"] != "scikit-learn"}) == 1
+    reads = {(row["rows"], row["way"]): int(row["reads"]) for row in rows}
+    assert all(reads[place, "select"] < reads[place, "one by one"] for place in ("memory", "zarr"))
