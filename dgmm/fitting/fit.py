@@ -48,6 +48,8 @@ class FitResult:
         p_free / (2 n), in nats per row.
     scan : ScanProgress or None
         The end of the scan that the fit began with.
+    sample : RowSample
+        Rows at random, in the user's units.
     """
 
     parameters: MixtureParameters
@@ -59,6 +61,7 @@ class FitResult:
     remaining_gap: float | None
     sampling_error: float
     scan: ScanProgress | None
+    sample: RowSample
 
 
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -133,5 +136,6 @@ def fit_mixture(
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
     return FitResult(
-        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan
-    )
+        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan,
+        moments.sample,
+    )  # fmt: skip

@@ -31,6 +31,11 @@ class Layout:
         """Lengths of the leading dimensions."""
         return tuple(sum(sizes) for sizes in self.chunks)
 
+    @property
+    def is_grid(self) -> bool:
+        """Whether rows lie in lines and columns, as those of a picture or a map."""
+        return len(self.chunks) > 1
+
     def flatten(self, x: da.Array) -> da.Array:
         """Return the rows of ``x``.
 
