@@ -141,8 +141,7 @@ def _swamped(content: ReportContent) -> Iterator[Finding]:
 def _thin(content: ReportContent) -> Iterator[Finding]:
     if content.reg_covar <= 0.0:
         return
-    least = _smallest_variances(content)
-    thin = np.flatnonzero(least * _MOSTLY <= content.reg_covar).tolist()
+    thin = np.flatnonzero((_regularized(content) >= _MOSTLY) & (np.asarray(content.weights) > 0.0)).tolist()
     if thin:
         yield Finding(
             "note",
@@ -226,13 +225,22 @@ def _scaled(content: ReportContent) -> FloatArray:
     )
 
 
-def _smallest_variances(content: ReportContent) -> FloatArray:
-    """Variance of each component in the direction of its least, (K,); of tied ones along the features alone."""
-    k, d = content.shape
-    own = content.family.inner(content.covariances, k, d)
-    if own.ndim == 3 and len(own) * float(d) ** 3 <= _MOST_WORK:
-        return np.broadcast_to(np.linalg.eigvalsh(own)[:, 0], (k,))
-    return np.asarray(content.variances.min(axis=1))
+def _regularized(content: ReportContent) -> FloatArray:
+    """Share of reg_covar in each component's variance in the direction where it is largest, (K,), from 0 to 1.
+
+    Where looking into all directions would take too long, along the features alone.
+    """
+    (k, d), own = content.shape, _scaled(content)
+    scale = np.where(content.spread.deviation > 0.0, content.spread.deviation, 1.0)
+    added = content.reg_covar / scale**2
+    if own.ndim < 3 or len(own) * float(d) ** 3 > _MOST_WORK:
+        return np.asarray((content.reg_covar / content.variances).max(axis=1))
+    try:
+        inverse = np.linalg.inv(np.linalg.cholesky(own))
+    except np.linalg.LinAlgError:
+        return np.zeros(k)
+    # The largest v' R v / v' C v, with R = reg_covar I and C the covariance.
+    return np.broadcast_to(np.linalg.norm(inverse * np.sqrt(added), ord=2, axis=(1, 2)) ** 2, (k,))
 
 
 def overlaps(content: ReportContent) -> FloatArray | None:

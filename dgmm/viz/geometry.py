@@ -108,39 +108,58 @@ class Spread:
     mean : (d,)
     deviation : (d,)
         Standard deviation of each feature, over all components.
-    between : (d,)
-        Share of each feature's variance that lies between the components' means, from 0 to 1.
+    offsets : (K, d)
+        Means of the components about that of all, in units of the standard deviations, each times the root of
+        its weight: the sum of the squares of a column is the share of a feature's variance that lies between
+        components.
     """
 
     mean: FloatArray
     deviation: FloatArray
-    between: FloatArray
+    offsets: FloatArray
 
     @classmethod
     def of(cls, weights: Array, means: Array, within: Array) -> Spread:
         """The spread of a mixture of weights (K,), means (K, d) and variances (K, d)."""
         weights = np.asarray(weights, dtype=np.float64)
         mean = weights @ means
-        between = weights @ np.square(means - mean)
-        total = between + weights @ within
-        share = np.divide(between, total, out=np.zeros_like(total), where=total > 0.0)
-        return cls(mean, np.sqrt(total), share)
+        apart = means - mean
+        deviation = np.sqrt(weights @ (np.square(apart) + within))
+        scale = np.where(deviation > 0.0, deviation, 1.0)
+        return cls(mean, deviation, np.sqrt(weights)[:, None] * apart / scale)
 
     def leading(self, count: int) -> list[int]:
-        """The features that tell components apart best, at most ``count``, in their own order."""
-        return sorted(int(j) for j in np.argsort(-self.between, kind="stable")[:count])
+        """The features that tell components apart best, each for itself; at most ``count``, in their own order."""
+        return sorted(np.argsort(-np.square(self.offsets).sum(axis=0), kind="stable")[:count].tolist())
+
+    def telling(self, count: int) -> list[int]:
+        """The features that tell components apart best together, at most ``count``, in their own order.
+
+        Each is the one whose means differ most in what those before do not say: the pivots of a QR
+        decomposition. Of features that say the same one is taken, as long as others say more.
+        """
+        left, chosen = self.offsets.copy(), list[int]()
+        for _ in range(min(count, left.shape[1])):
+            size = np.square(left).sum(axis=0)
+            size[chosen] = -1.0
+            chosen.append(int(np.argmax(size)))
+            if size[chosen[-1]] > 0.0:
+                axis = left[:, chosen[-1]] / np.sqrt(size[chosen[-1]])
+                left -= axis[:, None] * (axis @ left)
+        return sorted(chosen)
 
 
 def telling_pairs(spread: Spread, most_features: int) -> list[tuple[int, int]]:
-    """Pairs of the features that tell components apart best.
+    """Pairs of the features that tell components apart best together.
 
     Examples
     --------
     >>> import numpy as np
-    >>> telling_pairs(Spread(np.zeros(4), np.ones(4), np.array([0.1, 0.9, 0.0, 0.5])), most_features=3)
-    [(0, 1), (0, 3), (1, 3)]
+    >>> offsets = np.array([[0.5, 0.9, 0.8, 0.0], [0.6, 0.1, 0.1, 0.2]])  # the third says what the second says
+    >>> telling_pairs(Spread(np.zeros(4), np.ones(4), offsets), most_features=2)
+    [(0, 1)]
     """
-    return list(itertools.combinations(spread.leading(most_features), 2))
+    return list(itertools.combinations(spread.telling(most_features), 2))
 
 
 def check_features(features: Sequence[int], d: int, counts: tuple[int, ...]) -> tuple[int, ...]:

@@ -66,7 +66,7 @@ def places(content: ReportContent) -> str:
     if d > _PAIR_FEATURES:
         left = [content.names[j] for j in range(d) if not any(j in pair for pair in pairs)]
         words.append(
-            f"Shown are the {_PAIR_FEATURES} features that differ most between components; "
+            f"Shown are the {_PAIR_FEATURES} features that tell components apart best; "
             f"left out: {listed(left, _NAMED)}."
         )
     figures = "".join(_place(content, pair) for pair in pairs)

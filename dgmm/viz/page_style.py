@@ -47,7 +47,8 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: .4rem .9rem .4rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
   line-height: 1.35; }
 th:last-child, td:last-child { padding-right: .25rem; }
-thead th { color: var(--grey); font-weight: 600; vertical-align: bottom; min-width: 4.5rem; max-width: 11rem; }
+thead th { color: var(--grey); font-weight: 600; vertical-align: bottom; min-width: 4.5rem; max-width: 11rem;
+  overflow-wrap: anywhere; }
 tbody th { font-weight: 600; white-space: nowrap; }
 th:first-child, td.text, th.text { text-align: left; }
 tbody th:first-child { position: sticky; left: 0; background: #fff; padding-right: 1rem; }

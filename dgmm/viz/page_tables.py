@@ -24,9 +24,10 @@ MOST_COMPONENTS = 60
 MOST_FEATURES = 24
 """Features that are shown; those that tell components apart best."""
 _COLUMNS = 8
-# So many correlations stand in columns of their own, of more the strongest are told.
+# So many correlations stand in columns of their own; of more the strong ones are told, some of them.
 _MOST_PAIRS = 6
-_STRONGEST = 5
+_ALIKE = '<th scope="row">all alike</th>'
+_MOST_STRONG, _STRONG = 5, 0.3
 
 
 def text(value: object) -> str:
@@ -107,33 +108,36 @@ def _component_table(content: ReportContent, features: Sequence[int], *, first: 
 
 
 def correlation_table(content: ReportContent) -> str:
-    """The correlations within components, all or the strongest; empty where there are none."""
+    """The correlations within components, all or the strong ones; empty for families that have none."""
     if content.family.inner(content.covariances, *content.shape).ndim < 3 or content.shape[1] < 2:
         return ""
     features = shown_features(content)
     pairs = list(itertools.combinations(range(len(features)), 2))
-    names = [content.names[j] for j in features]
-    found = _correlations(content, features)
-    colours = component_colours(content.shape[0])
-    tied = content.family.tied
-    count_shown = 1 if tied else min(content.shape[0], MOST_COMPONENTS)
-    few = len(pairs) <= _MOST_PAIRS
-    if few:
-        head = [_column("component"), *(_column(f"{names[a]} · {names[b]}") for a, b in pairs)]
+    names = [f"{content.names[features[a]]} · {content.names[features[b]]}" for a, b in pairs]
+    matrices, colours = _correlations(content, features), component_colours(content.shape[0])
+    all_of_them, tied = len(pairs) <= _MOST_PAIRS, content.family.tied
+    head = [_column("component")]
+    if all_of_them:
+        head += [_column(name) for name in names]
     else:
-        head = [_column("component"), _column("strongest correlations", "text")]
+        head.append(_column(f"correlations of {_STRONG} or more, either way", "text"))
     rows = []
-    for k in range(count_shown):
-        own = found[k]
-        first = '<th scope="row">all alike</th>' if tied else _row_head(k, colours)
-        if few:
-            cells = "".join(f"<td>{_correlation(own[a, b])}</td>" for a, b in pairs)
-        else:
-            strongest = sorted(pairs, key=lambda pair: -abs(own[pair]))[:_STRONGEST]
-            words = (f"{text(names[a])} · {text(names[b])} {_correlation(own[a, b])}" for a, b in strongest)
-            cells = f'<td class="text">{"; ".join(words)}</td>'
-        rows.append(f"<tr>{first}{cells}</tr>")
+    for k in range(1 if tied else min(content.shape[0], MOST_COMPONENTS)):
+        values = [float(matrices[k][pair]) for pair in pairs]
+        cells = f'<td class="text">{_strong(names, values)}</td>'
+        if all_of_them:
+            cells = "".join(f"<td>{_correlation(value)}</td>" for value in values)
+        rows.append(f"<tr>{_ALIKE if tied else _row_head(k, colours)}{cells}</tr>")
     return _table("correlations", f"Correlation of features within components, from {signed('-1')} to 1", head, rows)
+
+
+def _strong(names: Sequence[str], values: Sequence[float]) -> str:
+    """The strong ones of some correlations, the strongest first."""
+    strong = sorted((-abs(value), at) for at, value in enumerate(values) if abs(value) >= _STRONG)
+    words = [f"{text(names[at])} {_correlation(values[at])}" for _, at in strong[:_MOST_STRONG]]
+    if len(strong) > _MOST_STRONG:
+        words.append(f"and {len(strong) - _MOST_STRONG} more")
+    return "; ".join(words) or "none"
 
 
 def _correlations(content: ReportContent, features: Sequence[int]) -> FloatArray:
