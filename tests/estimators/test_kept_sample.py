@@ -90,7 +90,7 @@ def test_a_missing_value_in_it_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "text"), [(np.zeros((5, 3)), "the sample has shape"), (np.full((5, 2), np.inf), "sample contains")]
+    ("sample", "text"), [(np.ones((5, 3)), "the sample has shape"), (np.full((5, 2), np.inf), "sample contains")]
 )
 def test_a_sample_that_is_none_is_refused(tmp_path, sample, text):
     model = GaussianMixture(1, random_state=0).fit(X[:100])
