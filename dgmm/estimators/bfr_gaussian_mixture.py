@@ -11,11 +11,12 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dgmm.errors import ParameterError
+from dgmm.estimators._drawing import DrawnMixture
 from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
-from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._saving import few_rows
 from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
@@ -34,7 +35,7 @@ from dgmm.typing import Array, FloatArray, RandomState
 _KEPT = ("n_components", "covariance_type")
 
 
-class BFRGaussianMixture(SavedMixture):
+class BFRGaussianMixture(DrawnMixture):
     """Gaussian mixture from one scan of the rows, which need not be kept: for streams and data that are read once.
 
     Rows are taken in rounds. After each, those that the model is sure of are kept as sums for each
@@ -107,6 +108,8 @@ class BFRGaussianMixture(SavedMixture):
         ``rows`` (m, d) and ``weights`` (m,), the most doubtful first.
     n_renewed_ : int
         How often the sample put the scan right: 0 where rows come in random order, mostly.
+    sample_ : (m, d)
+        Some rows at random, as those of :class:`dgmm.GaussianMixture`; rows that were forgotten are fewer.
     n_features_in_ : int
 
     Notes
@@ -363,6 +366,8 @@ class BFRGaussianMixture(SavedMixture):
         result = setup.family.to_user(state.parameters, state.coordinates)
         order = np.arange(setup.n_components) if setup.start.is_given else canonical_order(result)
         self._set_parameters(result.take(order), setup.dtype)
+        if state.sample is not None:
+            self.sample_ = few_rows(state.sample, setup.dtype)
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else np.nan
         self.discard_set_ = _in_user_units(setup, state, state.discard, order)
         self.compressed_set_ = _in_user_units(setup, state, state.compressed, None)

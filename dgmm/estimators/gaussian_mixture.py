@@ -13,11 +13,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm.errors import ParameterError, StarvedComponentWarning
+from dgmm.estimators._drawing import DrawnMixture
 from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
-from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._saving import few_rows
 from dgmm.estimators._scanning import BFRScan, ScanSetup
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
@@ -39,7 +40,7 @@ def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) ->
     return ExecutionPlan.choose(family, n_components, n_features).chunk_rows
 
 
-class GaussianMixture(SavedMixture):
+class GaussianMixture(DrawnMixture):
     """Gaussian mixture fitted by expectation maximisation, one read of the data an iteration.
 
     The names, shapes and defaults are scikit-learn's. X is anything that holds rows, in memory or as chunks of any
@@ -133,6 +134,9 @@ class GaussianMixture(SavedMixture):
         Missing values of each feature.
     n_dropped_ : int
         Rows of weight 0 that have missing values: those that ``missing`` leaves out.
+    sample_ : (m, d)
+        Some rows at random, in proportion to their weights: at most 2,000, and 2**20 numbers. They are what
+        :meth:`plot` and ``dgmm report`` draw, and they are saved; ``save(path, sample=False)`` leaves them out.
     plan_ : ExecutionPlan
         How the passes were cut up.
     n_features_in_ : int
@@ -386,6 +390,7 @@ class GaussianMixture(SavedMixture):
         self.remaining_gap_ = result.remaining_gap
         self.sampling_error_ = result.sampling_error
         self.n_missing_, self.n_dropped_ = result.n_missing, result.n_dropped
+        self.sample_ = few_rows(result.sample, dtype)
         self.lower_bounds_ = list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
         self.stop_reason_ = result.reason

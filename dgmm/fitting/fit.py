@@ -53,6 +53,8 @@ class FitResult:
         Missing values of each feature.
     n_dropped : int
         Rows of weight 0 with missing values.
+    sample : RowSample
+        Rows at random, in the user's units.
     """
 
     parameters: MixtureParameters
@@ -64,6 +66,7 @@ class FitResult:
     remaining_gap: float | None
     sampling_error: float
     scan: ScanProgress | None
+    sample: RowSample
     n_missing: IntArray
     n_dropped: int
 
@@ -86,8 +89,9 @@ def _closed_form(
     emit(FitFinished(reason, 0, lower_bound, n_reads, 0.0, error))
     result = problem.family.to_user(parameters, problem.coordinates)
     starved = np.zeros(problem.n_components, dtype=bool)
-    missing = _missing_in(moments)
-    return FitResult(result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None, *missing)
+    return FitResult(
+        result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None, moments.sample, *_missing_in(moments)
+    )
 
 
 def _missing_in(moments: Moments) -> tuple[IntArray, int]:
@@ -168,14 +172,6 @@ def fit_mixture(
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
     return FitResult(
-        result,
-        state.lower_bounds,
-        state.reason,
-        starved,
-        state.n_iter,
-        n_reads,
-        state.gap,
-        error,
-        progress.scan,
-        *_missing_in(moments),
-    )
+        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan,
+        moments.sample, *_missing_in(moments),
+    )  # fmt: skip

@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
 from dgmm.errors import DataError
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
@@ -16,6 +14,7 @@ from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
+from dgmm.jobs.page import Stopwatch, job_page, label_map, leading_dims, read_coordinates, write_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
@@ -23,8 +22,8 @@ from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
-from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node
-from dgmm.storage.replacing import is_zarr, replacing_file
+from dgmm.storage.arrays import open_array
+from dgmm.storage.replacing import replacing_file
 from dgmm.storage.storing import write_array
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from dgmm.estimators.loading import Mixture
     from dgmm.jobs.loading import Job
+    from dgmm.typing import Array
     from dgmm.viz.pictures import Picture
 
 LABELS = "labels"
@@ -60,6 +60,8 @@ class _Rows:
     weights: da.Array | None
     layout: Layout
     dims: tuple[str, ...]
+    coordinates: dict[str, Array]
+    """Of dimensions, where the store has some."""
 
 
 def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
@@ -89,8 +91,8 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     with reporter or LogReporter() as told:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
         with open_cluster(job.cluster) as words:
-            rows = _open_rows(job)
-            model, fit_seconds = _fit(job, rows, told, words, earlier)
+            rows, watch = _open_rows(job), Stopwatch()
+            model, fit_seconds = _fit(job, rows, told, words, earlier, watch)
             if earlier.report is not None and not _has_gone_on(model, earlier.report):
                 new = "no rows are new, and " if _grows(job) else ""
                 told.step(f"{new}everything was written before: nothing is left to do")
@@ -99,7 +101,7 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
             report["seconds"] = {"fit": round(fit_seconds, 3)}
             check_outputs(job, earlier.outputs)  # the fit may have taken days
             with own_outputs(job) as written:
-                _write(job, model, rows, picture, report, told, began, earlier)
+                _write(job, model, rows, picture, report, told, began, earlier, watch)
                 written(report)
     return JobResult(model, report, {key: path for key, path in job.output.paths.items() if path.exists()})
 
@@ -134,24 +136,13 @@ def _open_rows(job: Job) -> _Rows:
     weights = None
     if job.input.sample_weight is not None:
         weights = row_weights(open_array(job.input.sample_weight), layout, str(job.input.sample_weight))
-    return _Rows(values, weights, layout, leading_dims(path, variable, len(layout.chunks)))
+    dims = leading_dims(path, variable, len(layout.chunks))
+    return _Rows(values, weights, layout, dims, read_coordinates(path, dims, layout.shape))
 
 
-def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...]:
-    """Return the names of the row dimensions: the file's own, or ``row``, or ``dim_0, dim_1, ...``."""
-    names: tuple[str | None, ...] = ()
-    if is_zarr(path):
-        node = open_node(path)
-        if isinstance(node, zarr.Group):
-            arrays = dict(node.arrays())
-            node = arrays[choose_array(path, arrays, variable)]
-        names = dimension_names(node)[:count]
-    if len(names) == count and all(names) and len(set(names)) == count:
-        return tuple(str(name) for name in names)
-    return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
-
-
-def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun) -> tuple[Mixture, float]:
+def _fit(
+    job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun, watch: Stopwatch
+) -> tuple[Mixture, float]:
     n, d = rows.values.shape
     spec = job.model
     told.step(
@@ -173,7 +164,7 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun)
         rows.values,
         sample_weight=rows.weights,
         checkpoint=checkpoint_of(job, earlier),
-        callbacks=(told,),
+        callbacks=(told, watch),
         execution=execution,
     )
     return model, time.perf_counter() - began
@@ -188,6 +179,7 @@ def _write(
     told: Reporter,
     began: float,
     earlier: EarlierRun,
+    watch: Stopwatch,
 ) -> None:
     paths = job.output.paths
     replaced = {key: job.output.overwrite or path in earlier.outputs for key, path in paths.items()}
@@ -199,13 +191,16 @@ def _write(
     elif "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
-    if paths.keys() & {"labels", "picture"}:
+    # Rows of one scan may be read once: no map is made of them unless labels are asked for.
+    mapped = "page" in paths and rows.layout.is_grid and not isinstance(model, BFRGaussianMixture)
+    labels = None
+    if mapped or paths.keys() & {"labels", "picture"}:
         labels = rows.layout.restore(model.predict(rows.values))
-    if "labels" in paths:
+    if "labels" in paths and labels is not None:
         told.step(f"writing the labels to {paths['labels'].name}")
         write_labels(labels, paths["labels"], rows.dims, overwrite=replaced["labels"])
         labels = open_array(paths["labels"], LABELS)
-    if "picture" in paths and picture is not None:
+    if "picture" in paths and picture is not None and labels is not None:
         told.step(f"drawing {paths['picture'].name}")
         figure = segmentation_figure(
             picture.pixels,
@@ -218,6 +213,10 @@ def _write(
         )
         save_figure(figure, paths["picture"])
     report["seconds"]["total"] = round(time.perf_counter() - began, 3)
+    if "page" in paths and report.get("started", True):
+        told.step(f"writing {paths['page'].name}")
+        grid = None if labels is None or not rows.layout.is_grid else label_map(labels, rows.dims, rows.coordinates)
+        write_page(paths["page"], job_page(job, model, report, watch, grid))
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 
