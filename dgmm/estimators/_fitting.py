@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import CheckpointMismatchError
+from dgmm.errors import CheckpointMismatchError, StarvedComponentWarning
 from dgmm.estimators._inputs import rows_together
 from dgmm.estimators._keeping import Keeper
 from dgmm.estimators._scanning import ScanSetup
@@ -20,6 +22,7 @@ from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
+from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.known import KnownMap, check_labelled
@@ -241,3 +244,29 @@ class FitSetup:
                     f"{place}: the checkpoint is of other data: in chunk {probe.chunk} of X {difference}; "
                     "give the data that the fit began with, or another checkpoint"
                 )
+
+
+def warn_of(result: FitResult, tol: float | str) -> None:
+    """Say to the caller of ``fit`` what its result lacks."""
+    dead = np.flatnonzero(result.parameters.weights == 0.0)
+    if result.starved.any():
+        moved = np.flatnonzero(result.starved)
+        message = f"components {moved.tolist()} had too few rows and were moved to rows of low density"
+        if len(dead):
+            message += f"; {dead.tolist()} had too few there too: they have weight 0, the others took their rows"
+        warnings.warn(
+            f"{message}; decrease n_components, or try another start",
+            StarvedComponentWarning,
+            stacklevel=3,
+        )
+    if result.reason is StopReason.MAX_ITER:
+        bounds, rise = result.lower_bounds, ""
+        if len(bounds) > 1:
+            rise = f": the mean log-likelihood still rises by {bounds[-1] - bounds[-2]:.2g} nats per row"
+        warnings.warn(
+            f"the fit did not converge in {result.n_iter} iteration{'s' if len(bounds) > 1 else ''}{rise} "
+            f"(tol={tol}); increase max_iter or tol, "
+            "or check for degenerate data",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

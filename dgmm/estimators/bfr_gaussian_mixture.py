@@ -17,7 +17,7 @@ from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
 from dgmm.estimators._saving import few_rows
-from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on
+from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on, in_user_units
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
 from dgmm.fitting.fit import canonical_order
@@ -25,11 +25,10 @@ from dgmm.fitting.problem import Control
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
 from dgmm.mixture.families import CovarianceFamily, get_family
-from dgmm.mixture.summaries import Summaries
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.checkpoint import Checkpoint
-from dgmm.typing import Array, FloatArray, RandomState
+from dgmm.typing import RandomState
 
 # Parameters that a scan keeps once it has begun.
 _KEPT = ("n_components", "covariance_type")
@@ -369,8 +368,8 @@ class BFRGaussianMixture(DrawnMixture):
         if state.sample is not None:
             self.sample_ = few_rows(state.sample, setup.dtype)
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else np.nan
-        self.discard_set_ = _in_user_units(setup, state, state.discard, order)
-        self.compressed_set_ = _in_user_units(setup, state, state.compressed, None)
+        self.discard_set_ = in_user_units(setup, state, state.discard, order)
+        self.compressed_set_ = in_user_units(setup, state, state.compressed, None)
 
     def _refine(self, scan: ScanSetup, setup: BFRSetup, emit: Callable[[Event], bool], keeper: Keeper | None) -> None:
         """A fit that begins with the scan."""
@@ -400,28 +399,3 @@ class BFRGaussianMixture(DrawnMixture):
 def _chunk_rows(estimator: BFRGaussianMixture, n_features: int) -> int:
     family = get_family(estimator.covariance_type)
     return ExecutionPlan.choose(family, int(estimator.n_components), n_features).chunk_rows
-
-
-def _in_user_units(
-    setup: BFRSetup, state: BFRState, sums: Summaries | None, order: Array | None
-) -> dict[str, FloatArray]:
-    """Weights, means and covariances of summaries; those that stand for no rows have NaN."""
-    coordinates, form = state.coordinates, setup.family.form
-    if sums is None or coordinates is None:
-        raise AssertionError("the scan has not begun")
-    d = sums.first.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums.first / sums.weight[:, None]
-        if len(sums.second) == len(sums.weight):
-            packed = sums.second / sums.weight[:, None] - form.packed_outer(means)
-        else:  # one for all
-            between = (sums.weight[:, None] * np.nan_to_num(form.packed_outer(means))).sum(axis=0, keepdims=True)
-            packed = (sums.second - between) / sums.weight.sum()
-        found = {
-            "weights": np.ldexp(sums.weight, state.exponent),
-            "means": coordinates.restore(means),
-            "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
-        }
-    if order is None:
-        return found
-    return {name: array[order] if len(array) == len(order) else array for name, array in found.items()}

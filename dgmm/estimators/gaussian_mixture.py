@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import ParameterError, StarvedComponentWarning
+from dgmm.errors import ParameterError
 from dgmm.estimators._drawing import DrawnMixture
-from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
+from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows, warn_of
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
@@ -298,7 +296,7 @@ class GaussianMixture(DrawnMixture):
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
             raise
-        self._warn(result)
+        warn_of(result, self.tol)
         return self
 
     def _fit(
@@ -395,27 +393,3 @@ class GaussianMixture(DrawnMixture):
         self.lower_bound_ = self.lower_bounds_[-1]
         self.stop_reason_ = result.reason
         self.converged_ = result.reason.converged
-
-    def _warn(self, result: FitResult) -> None:
-        dead = np.flatnonzero(result.parameters.weights == 0.0)
-        if result.starved.any():
-            moved = np.flatnonzero(result.starved)
-            message = f"components {moved.tolist()} had too few rows and were moved to rows of low density"
-            if len(dead):
-                message += f"; {dead.tolist()} had too few there too: they have weight 0, the others took their rows"
-            warnings.warn(
-                f"{message}; decrease n_components, or try another start",
-                StarvedComponentWarning,
-                stacklevel=3,
-            )
-        if result.reason is StopReason.MAX_ITER:
-            bounds, rise = result.lower_bounds, ""
-            if len(bounds) > 1:
-                rise = f": the mean log-likelihood still rises by {bounds[-1] - bounds[-2]:.2g} nats per row"
-            warnings.warn(
-                f"the fit did not converge in {result.n_iter} iteration{'s' if len(bounds) > 1 else ''}{rise} "
-                f"(tol={self.tol}); increase max_iter or tol, "
-                "or check for degenerate data",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
