@@ -302,7 +302,9 @@ def _screen(
 def _score(runs: Sequence[_Run], moments: Moments, held_out: HeldOut | None) -> Reads[Comparison | None]:
     """The last read: the likelihood and entropy of each, and a comparison on the rows that were set aside."""
     mixtures = tuple(run.densities(moments) for run in runs)
-    scores: ChunkMap[Any] = ManyMap(tuple(TimedMap(ScoreMap(mixture, entropy=True)) for mixture in mixtures))
+    some_missing = moments.missing is not None
+    maps = [ScoreMap(mixture, entropy=True, missing=some_missing) for mixture in mixtures]
+    scores: ChunkMap[Any] = ManyMap(tuple(map(TimedMap, maps)))
     compared: Comparison | None = None
     if held_out is None:
         found = yield scores

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import entr
 
-from dgmm.mixture.kernel import BlockKernel
+from dgmm.mixture.patterns import compute_rows
 from dgmm.mixture.sampling import row_keys
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import weighty_rows
@@ -16,10 +16,12 @@ from dgmm.mixture.statistics import weighty_rows
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk, ChunkMap, R
     from dgmm.mixture.compiled import CompiledMixture
+    from dgmm.mixture.kernel import BlockKernel
     from dgmm.typing import Array, FloatArray, IntArray
 
 # Rows whose log-densities by all mixtures are held at once.
 _BLOCK_ROWS = 4096
+_FLOAT = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -190,14 +192,13 @@ class ComparisonMap(Sized):
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> Comparison:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        kernels = [BlockKernel(mixture) for mixture in self.mixtures]
-        m = len(kernels)
+        m = len(self.mixtures)
         found = Comparison(0.0, 0, np.zeros(m), np.zeros((m, m)))
         for start in range(0, len(X), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
             rows, kept = weighty_rows(X[block], None if weights is None else weights[block])
             if len(rows):
-                values = np.stack([self._values(kernel, rows) for kernel in kernels])
+                values = np.stack([compute_rows(self._values, mixture, rows, _FLOAT) for mixture in self.mixtures])
                 found = found.merge(_compared(values, np.ones(len(rows)) if kept is None else kept))
         return found
 
