@@ -243,3 +243,10 @@ def test_one_scan_is_compared_in_all_orders() -> None:
             assert all(abs(float(row[name])) < 0.02 for row in rows for name in ("+2", "split", "mean", "step"))
         else:  # stepwise EM forgets what came first
             assert all(float(row["step"]) < 0.0 for row in rows)
+
+
+def test_predictions_of_scenes_are_built_without_a_compute() -> None:
+    rows = table(run("benchmarks/labelled.py"), "200 chunks, seven features")
+    assert [row["what"] for row in rows] == [
+        "open_rows", "predict", "predict_proba", "predict_proba(top=3)", "score_samples",
+    ]  # fmt: skip
