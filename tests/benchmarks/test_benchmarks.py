@@ -255,3 +255,10 @@ def test_a_selection_agrees_with_its_candidates_one_by_one() -> None:
     assert len({row["BIC"] for row in rows if row["way"] != "scikit-learn"}) == 1
     reads = {(row["rows"], row["way"]): int(row["reads"]) for row in rows}
     assert all(reads[place, "select"] < reads[place, "one by one"] for place in ("memory", "zarr"))
+
+
+def test_predictions_of_scenes_are_built_without_a_compute() -> None:
+    rows = table(run("benchmarks/labelled.py"), "200 chunks, seven features")
+    assert [row["what"] for row in rows] == [
+        "open_rows", "predict", "predict_proba", "predict_proba(top=3)", "score_samples",
+    ]  # fmt: skip
