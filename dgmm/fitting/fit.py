@@ -10,7 +10,7 @@ import numpy as np
 
 from dgmm.fitting.driving import ReadCount, one_read
 from dgmm.fitting.em import FitState, em
-from dgmm.fitting.events import Event, FitFinished
+from dgmm.fitting.events import Event, FitFinished, ValuesMissing
 from dgmm.fitting.progress import FitProgress, ScanProgress
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
@@ -112,6 +112,9 @@ def fit_mixture(
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)
     problem, n_rows = prepare(moments), moments.n_positive
+    missing = moments.missing
+    if missing is not None:
+        emit(ValuesMissing(int(missing.counts.sum()), missing.n_rows, missing.n_dropped))
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
     sample = None if surrogate is None else surrogate.sample
     state = progress.em
@@ -139,7 +142,6 @@ def fit_mixture(
         result, starved = result.take(order), starved[order]
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
-    missing = moments.missing
     return FitResult(
         result,
         state.lower_bounds,

@@ -243,3 +243,10 @@ def test_one_scan_is_compared_in_all_orders() -> None:
             assert all(abs(float(row[name])) < 0.02 for row in rows for name in ("+2", "split", "mean", "step"))
         else:  # stepwise EM forgets what came first
             assert all(float(row["step"]) < 0.0 for row in rows)
+
+
+def test_missing_values_are_priced_by_their_patterns() -> None:
+    rows = table(run("benchmarks/missing.py"), "an E-step, times that of complete rows")
+    assert {row["family"] for row in rows} == {"full", "tied", "diag", "spherical"}
+    assert {row["patterns"] for row in rows} >= {"1", "16", "255"}
+    assert all(float(row["differ"]) < 1e-12 for row in rows)
