@@ -36,7 +36,7 @@ OUTSIDE = {
     "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},
     "inputs": {"numpy", "dask", "xarray", "zarr", "pandas"},
     "viz": {"numpy", "matplotlib", "PIL"},
-    "estimators": {"numpy", "dask", "sklearn"},
+    "estimators": {"numpy", "dask", "sklearn", "xarray"},
 }
 STANDARD = __import__("sys").stdlib_module_names
 

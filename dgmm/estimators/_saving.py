@@ -6,12 +6,12 @@ import os
 from typing import Self
 
 from dgmm._version import __version__
-from dgmm.estimators._base import MixtureEstimator
+from dgmm.estimators._exchange import ExchangedMixture
 from dgmm.estimators._records import from_record, to_record
 from dgmm.storage.model import load_model, save_model
 
 
-class SavedMixture(MixtureEstimator):
+class SavedMixture(ExchangedMixture):
     """A mixture with :meth:`save` and :meth:`load`."""
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

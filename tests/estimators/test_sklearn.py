@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sklearn
 import sklearn.mixture
-from reference import FAMILIES, make_blobs, make_start, start_parameters
+from reference import FAMILIES, PEERS_FAMILIES, make_blobs, make_start, start_parameters
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from dgmm import GaussianMixture
+from dgmm import BFRGaussianMixture, BFRKMeans, GaussianMixture
 
 N, D, K = 200, 3, 2
 
@@ -27,13 +27,25 @@ NOT_CLAIMED = {
     "check_dtype_object": "numbers in an object array are refused, with advice, not converted",
     "check_array_api_input": "needs a setting of scipy's",
 }
+# What one scan does not claim.
+NOT_CLAIMED_OF_SCANS = {
+    "check_sample_weight_equivalence_on_dense_data": "its start draws rows, of which one given twice is two",
+}
+ESTIMATORS = (
+    GaussianMixture(),
+    GaussianMixture(n_components=2, covariance_type="diag"),
+    BFRGaussianMixture(),
+    BFRGaussianMixture(n_components=2, covariance_type="spherical"),
+    BFRKMeans(n_clusters=2),
+)
 
 
 def checks_that_apply():
-    for estimator in (GaussianMixture(), GaussianMixture(n_components=2, covariance_type="diag")):
+    for estimator in ESTIMATORS:
+        not_claimed = NOT_CLAIMED if isinstance(estimator, GaussianMixture) else NOT_CLAIMED | NOT_CLAIMED_OF_SCANS
         for own, check in estimator_checks_generator(estimator):
             name = getattr(check, "func", check).__name__
-            if name not in NOT_CLAIMED:
+            if name not in not_claimed:
                 yield pytest.param(own, check, id=f"{own}-{name}")
 
 
@@ -66,7 +78,7 @@ def test_clone_and_set_params(X):
         model.set_params(n_component=3)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PEERS_FAMILIES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_fitted_attributes_have_the_names_shapes_and_types_of_scikit_learn(X, family, dtype):
     own = GaussianMixture(K, covariance_type=family, random_state=0).fit(X.astype(dtype))
@@ -163,7 +175,7 @@ def test_verbose_prints_progress(X, capsys):
     assert "change" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PEERS_FAMILIES)
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random_from_data", "k-means||"])
 def test_every_start_finds_separated_blobs(family, init_params):
     X = make_blobs(600, 2, 3, seed=6, spread=12.0)
@@ -201,7 +213,7 @@ def test_components_are_ordered_by_weight_unless_the_start_says_otherwise():
 
 def test_sample_has_the_statistics_of_the_model():
     X = make_blobs(3000, D, 3, seed=9, spread=8.0)
-    for family in FAMILIES:
+    for family in PEERS_FAMILIES:
         model = GaussianMixture(3, covariance_type=family, random_state=0).fit(X)
         rows, labels = model.sample(60_000)
         assert labels.dtype.kind == "i"
@@ -223,7 +235,7 @@ def test_sample_draws_anew_each_time_only_with_a_generator(X):
     assert not np.array_equal(moving.sample(5)[0], moving.sample(5)[0])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PEERS_FAMILIES)
 def test_parameters_set_by_hand(X, family):
     """As scikit-learn's users do to evaluate a mixture that they know."""
     peer = sklearn.mixture.GaussianMixture(K, covariance_type=family, random_state=0).fit(X)
@@ -262,6 +274,21 @@ def test_pipeline_and_grid_search(X):
     assert search.best_params_["gaussianmixture__n_components"] == 2
     assert np.isfinite(search.score(X))
     assert cross_val_score(GaussianMixture(K, random_state=0), X, cv=4).shape == (4,)
+
+
+def test_set_output_gives_names_to_what_follows_and_to_distances(X):
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(N) + 7)
+    model = (
+        make_pipeline(StandardScaler(), GaussianMixture(K, random_state=0)).set_output(transform="pandas").fit(frame)
+    )
+    assert model[-1].feature_names_in_.tolist() == ["a", "b", "c"]
+    plain = make_pipeline(StandardScaler(), GaussianMixture(K, random_state=0)).fit(X)
+    assert np.array_equal(model.predict(frame), plain.predict(X))
+    clusters = BFRKMeans(n_clusters=K, random_state=0).set_output(transform="pandas").fit(frame)
+    distances = clusters.transform(frame)
+    assert distances.columns.tolist() == clusters.get_feature_names_out().tolist() == ["bfrkmeans0", "bfrkmeans1"]
+    assert distances.index.equals(frame.index)
+    np.testing.assert_array_equal(distances.to_numpy(), clusters.set_output(transform="default").transform(frame))
 
 
 def test_metadata_routing_of_sample_weight(X):
