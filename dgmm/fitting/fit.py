@@ -10,7 +10,7 @@ import numpy as np
 
 from dgmm.fitting.driving import ReadCount, one_read
 from dgmm.fitting.em import FitState, em
-from dgmm.fitting.events import Event, FitFinished
+from dgmm.fitting.events import Event, FitFinished, ValuesMissing
 from dgmm.fitting.progress import FitProgress, ScanProgress
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
@@ -141,6 +141,9 @@ def fit_mixture(
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)
     problem, n_rows = prepare(moments), moments.n_positive
+    missing = moments.missing
+    if missing is not None:
+        emit(ValuesMissing(int(missing.counts.sum()), missing.n_rows, missing.n_dropped))
     known = problem.closed_form()
     if known is not None:
         return _closed_form(problem, moments, *known, reads.n_reads, emit)
