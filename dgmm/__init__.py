@@ -5,7 +5,19 @@ from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.fitting.stopping import StopReason
+from dgmm.inputs.opening import open_rows
+from dgmm.inputs.writing import write_results
 from dgmm.passes.execution import Execution
 from dgmm.storage.checkpoint import Checkpoint
 
-__all__ = ["BFRGaussianMixture", "BFRKMeans", "Checkpoint", "Execution", "GaussianMixture", "StopReason", "__version__"]
+__all__ = [
+    "BFRGaussianMixture",
+    "BFRKMeans",
+    "Checkpoint",
+    "Execution",
+    "GaussianMixture",
+    "StopReason",
+    "__version__",
+    "open_rows",
+    "write_results",
+]

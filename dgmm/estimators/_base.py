@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-import dask.array as da
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin
 
 from dgmm.errors import DataError, InsufficientMemoryError, NotFittedError, ParameterError
-from dgmm.estimators._inputs import check_features, to_array, to_rows
+from dgmm.estimators._inputs import open_table, to_rows
+from dgmm.estimators._outputs import in_shape_of, top_parts, top_quantity
 from dgmm.estimators._parameters import check_fitted_arrays, check_parameters, to_random_state
 from dgmm.mixture import criteria
 from dgmm.mixture.compiled import CompiledMixture, compile_mixture
@@ -20,11 +20,12 @@ from dgmm.mixture.sampling import draw
 from dgmm.mixture.scores import Score, ScoreMap
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
-from dgmm.passes.predict import LABELS, RESPONSIBILITIES, SCORES, Quantity, predict_array, predict_lazily
+from dgmm.passes.predict import LABELS, RESPONSIBILITIES, SCORES, Quantity, predict_rows
 from dgmm.passes.tree import PassRunner
 from dgmm.rules import at_least, check, did_you_mean
 
 if TYPE_CHECKING:
+    from dgmm.inputs.table import Table
     from dgmm.typing import Array, FloatArray, IntArray
 
 
@@ -118,57 +119,76 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     # -- rows -----------------------------------------------------------------------------------
 
     def _each_row(self, X: Any, quantity: Quantity) -> Any:
-        self._check_fitted()
-        if isinstance(X, da.Array):
-            if X.ndim == 2:
-                self._expect_features(int(X.shape[1]))
-            dtype = kernel_dtype(X.dtype)
-            compiled, _ = self._compiled(dtype, whole_density=quantity.whole_density)
-            return predict_lazily(X, compiled, quantity, np.result_type(dtype, self.means_))
-        self._expect_features(None)
-        array = to_array(self, X, reset=False)
-        compiled, plan = self._compiled(array.dtype, whole_density=quantity.whole_density)
-        return predict_array(array, compiled, quantity, np.result_type(array, self.means_), plan.chunk_rows)
+        """What is said of each row, in the shape of X."""
+        return in_shape_of(*self._values(X, quantity), quantity)
 
-    def _expect_features(self, n_features: int | None) -> None:
+    def _values(self, X: Any, quantity: Quantity) -> tuple[Table, Any]:
+        """The rows of X, and an array of what is said of each."""
+        self._check_fitted()
+        self._expect_features()
+        table = open_table(self, X, reset=False)
+        dtype = kernel_dtype(table.X.dtype)
+        compiled, plan = self._compiled(dtype, whole_density=quantity.whole_density)
+        return table, predict_rows(table.X, compiled, quantity, np.result_type(dtype, self.means_), plan.chunk_rows)
+
+    def _expect_features(self) -> None:
         """Parameters set by hand say how many features there are, as those of a fit do."""
         if not hasattr(self, "n_features_in_"):
             self.n_features_in_ = int(np.asarray(self.means_).shape[1])
-        if n_features is not None:
-            check_features(self, n_features, reset=False)
 
     def predict(self, X: Any) -> Any:
         """Most probable component of each row.
 
         Parameters
         ----------
-        X : array-like or dask array, (n, d)
+        X : array-like, dask array, DataArray, Dataset, dataframe, zarr object or path
+            What :meth:`fit` takes. Features that have names are found by them, in any order and among others.
 
         Returns
         -------
         (n,) int64
-            A lazy dask array with the row chunks of X if X is a dask array, else a numpy array.
+            A numpy array if X is in memory. A lazy dask array with the row chunks of X if X is one; of an xarray
+            object a DataArray with its sample dimensions, coordinates and chunks, of a dask dataframe a dask series.
 
         Raises
         ------
         NotFittedError
             If there are no parameters yet.
         DataError
-            If X has another number of features, NaN or infinity (a dask array: when computed).
+            If X has another number of features, NaN or infinity (lazy ones: when computed).
         """
         return self._each_row(X, LABELS)
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any, *, top: int | None = None) -> Any:
         """Responsibilities: the posterior probability of each component for each row.
 
-        Parameters and errors are those of :meth:`predict`.
+        Parameters
+        ----------
+        X
+            As :meth:`predict`.
+        top : int, optional
+            Give only so many components of each row, the most probable first: for many components.
 
         Returns
         -------
         (n, K) float32 or float64
-            As X; each row sums to 1.
+            As X; each row sums to 1. Of an xarray object with the dimension ``component``, of a dask dataframe the
+            columns ``component_0`` and so on.
+        TopProbabilities
+            With ``top``: ``component`` (n, top), ``probability`` (n, top) and ``remainder`` (n,), the probability
+            of all others together. Of an xarray object a Dataset with the dimension ``rank``, of a dask dataframe
+            the columns ``component_0``, ``probability_0`` and so on, and ``remainder``.
+
+        Raises
+        ------
+        ParameterError
+            If ``top`` is no number of components; also as :meth:`predict`.
         """
-        return self._each_row(X, RESPONSIBILITIES)
+        if top is None:
+            return self._each_row(X, RESPONSIBILITIES)
+        self._check_fitted()
+        table, values = self._values(X, top_quantity(top, len(self.weights_)))
+        return top_parts(table, values, np.result_type(kernel_dtype(table.X.dtype), self.means_))
 
     def score_samples(self, X: Any) -> Any:
         """Log-density of each row under the mixture.
@@ -186,7 +206,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
 
     def _score(self, X: Any, sample_weight: Any, *, entropy: bool = False) -> Score:
         self._check_fitted()
-        self._expect_features(None)
+        self._expect_features()
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
         compiled, plan = self._compiled(dtype)
@@ -201,10 +221,11 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like or dask array, (n, d)
-            A dask array is read once.
+        X
+            What :meth:`predict` takes; it is read once.
         y : ignored
-        sample_weight : array-like or dask array, (n,), optional
+        sample_weight : array-like, dask array, str or number, optional
+            As in :meth:`fit`.
         """
         score = self._score(X, sample_weight)
         return score.log_likelihood / score.total_weight

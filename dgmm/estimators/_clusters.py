@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 
 from dgmm.errors import DataError, NotFittedError
 from dgmm.estimators._base import NamedParameters, narrowed
-from dgmm.estimators._inputs import check_features, to_array, to_rows
+from dgmm.estimators._inputs import open_table, to_rows
+from dgmm.estimators._outputs import in_shape_of
 from dgmm.mixture.clusters import FAMILY, InertiaMap, compile_clusters, distances, scatter
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.plan import ExecutionPlan
-from dgmm.passes.predict import LABELS, Quantity, predict_array, predict_lazily
+from dgmm.passes.predict import LABELS, Quantity, predict_rows
 from dgmm.passes.tree import PassRunner
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.summaries import Summaries
     from dgmm.typing import Array, FloatArray
+
+_DISTANCE = {"long_name": "Mahalanobis distance to each cluster", "units": "1"}
 
 
 def plan_of(n_clusters: int, n_features: int) -> ExecutionPlan:
@@ -172,7 +174,8 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
         """
         sets = self._clusters()
         compute = partial(_distances, sets.clusters, sets.coordinates)
-        return self._each_row(X, Quantity(compute, None, per_component=True, whole_density=False))
+        quantity = Quantity("distance", compute, None, per_component=True, whole_density=False, attrs=_DISTANCE)
+        return self._each_row(X, quantity)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The negative inertia of rows: of squared Euclidean distances to their nearest clusters' means, summed up.
@@ -199,12 +202,9 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
 
     def _each_row(self, X: Any, quantity: Quantity) -> Any:
         compiled, plan = self._compiled()
-        if isinstance(X, da.Array):
-            if X.ndim == 2:
-                check_features(self, int(X.shape[1]), reset=False)
-            return predict_lazily(X, compiled, quantity, np.result_type(kernel_dtype(X.dtype), self._dtype))
-        array = to_array(self, X, reset=False)
-        return predict_array(array, compiled, quantity, np.result_type(array, self._dtype), plan.chunk_rows)
+        table = open_table(self, X, reset=False)
+        dtype = np.result_type(kernel_dtype(table.X.dtype), self._dtype)
+        return in_shape_of(table, predict_rows(table.X, compiled, quantity, dtype, plan.chunk_rows), quantity)
 
     @property
     def _n_features_out(self) -> int:

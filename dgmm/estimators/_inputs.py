@@ -1,114 +1,144 @@
-"""What the user passes as X and sample_weight, made into rows or an array."""
+"""What the user passes as X and what goes with it, opened, compared with the fit, and made rows."""
 
 from __future__ import annotations
 
-import numbers
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array
 
-from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.passes.rows import Rows, check_dtype, check_not_lazy, check_table, weights_in_memory
-from dgmm.passes.shards import check_unmasked
+from dgmm.errors import DataError, DataTypeError
+from dgmm.inputs.opening import open_request
+from dgmm.inputs.table import Request, Table
+from dgmm.passes.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dgmm.typing import Array, FloatArray
 
+def open_table(
+    estimator: Any,
+    X: Any,
+    sample_weight: Any = None,
+    labels: Any = None,
+    *,
+    sample_dims: Any = None,
+    reset: bool,
+) -> Table:
+    """Open what the user gave as rows with the features of the estimator.
 
-def check_features(estimator: Any, n_features: int, *, reset: bool) -> None:
-    """Remember the number of features, or compare it with that of the fit."""
-    if reset:
-        estimator.n_features_in_ = n_features
-        if hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
-    elif n_features != estimator.n_features_in_:
-        raise DataError(
-            f"X has {n_features} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input: give the features of the fit, in their order"
-        )
+    Parameters
+    ----------
+    estimator : estimator
+        Remembers, or is asked for, the number and names of the features, and the dimensions.
+    X, sample_weight, labels, sample_dims
+        What the user gave.
+    reset : bool
+        True in ``fit``.
 
-
-def to_array(estimator: Any, X: Any, *, reset: bool) -> Array:
-    """Make a table in memory a float32 or float64 array, (n, d), as scikit-learn would.
+    Returns
+    -------
+    Table
+        With float32 or float64 rows where they are in memory.
 
     Raises
     ------
     DataTypeError
-        If it holds no real numbers, or is a lazy collection that is no dask array.
+        If it holds no real numbers.
     DataError
-        If its shape is wrong.
+        If it has not the shape, names or features that it should have.
     """
-    check_not_lazy(X, "X")
-    own: Any = X if hasattr(X, "columns") or hasattr(X, "toarray") else _as_array(X)
-    if hasattr(own, "columns"):
-        for name, dtype in zip(own.columns, own.dtypes, strict=True):
-            check_dtype(dtype, f"column {name!r} of X")
-        check_table(2, own.shape, np.dtype(np.float64))
-    elif not hasattr(own, "toarray"):
-        check_table(own.ndim, own.shape, own.dtype)
+    dims: Any = (sample_dims,) if isinstance(sample_dims, str) else sample_dims
+    request = Request(sample_dims=dims, sample_weight=sample_weight, labels=labels)
+    if not reset:
+        names = getattr(estimator, "feature_names_in_", None)
+        request = Request(
+            sample_dims=dims,
+            sample_weight=sample_weight,
+            labels=labels,
+            fitted=None if names is None else tuple(names),
+            feature_dims=getattr(estimator, "feature_dims_", None),
+        )
+    table = open_request(X, request)
+    if not isinstance(table.X, da.Array):
+        table = _checked(estimator, table)
+        if not reset:
+            _warn_of_names(estimator, table.feature_names)
+    _remember(estimator, table, reset=reset)
+    return table
+
+
+def _checked(estimator: Any, table: Table) -> Table:
+    """Rows in memory as scikit-learn would have them."""
     try:
         with np.errstate(over="ignore"):  # what is out of float64's range is reported as infinity
-            array: Array = validate_data(
-                estimator,
-                own,
-                reset=reset,
+            array = check_array(
+                table.X,
                 dtype=[np.float64, np.float32],
                 ensure_all_finite=False,
                 ensure_min_samples=1,
+                estimator=estimator,
+                input_name="X",
             )
     except ValueError as error:
         raise DataError(str(error)) from error
     except TypeError as error:
         raise DataTypeError(str(error)) from error
-    return array
+    return Table(array, table.origin, table.feature_names, table.weights, table.labels)
 
 
-def _as_array(X: Any) -> Array:
-    check_unmasked(X, "X")
-    if isinstance(X, np.matrix):
-        raise DataTypeError("X is a numpy.matrix, whose products are not those of arrays; give np.asarray(X)")
-    try:
-        array = np.asarray(X)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"X cannot be made an array; expected rows of one length: {error}") from error
-    if array.ndim == 0 and array.dtype.kind not in "biufc":
-        raise DataTypeError(
-            f"X is a {type(X).__name__}, which holds no real numbers; give an array of rows and features "
-            "(open a file first: dask.array.from_zarr, numpy.load)"
-        )
-    return array
+def _warn_of_names(estimator: Any, names: tuple[str, ...] | None) -> None:
+    """Say in scikit-learn's words that the fit had names and X has none, or the other way round."""
+    name, fitted = type(estimator).__name__, getattr(estimator, "feature_names_in_", None)
+    if names is not None and fitted is None:
+        warnings.warn(f"X has feature names, but {name} was fitted without feature names", stacklevel=5)
+    if names is None and fitted is not None:
+        warnings.warn(f"X does not have valid feature names, but {name} was fitted with feature names", stacklevel=5)
 
 
-def to_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
-    """Make weights for rows in memory, (n,); a number is the weight of each row."""
-    if sample_weight is None:
-        return None
-    if isinstance(sample_weight, numbers.Real):
-        return np.full(n_rows, sample_weight, dtype=np.float64)
-    if isinstance(sample_weight, da.Array):
-        raise ParameterError("sample_weight is a dask array and X is not; give both as dask arrays, or neither")
-    return weights_in_memory(sample_weight).astype(np.float64)
+def _remember(estimator: Any, table: Table, *, reset: bool) -> None:
+    """Remember features and dimensions, or compare the number of features with that of the fit."""
+    n_features = int(table.X.shape[1])
+    if not reset:
+        if n_features != estimator.n_features_in_:
+            raise DataError(
+                f"X has {n_features} features, but {type(estimator).__name__} is expecting "
+                f"{estimator.n_features_in_} features as input: give the features of the fit, in their order"
+            )
+        return
+    estimator.n_features_in_ = n_features
+    names = table.feature_names
+    found = {
+        "feature_names_in_": None if names is None else np.asarray(names, dtype=object),
+        "sample_dims_": table.origin.sample_dims,
+        "feature_dims_": table.origin.feature_dims,
+    }
+    for name, value in found.items():
+        if value is not None:
+            setattr(estimator, name, value)
+        elif hasattr(estimator, name):
+            delattr(estimator, name)
 
 
 def to_rows(
-    estimator: Any, X: Any, sample_weight: Any, chunk_rows: Callable[[int], int], *, reset: bool
+    estimator: Any,
+    X: Any,
+    sample_weight: Any,
+    chunk_rows: Callable[[int], int],
+    *,
+    reset: bool,
+    sample_dims: Any = None,
 ) -> tuple[Rows, np.dtype[Any]]:
-    """Make rows of a table in memory or of a dask array.
+    """Make rows of anything that holds some.
 
     Parameters
     ----------
-    estimator : estimator
-        Remembers, or is asked for, the number and names of the features.
-    X, sample_weight
-        What the user gave.
+    estimator, X, sample_weight, sample_dims, reset
+        See :func:`open_table`.
     chunk_rows : callable
         From the number of features to the rows of a chunk, for tables in memory.
-    reset : bool
-        True in ``fit``.
 
     Returns
     -------
@@ -116,14 +146,13 @@ def to_rows(
     dtype : dtype
         float32 or float64: what the fitted attributes will have.
     """
-    if isinstance(X, da.Array):
-        check_table(X.ndim, X.shape, X.dtype)
-        check_features(estimator, int(X.shape[1]), reset=reset)
-        if isinstance(sample_weight, numbers.Real):
-            sample_weight = da.full_like(X[:, 0], sample_weight, dtype=np.float64)
-        rows = Rows.from_dask(X, sample_weight)
-        dtype = np.float32 if X.dtype == np.float32 else np.float64
-        return rows, np.dtype(dtype)
-    array = to_array(estimator, X, reset=reset)
-    weights = to_weights(sample_weight, len(array))
-    return Rows.from_array(array, weights, chunk_rows(array.shape[1])), array.dtype
+    table = open_table(estimator, X, sample_weight, sample_dims=sample_dims, reset=reset)
+    return rows_of(table, chunk_rows)
+
+
+def rows_of(table: Table, chunk_rows: Callable[[int], int]) -> tuple[Rows, np.dtype[Any]]:
+    """Make rows of a table; parameters and results are those of :func:`to_rows`."""
+    if isinstance(table.X, da.Array):
+        dtype = np.float32 if table.X.dtype == np.float32 else np.float64
+        return Rows.from_dask(table.X, table.weights), np.dtype(dtype)
+    return Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1])), table.X.dtype

@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from dgmm._version import __version__
-from dgmm.estimators._base import MixtureEstimator, narrowed
+from dgmm.estimators._base import narrowed
+from dgmm.estimators._exchange import ExchangedMixture
 from dgmm.estimators._records import from_record, to_record
 from dgmm.mixture.sampling import RowSample
 from dgmm.storage.model import load_model, save_model
@@ -24,7 +25,7 @@ def few_rows(sample: RowSample, dtype: np.dtype[Any]) -> Array:
     return narrowed(sample.few(size), dtype)
 
 
-class SavedMixture(MixtureEstimator):
+class SavedMixture(ExchangedMixture):
     """A mixture with :meth:`save` and :meth:`load`."""
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False, sample: bool = True) -> None:

@@ -187,6 +187,7 @@ class BFRGaussianMixture(DrawnMixture):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        sample_dims: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
@@ -195,11 +196,9 @@ class BFRGaussianMixture(DrawnMixture):
 
         Parameters
         ----------
-        X : array-like or dask array, (n, d)
-            Rows of real numbers.
+        X, sample_weight, sample_dims
+            As :meth:`dgmm.GaussianMixture.fit`.
         y : ignored
-        sample_weight : array-like or dask array, (n,), or a number, optional
-            How many rows each row stands for.
         checkpoint : path, URL or Checkpoint, optional
             Where the state is kept after each round; the same call then goes on from there.
         callbacks : callable, or iterable of callables
@@ -217,10 +216,18 @@ class BFRGaussianMixture(DrawnMixture):
             As :meth:`dgmm.GaussianMixture.fit`.
         """
         return self._scan(
-            X, sample_weight, callbacks, to_checkpoint(checkpoint), check_execution(execution), whole=True
+            X, sample_weight, sample_dims, callbacks, to_checkpoint(checkpoint), check_execution(execution), whole=True
         )
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        sample_dims: Any = None,
+        callbacks: Callbacks = (),
+    ) -> Self:
         """Go on with rows that arrive: any number of them.
 
         The state is that of :meth:`fit` over the same rounds; what :meth:`fit` shows is that state after
@@ -237,7 +244,7 @@ class BFRGaussianMixture(DrawnMixture):
                 "this mixture was loaded or set by hand: it holds no rows nor sums that partial_fit could go on with; "
                 "call fit, or fit_growing with a checkpoint, which holds them"
             )
-        return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
+        return self._scan(X, sample_weight, sample_dims, callbacks, None, Execution(), whole=False)
 
     def fit_growing(
         self,
@@ -245,6 +252,7 @@ class BFRGaussianMixture(DrawnMixture):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        sample_dims: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
@@ -268,12 +276,13 @@ class BFRGaussianMixture(DrawnMixture):
             raise ParameterError("checkpoint is None; give the place that holds what was taken before")
         if self.refine_passes:
             raise ParameterError(f"refine_passes is {self.refine_passes}; rows that arrive are read once: it must be 0")
-        return self._scan(X, sample_weight, callbacks, place, check_execution(execution), whole=False)
+        return self._scan(X, sample_weight, sample_dims, callbacks, place, check_execution(execution), whole=False)
 
     def _scan(
         self,
         X: Any,
         sample_weight: Any,
+        sample_dims: Any,
         callbacks: Callbacks,
         checkpoint: Checkpoint | None,
         execution: Execution,
@@ -288,7 +297,9 @@ class BFRGaussianMixture(DrawnMixture):
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
             anew = whole or growing or not hasattr(self, "_progress")
             family, k = get_family(self.covariance_type), int(self.n_components)
-            rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, self), reset=anew)
+            rows, dtype = to_rows(
+                self, X, sample_weight, partial(_chunk_rows, self), reset=anew, sample_dims=sample_dims
+            )
             weighted, kept = rows.weights is not None, {name: params[name] for name in _KEPT}
             start = make_start(params, family, rows.n_features)
             plan = ExecutionPlan.choose(family, k, rows.n_features)

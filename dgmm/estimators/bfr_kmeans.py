@@ -141,6 +141,7 @@ class BFRKMeans(ClusterEstimator):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        sample_dims: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
@@ -149,11 +150,9 @@ class BFRKMeans(ClusterEstimator):
 
         Parameters
         ----------
-        X : array-like or dask array, (n, d)
-            Rows of real numbers.
+        X, sample_weight, sample_dims
+            As :meth:`dgmm.GaussianMixture.fit`.
         y : ignored
-        sample_weight : array-like or dask array, (n,), or a number, optional
-            How many rows each row stands for.
         checkpoint : path, URL or Checkpoint, optional
             Where the state is kept after each round; the same call then goes on from there.
         callbacks : callable, or iterable of callables
@@ -171,22 +170,31 @@ class BFRKMeans(ClusterEstimator):
             As :meth:`dgmm.GaussianMixture.fit`.
         """
         return self._scan(
-            X, sample_weight, callbacks, to_checkpoint(checkpoint), check_execution(execution), whole=True
+            X, sample_weight, sample_dims, callbacks, to_checkpoint(checkpoint), check_execution(execution), whole=True
         )
 
-    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, callbacks: Callbacks = ()) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        sample_dims: Any = None,
+        callbacks: Callbacks = (),
+    ) -> Self:
         """Go on with rows that arrive: any number of them.
 
         The state is that of :meth:`fit` over the same rounds. There are clusters as soon as there
         are as many rows; until there are ``batch_rows`` they start anew whenever they are asked for. Parameters
         are those of :meth:`fit`.
         """
-        return self._scan(X, sample_weight, callbacks, None, Execution(), whole=False)
+        return self._scan(X, sample_weight, sample_dims, callbacks, None, Execution(), whole=False)
 
     def _scan(
         self,
         X: Any,
         sample_weight: Any,
+        sample_dims: Any,
         callbacks: Callbacks,
         checkpoint: Checkpoint | None,
         execution: Execution,
@@ -200,7 +208,9 @@ class BFRKMeans(ClusterEstimator):
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
             anew = whole or not hasattr(self, "_progress")
             k = int(self.n_clusters)
-            rows, dtype = to_rows(self, X, sample_weight, lambda d: plan_of(k, d).chunk_rows, reset=anew)
+            rows, dtype = to_rows(
+                self, X, sample_weight, lambda d: plan_of(k, d).chunk_rows, reset=anew, sample_dims=sample_dims
+            )
             d, weighted, kept = rows.n_features, rows.weights is not None, {"n_clusters": k}
             centres, plan = make_centres(self.init, k, d), plan_of(k, d)
             if anew:

@@ -42,8 +42,8 @@ def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) ->
 class GaussianMixture(DrawnMixture):
     """Gaussian mixture fitted by expectation maximisation, one read of the data an iteration.
 
-    The names, shapes and defaults are scikit-learn's. X is a numpy array, or a dask array of any
-    size and chunking, which is never loaded whole; passes run on the threaded scheduler or on
+    The names, shapes and defaults are scikit-learn's. X is anything that holds rows, in memory or as chunks of any
+    size, which are never loaded whole; passes run on the threaded scheduler or on
     whatever Dask scheduler or ``distributed.Client`` is current.
 
     Parameters
@@ -128,7 +128,10 @@ class GaussianMixture(DrawnMixture):
         How the passes were cut up.
     n_features_in_ : int
     feature_names_in_ : (d,) array of str
-        If X was a dataframe.
+        If X names its features.
+    sample_dims_, feature_dims_ : tuple
+        The dimensions of X that rows ran over, and those that held features, if X was an xarray object. To predict, all
+        but the latter are rows.
 
     Notes
     -----
@@ -204,6 +207,7 @@ class GaussianMixture(DrawnMixture):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        sample_dims: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
         execution: Execution | None = None,
@@ -212,12 +216,16 @@ class GaussianMixture(DrawnMixture):
 
         Parameters
         ----------
-        X : array-like or dask array, (n, d)
-            Rows of real numbers. A dask array may have several chunks of features, empty chunks
-            and unknown chunk lengths.
+        X : array-like, dask array, DataArray, Dataset, dataframe, zarr object, path or URL
+            Rows of real numbers, (n, d), or what :func:`dgmm.open_rows` makes rows of. A dask array may have several
+            chunks of features, empty chunks and unknown chunk lengths.
         y : ignored
-        sample_weight : array-like or dask array, (n,), or a number, optional
-            How many rows each row stands for; 0 leaves it out.
+        sample_weight : array-like, dask array, DataArray, number or str, optional
+            How many rows each row stands for; 0 leaves it out. A name is that of a column or variable of X, which
+            then is no feature.
+        sample_dims : name or sequence of names, optional
+            Of an xarray object: the dimensions that rows run over. By default all but the last of a DataArray, and
+            those that all variables of a Dataset share.
         checkpoint : path, URL or Checkpoint, optional
             Where the progress of the fit is kept. The same call then goes on from there, whatever
             ended the one before, and ends with the same bits; after the end it has nothing to do. (With
@@ -262,7 +270,7 @@ class GaussianMixture(DrawnMixture):
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            result = self._fit(X, sample_weight, emit, to_checkpoint(checkpoint), execution)
+            result = self._fit(X, sample_weight, sample_dims, emit, to_checkpoint(checkpoint), execution)
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -274,13 +282,16 @@ class GaussianMixture(DrawnMixture):
         self,
         X: Any,
         sample_weight: Any,
+        sample_dims: Any,
         emit: Callable[[Event], bool],
         checkpoint: Checkpoint | None,
         execution: Execution,
     ) -> FitResult:
         params = self.get_params(deep=False)
         family, k = get_family(self.covariance_type), int(self.n_components)
-        rows, dtype = to_rows(self, X, sample_weight, partial(_chunk_rows, family, k), reset=True)
+        rows, dtype = to_rows(
+            self, X, sample_weight, partial(_chunk_rows, family, k), reset=True, sample_dims=sample_dims
+        )
         d = rows.n_features
         warm = self._warm_start(d)
         start = warm or make_start(params, family, d)
@@ -305,12 +316,12 @@ class GaussianMixture(DrawnMixture):
         self._publish(result, dtype)
         return result
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_dims: Any = None) -> Any:
         """Fit, then give the most probable component of each row.
 
         Parameters are those of :meth:`fit`; the result is that of :meth:`predict`.
         """
-        return self.fit(X, y, sample_weight).predict(X)
+        return self.fit(X, y, sample_weight, sample_dims=sample_dims).predict(X)
 
     def _warm_start(self, d: int) -> Start | None:
         if not (self.warm_start and hasattr(self, "converged_")):

@@ -104,7 +104,9 @@ def check_moments(moments: Moments, family: CovarianceFamily, n_components: int,
         raise DataError(f"every sample_weight of the {moments.n_rows} rows is zero; give at least one a weight above 0")
     if moments.n_positive < n_components:
         rows = f"{moments.n_positive} rows" if moments.n_positive != 1 else "1 row"
-        of_weight = "" if moments.n_positive == moments.n_rows else " of positive weight"
+        # Rows of weight 0 may have been left out before.
+        weighty = moments.n_positive and moments.n_positive == moments.n_rows
+        of_weight = "" if weighty else " whose weight is not zero"
         raise DataError(
             f"Found array with {moments.n_rows} sample(s) (n_samples={moments.n_rows}): there are {rows}{of_weight} "
             f"for n_components={n_components}; expected at least one row for each component: "

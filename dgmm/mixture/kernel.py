@@ -275,14 +275,19 @@ class BlockKernel:
             scores[rows] = _exponentiate(self._any_log_densities(z))[0]
         return scores
 
+    def shares(self, X: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Yield (rows, logits, responsibilities) block by block, each (K, B)."""
+        for rows, z in self._blocks(X):
+            logits = self._any_log_densities(z)
+            shares = logits.copy()
+            shares /= _exponentiate(shares)[1]
+            yield rows, logits, shares
+
     def responsibilities(self, X: Array) -> Array:
         """Posterior probability of each component for each row, (n, K)."""
         result = np.empty((len(X), self.compiled.n_components), dtype=self.compiled.dtype)
-        for rows, z in self._blocks(X):
-            logits = self._any_log_densities(z)
-            _, total = _exponentiate(logits)
-            logits /= total
-            result[rows] = logits.T
+        for rows, _, shares in self.shares(X):
+            result[rows] = shares.T
         return result
 
     def labels(self, X: Array) -> IntArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -28,25 +28,54 @@ class Quantity:
 
     Attributes
     ----------
+    name : str
     compute : callable
-        From a kernel and rows (n, d) to (n,) or (n, K).
+        From a kernel and rows (n, d) to (n,) or (n, columns).
     dtype : dtype or None
         Of the result; None for that of the rows and the model.
     per_component : bool
-        True if the result is (n, K).
+        True if the result has several columns: one for each component.
     whole_density : bool
         False if what is common to all components does not matter.
+    columns : int or None
+        Number of columns, where it is not that of the components.
+    attrs : mapping
+        What is said of the values where they are labelled.
     """
 
+    name: str
     compute: Callable[[BlockKernel, Array], Array]
     dtype: np.dtype[Any] | None
     per_component: bool
     whole_density: bool
+    columns: int | None = None
+    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
-LABELS = Quantity(BlockKernel.labels, np.dtype(np.int64), per_component=False, whole_density=False)
-RESPONSIBILITIES = Quantity(BlockKernel.responsibilities, None, per_component=True, whole_density=False)
-SCORES = Quantity(BlockKernel.score_samples, None, per_component=False, whole_density=True)
+LABELS = Quantity(
+    "labels",
+    BlockKernel.labels,
+    np.dtype(np.int64),
+    per_component=False,
+    whole_density=False,
+    attrs={"long_name": "component of the mixture with the largest responsibility, from 0"},
+)
+RESPONSIBILITIES = Quantity(
+    "probability",
+    BlockKernel.responsibilities,
+    None,
+    per_component=True,
+    whole_density=False,
+    attrs={"long_name": "posterior probability of each component of the mixture", "units": "1"},
+)
+SCORES = Quantity(
+    "log_density",
+    BlockKernel.score_samples,
+    None,
+    per_component=False,
+    whole_density=True,
+    attrs={"long_name": "logarithm of the density of the mixture, in nats", "units": "1"},
+)
 
 
 def _predict_block(
@@ -80,9 +109,8 @@ def predict_lazily(
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
     dtype = quantity.dtype or dtype or kernel_dtype(X.dtype)
-    shape: dict[str, Any] = (
-        {"chunks": (X.chunks[0], (compiled.n_components,))} if quantity.per_component else {"drop_axis": 1}
-    )
+    width = quantity.columns or compiled.n_components
+    shape: dict[str, Any] = {"chunks": (X.chunks[0], (width,))} if quantity.per_component else {"drop_axis": 1}
     return X.map_blocks(
         _predict_block,
         # A task of its own, so that it travels to each worker once.
@@ -95,14 +123,13 @@ def predict_lazily(
     )
 
 
-def predict_array(
-    X: Array, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int
-) -> Array:
-    """The same for an array in memory, (n, d), with this process's threads."""
+def predict_rows(X: Any, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int) -> Any:
+    """The same for any rows, (n, d): those in memory are worked on with this process's threads, in chunks."""
+    if isinstance(X, da.Array):
+        return predict_lazily(X, compiled, quantity, dtype)
     dtype = quantity.dtype or dtype
     if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
         return _predict_block(X, (compiled, None), quantity, dtype, (0, 0))
     lazy = predict_lazily(da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False), compiled, quantity, dtype)
     with single_threaded_blas():
-        result: Array = lazy.compute(scheduler="threads")
-    return result
+        return lazy.compute(scheduler="threads")

@@ -111,7 +111,7 @@ class Rows:
             If the weights do not fit the rows.
         """
         if weights is not None and weights.shape != (len(X),):
-            raise DataError(_weights_mismatch(weights.shape, len(X)))
+            raise DataError(mismatch("sample_weight", weights.shape, len(X)))
         # An array of no rows is one empty chunk.
         full, rest = divmod(len(X), chunk_rows)
         lengths = [chunk_rows] * full + [rest] * (rest > 0 or full == 0)
@@ -135,7 +135,7 @@ class Rows:
         if X.numblocks[1] > 1:
             X = X.rechunk({1: -1})
         lengths = chunk_lengths(X)
-        w = None if weights is None else _matching_weights(weights, X, lengths)
+        w = None if weights is None else matching_rows(weights, X, lengths, "sample_weight")
         X, w = _optimize_together(X, w)
         return cls(X, w, lengths)
 
@@ -197,8 +197,8 @@ def check_not_lazy(value: Any, name: str) -> None:
         )
 
 
-def weights_in_memory(sample_weight: Any) -> Array:
-    """Make an array of what the user gave as weights.
+def in_memory(values: Any, name: str) -> Array:
+    """Make an array of what the user gave for each row.
 
     Raises
     ------
@@ -207,14 +207,14 @@ def weights_in_memory(sample_weight: Any) -> Array:
     DataError
         If it is masked, or no array.
     """
-    check_not_lazy(sample_weight, "sample_weight")
-    check_unmasked(sample_weight, "sample_weight")
+    check_not_lazy(values, name)
+    check_unmasked(values, name)
     try:
-        weights = np.asarray(sample_weight)
+        array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"sample_weight cannot be made an array; expected one number for each row: {error}") from error
-    check_dtype(weights.dtype, "sample_weight")
-    return weights
+        raise DataError(f"{name} cannot be made an array; expected one number for each row: {error}") from error
+    check_dtype(array.dtype, name)
+    return array
 
 
 def chunk_lengths(X: da.Array) -> IntArray | None:
@@ -223,30 +223,41 @@ def chunk_lengths(X: da.Array) -> IntArray | None:
     return None if np.isnan(lengths).any() else lengths.astype(np.int64)
 
 
-def _weights_mismatch(shape: tuple[Any, ...], n_rows: Any) -> str:
-    return f"sample_weight has shape {shape}; expected one weight for each row, ({n_rows},): give that many"
+def mismatch(name: str, shape: tuple[Any, ...], n_rows: Any) -> str:
+    """What is said of something that has not one value for each row."""
+    word = {"sample_weight": "weight", "labels": "label"}[name]
+    return f"{name} has shape {shape}; expected one {word} for each row, ({n_rows},): give that many"
 
 
-def _matching_weights(weights: Any, X: da.Array, lengths: IntArray | None) -> da.Array:
-    if not isinstance(weights, da.Array):
-        weights = weights_in_memory(weights)
+def matching_rows(values: Any, X: da.Array, lengths: IntArray | None, name: str) -> da.Array:
+    """What is given for each row of a dask array, (n,), a dask or numpy array, chunked as the rows.
+
+    Raises
+    ------
+    DataError
+        If it does not fit the rows.
+    DataTypeError
+        If it holds no real numbers.
+    """
+    if not isinstance(values, da.Array):
+        values = in_memory(values, name)
         if lengths is None:
             raise DataError(
-                "sample_weight is an array in memory, but the chunk lengths of X are unknown; "
-                "call X.compute_chunk_sizes() first, or give the weights as a dask array"
+                f"{name} is an array in memory, but the chunk lengths of X are unknown; "
+                "call X.compute_chunk_sizes() first, or give a dask array"
             )
-        weights = da.from_array(weights, chunks=-1, name=False)
-    check_dtype(weights.dtype, "sample_weight")
-    if weights.ndim != 1:
-        raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
-    known = lengths is not None and not np.isnan(weights.shape[0])
+        values = da.from_array(values, chunks=-1, name=False)
+    check_dtype(values.dtype, name)
+    if values.ndim != 1:
+        raise DataError(mismatch(name, values.shape, X.shape[0]))
+    known = lengths is not None and not np.isnan(values.shape[0])
     if known:
-        if weights.shape[0] != X.shape[0]:
-            raise DataError(_weights_mismatch(weights.shape, X.shape[0]))
-        weights = weights.rechunk((X.chunks[0],))
-    elif weights.numblocks[0] != X.numblocks[0]:
+        if values.shape[0] != X.shape[0]:
+            raise DataError(mismatch(name, values.shape, X.shape[0]))
+        values = values.rechunk((X.chunks[0],))
+    elif values.numblocks[0] != X.numblocks[0]:
         raise DataError(
-            f"sample_weight has {weights.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
+            f"{name} has {values.numblocks[0]} chunks and X has {X.numblocks[0]}, and lengths are unknown; "
             "chunk both alike, or call compute_chunk_sizes() on both"
         )
-    return weights
+    return values

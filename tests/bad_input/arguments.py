@@ -98,7 +98,7 @@ for word, value, shown in (
 for word, X in {"in memory": blobs, "chunked": lazy_rows, "of unknown length": unknown_rows}.items():
     weights(f"zero for all rows, {word}", 0.0, DataError, "every sample_weight", "60 rows is zero", "at least one", X=X)
 weights("of fewer rows than components", lambda: np.r_[np.ones(3), np.zeros(N - 3)], DataError,
-        "3 rows of positive weight", "for n_components=4", "decrease n_components", FIT, n_components=4)  # fmt: skip
+        "3 rows whose weight is not zero", "n_components=4", "decrease n_components", FIT, n_components=4)  # fmt: skip
 for shape in ((N + 1,), (N - 1,), (N, 1), (1, N), (1,), ()):
     for word, X in {"in memory": blobs, "chunked": lazy_rows}.items():
         weights(f"of shape {shape}, {word}", lambda s=shape: np.ones(s), DataError, "sample_weight has shape",
@@ -107,7 +107,7 @@ for shape in ((N + 1,), (N - 1,), (N, 1), (1, N), (1,), ()):
             "expected one weight for each row", X=lazy_rows)  # fmt: skip
 for word, value in {
     "strings": np.array(["a"] * N), "objects": np.array([None] * N), "dates": np.zeros(N, "M8[s]"),
-    "complex": np.ones(N, dtype=complex), "a word": "balanced", "a dict": {0: 1.0, 1: 2.0},
+    "complex": np.ones(N, dtype=complex), "a dict": {0: 1.0, 1: 2.0},
     "a sparse matrix": scipy.sparse.csr_array(np.ones((N, 1))),
 }.items():  # fmt: skip
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
@@ -120,10 +120,13 @@ for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
     weights(f"masked, {kind}", lambda: np.ma.masked_array(np.ones(N), mask=np.arange(N) > 3), DataError,
             "56 masked values", "^sample_weight is a masked array", "drop or impute", X=X)  # fmt: skip
     for word, make in {
-        "Series": lambda: frames.from_pandas(pd.Series(np.ones(N)), npartitions=3),
         "DataArray": lambda: xr.DataArray(da.ones(N, chunks=CHUNK)),
     }.items():
         weights(f"a lazy {word}, {kind}", make, DataTypeError, word, "^sample_weight is a", "give its dask array", X=X)
+    weights(f"a word, {kind}", "balanced", ParameterError, "which has no names",
+            "^sample_weight is 'balanced', but X is a (ndarray|dask array)", "give an array", X=X)  # fmt: skip
+weights("a lazy Series, in memory", lambda: frames.from_pandas(pd.Series(np.ones(N)), npartitions=3), ParameterError,
+        "is a dask array and X is not", "sample_weight", "give both as dask arrays")  # fmt: skip
 weights("missing values of pandas", lambda: pd.Series(pd.array([1, None] * 30, dtype="Int64")), DataError,
         "contains NaN", "chunk 0, row 1", COUNTS, FIT)  # fmt: skip
 weights("lazy beside rows in memory", lambda: da.ones(N), ParameterError, "is a dask array and X is not",

@@ -77,7 +77,9 @@ def test_it_is_saved_unless_the_user_says_otherwise(tmp_path, kind):
     np.testing.assert_array_equal(bare.means_, model.means_)
     bare.save(tmp_path / "again.zarr")
     assert not (tmp_path / "again.zarr" / "sample").exists()
-    sizes = [sum(file.stat().st_size for file in (tmp_path / name).rglob("*")) for name in ("with.zarr", "without.zarr")]
+    sizes = [
+        sum(file.stat().st_size for file in (tmp_path / name).rglob("*")) for name in ("with.zarr", "without.zarr")
+    ]
     assert sizes[0] < 60_000 + sizes[1]
 
 

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from dgmm import GaussianMixture
+from dgmm import BFRGaussianMixture, BFRKMeans, GaussianMixture
 
 N, D, K = 200, 3, 2
 
@@ -27,13 +27,25 @@ NOT_CLAIMED = {
     "check_dtype_object": "numbers in an object array are refused, with advice, not converted",
     "check_array_api_input": "needs a setting of scipy's",
 }
+# What one scan does not claim.
+NOT_CLAIMED_OF_SCANS = {
+    "check_sample_weight_equivalence_on_dense_data": "its start draws rows, of which one given twice is two",
+}
+ESTIMATORS = (
+    GaussianMixture(),
+    GaussianMixture(n_components=2, covariance_type="diag"),
+    BFRGaussianMixture(),
+    BFRGaussianMixture(n_components=2, covariance_type="spherical"),
+    BFRKMeans(n_clusters=2),
+)
 
 
 def checks_that_apply():
-    for estimator in (GaussianMixture(), GaussianMixture(n_components=2, covariance_type="diag")):
+    for estimator in ESTIMATORS:
+        not_claimed = NOT_CLAIMED if isinstance(estimator, GaussianMixture) else NOT_CLAIMED | NOT_CLAIMED_OF_SCANS
         for own, check in estimator_checks_generator(estimator):
             name = getattr(check, "func", check).__name__
-            if name not in NOT_CLAIMED:
+            if name not in not_claimed:
                 yield pytest.param(own, check, id=f"{own}-{name}")
 
 
@@ -246,8 +258,11 @@ def test_dataframes_give_feature_names(X):
     assert model.feature_names_in_.tolist() == ["a", "b", "c"]
     assert np.array_equal(model.predict(frame), model.fit_predict(X))
     model.fit(frame)
-    with pytest.raises(ValueError, match="feature names"):
-        model.predict(frame[["b", "a", "c"]])
+    others = frame[["b", "a", "c"]].assign(d=0.0)  # unlike scikit-learn's, taken by name
+    assert np.array_equal(model.predict(others), model.predict(frame))
+    words = r"Feature names unseen at fit time:\n- d\nFeature names seen at fit time, yet now missing:\n- c\n"
+    with pytest.raises(ValueError, match=words):
+        model.predict(others[["a", "b", "d"]])
     with pytest.warns(UserWarning, match="valid feature names"):
         model.predict(X)
     assert not hasattr(model.fit(X), "feature_names_in_")
@@ -262,6 +277,21 @@ def test_pipeline_and_grid_search(X):
     assert search.best_params_["gaussianmixture__n_components"] == 2
     assert np.isfinite(search.score(X))
     assert cross_val_score(GaussianMixture(K, random_state=0), X, cv=4).shape == (4,)
+
+
+def test_set_output_gives_names_to_what_follows_and_to_distances(X):
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(N) + 7)
+    model = (
+        make_pipeline(StandardScaler(), GaussianMixture(K, random_state=0)).set_output(transform="pandas").fit(frame)
+    )
+    assert model[-1].feature_names_in_.tolist() == ["a", "b", "c"]
+    plain = make_pipeline(StandardScaler(), GaussianMixture(K, random_state=0)).fit(X)
+    assert np.array_equal(model.predict(frame), plain.predict(X))
+    clusters = BFRKMeans(n_clusters=K, random_state=0).set_output(transform="pandas").fit(frame)
+    distances = clusters.transform(frame)
+    assert distances.columns.tolist() == clusters.get_feature_names_out().tolist() == ["bfrkmeans0", "bfrkmeans1"]
+    assert distances.index.equals(frame.index)
+    np.testing.assert_array_equal(distances.to_numpy(), clusters.set_output(transform="default").transform(frame))
 
 
 def test_metadata_routing_of_sample_weight(X):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from dask.highlevelgraph import HighLevelGraph
 from dgmm.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dgmm.typing import Array
 
 
@@ -31,10 +34,14 @@ class Layout:
         """Lengths of the leading dimensions."""
         return tuple(sum(sizes) for sizes in self.chunks)
 
+    def blocks(self) -> Iterator[tuple[int, ...]]:
+        """Indices of the blocks, in the order of the rows."""
+        return itertools.product(*(range(len(sizes)) for sizes in self.chunks))
+
     @property
-    def is_grid(self) -> bool:
-        """Whether rows lie in lines and columns, as those of a picture or a map."""
-        return len(self.chunks) > 1
+    def lengths(self) -> tuple[int, ...]:
+        """Rows of each block."""
+        return tuple(math.prod(sizes) for sizes in itertools.product(*self.chunks))
 
     def flatten(self, x: da.Array) -> da.Array:
         """Return the rows of ``x``.
@@ -52,35 +59,35 @@ class Layout:
         if count == 1:
             return x
         tail = x.shape[count:]
-        name = f"rows-{x.name}"
-        blocks = itertools.product(*(range(len(sizes)) for sizes in self.chunks))
-        zeros = (0,) * len(tail)
+        name, shape, zeros = f"rows-{x.name}", (-1, *tail), (0,) * len(tail)
         tasks = {
-            (name, i, *zeros): (np.reshape, (x.name, *block, *zeros), (-1, *tail)) for i, block in enumerate(blocks)
+            (name, i, *zeros): (np.reshape, (x.name, *block, *zeros), shape) for i, block in enumerate(self.blocks())
         }
-        sizes = tuple(int(np.prod(block)) for block in itertools.product(*self.chunks))
         graph = HighLevelGraph.from_collections(name, tasks, dependencies=[x])
-        return da.Array(graph, name, (sizes, *((length,) for length in tail)), dtype=x.dtype)
+        return da.Array(graph, name, (self.lengths, *((length,) for length in tail)), dtype=x.dtype)
 
     def restore(self, rows: da.Array) -> da.Array:
-        """Return one value per row in the shape of the leading dimensions.
+        """Return one value, or several, of each row in the shape of the leading dimensions.
 
         Parameters
         ----------
-        rows : dask.array.Array of shape ``(n,)``
-            With the chunks of :meth:`flatten`.
+        rows : dask.array.Array of shape ``(n,)`` or ``(n, m)``
+            With the row chunks of :meth:`flatten`; one chunk of columns.
+
+        Returns
+        -------
+        dask.array.Array of shape ``shape`` or ``(*shape, m)``
         """
         if len(self.chunks) == 1:
             return rows
-        name = f"restored-{rows.name}"
-        blocks = itertools.product(*(range(len(sizes)) for sizes in self.chunks))
-        shapes = itertools.product(*self.chunks)
+        name, tail = f"restored-{rows.name}", rows.shape[1:]
+        zeros = (0,) * len(tail)
         tasks = {
-            (name, *block): (np.reshape, (rows.name, i), shape)
-            for i, (block, shape) in enumerate(zip(blocks, shapes, strict=True))
+            (name, *block, *zeros): (np.reshape, (rows.name, i, *zeros), (*shape, *tail))
+            for i, (block, shape) in enumerate(zip(self.blocks(), itertools.product(*self.chunks), strict=True))
         }
         graph = HighLevelGraph.from_collections(name, tasks, dependencies=[rows])
-        return da.Array(graph, name, self.chunks, dtype=rows.dtype)
+        return da.Array(graph, name, (*self.chunks, *((length,) for length in tail)), dtype=rows.dtype)
 
 
 def layout_of(x: da.Array, where: str) -> Layout:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgmm.errors import DataError
-from dgmm.jobs.rows import layout_of, row_weights
+from dgmm.inputs.layout import layout_of, row_weights
 
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
