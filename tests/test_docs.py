@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("estimator", "checkpoints", "security", "bfr")
+NAMES = ("estimator", "checkpoints", "security", "bfr", "report")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 
 

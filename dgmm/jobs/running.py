@@ -11,13 +11,14 @@ import xarray as xr
 import zarr
 
 from dgmm.errors import DataError
+from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
-from dgmm.jobs.page import Stopwatch, job_page, map_of
+from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report

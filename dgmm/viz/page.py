@@ -133,7 +133,7 @@ def _facts(content: ReportContent) -> list[tuple[str, str, str]]:
     if content.bic is not None:
         found.append(("BIC", signed(f"{content.bic:,.0f}"), "lower is better"))
     if content.remaining_gap is not None and content.sampling_error is not None:
-        note = f"nats per row, estimated; the rows tell {short(content.sampling_error)}"
+        note = f"nats per row, estimated; rows determine it to {short(content.sampling_error)}"
         found.append(("Rise that remains", short(content.remaining_gap), note))
     return found
 
