@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("estimator", "inputs", "checkpoints", "security", "bfr", "missing")
+NAMES = ("estimator", "inputs", "checkpoints", "security", "bfr", "missing", "report")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dgmm.errors import ParameterError
+from dgmm.estimators._inputs import open_table
 from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._seeing import look_at
 from dgmm.viz.content import ReportContent
 from dgmm.viz.convergence import plot_convergence
 from dgmm.viz.ellipses import plot_mixture
+from dgmm.viz.page import write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class DrawnMixture(SavedMixture):
-    """A mixture with :meth:`plot` and :meth:`plot_convergence`; matplotlib comes with the extra ``viz``."""
+    """A mixture with :meth:`plot`, :meth:`plot_convergence` and :meth:`report`, which take the extra ``viz``."""
 
     def plot(
         self,
@@ -108,6 +113,48 @@ class DrawnMixture(SavedMixture):
             step="round of the scan" if hasattr(self, "n_renewed_") else "EM iteration",
             ax=ax,
         )
+
+    def report(self, path: str | os.PathLike[str], X: Any = None, *, selection: Any = None) -> None:
+        """Write a page to look at: the parameters, how the fit went, what stands out, with pictures.
+
+        Parameters
+        ----------
+        path : path
+            Of the page, ``*.html``, which needs nothing else; what is there is replaced.
+        X : optional
+            What :meth:`predict` takes: some of its rows are drawn below the components in the place of ``sample_``,
+            and of rows with lines and columns (an xarray object of two sample dimensions or more) a map is made,
+            which reads them once.
+        selection : Selection, optional
+            What the mixture was chosen by: its criterion is drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no parameters yet.
+        DataError
+            If X has not the features of the fit.
+        MissingExtraError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from pathlib import Path
+        >>> from dgmm import GaussianMixture
+        >>> model = GaussianMixture(2, random_state=0).fit(np.arange(20.0).reshape(10, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.report(f"{folder}/report.html")
+        ...     print(Path(folder, "report.html").read_text(encoding="utf-8")[:15])
+        <!DOCTYPE html>
+        """
+        self._check_fitted()
+        known: dict[str, Any] = {} if X is None else look_at(self, open_table(self, X, reset=False))
+        if selection is not None:
+            family, k = selection.best
+            known["draw_selection"] = lambda ax: selection.plot(ax=ax)
+            known["selection_words"] = f"By {selection.criterion}: {k} components, covariances {family}."
+        write_page(self._report_content(type(self).__name__, **known), Path(path))
 
     def _report_content(self, name: str, **known: Any) -> ReportContent:
         """What a report page tells of the mixture; ``known`` is what the model itself does not know, or better."""

@@ -34,11 +34,6 @@ class Layout:
         """Lengths of the leading dimensions."""
         return tuple(sum(sizes) for sizes in self.chunks)
 
-    @property
-    def is_grid(self) -> bool:
-        """Whether rows lie in lines and columns, as those of a picture or a map."""
-        return len(self.chunks) > 1
-
     def blocks(self) -> Iterator[tuple[int, ...]]:
         """Indices of the blocks, in the order of the rows."""
         return itertools.product(*(range(len(sizes)) for sizes in self.chunks))

@@ -11,9 +11,8 @@ from dgmm.inputs.layout import layout_of
 from dgmm.jobs.checks import check_prediction
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job
-from dgmm.jobs.page import leading_dims
 from dgmm.jobs.progress import LogReporter, Reporter
-from dgmm.jobs.running import JobResult, run_job, write_labels
+from dgmm.jobs.running import JobResult, leading_dims, run_job, write_labels
 from dgmm.storage.arrays import open_array
 
 

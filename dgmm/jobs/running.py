@@ -7,14 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
+import zarr
+
 from dgmm.errors import DataError
+from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
-from dgmm.jobs.page import Stopwatch, job_page, label_map, leading_dims, read_coordinates, write_page
+from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
@@ -22,9 +26,10 @@ from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
-from dgmm.storage.arrays import open_array
-from dgmm.storage.replacing import replacing_file
+from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node
+from dgmm.storage.replacing import is_zarr, replacing_file
 from dgmm.storage.storing import write_array
+from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
 
     from dgmm.estimators.loading import Mixture
     from dgmm.jobs.loading import Job
-    from dgmm.typing import Array
     from dgmm.viz.pictures import Picture
 
 LABELS = "labels"
@@ -60,8 +64,6 @@ class _Rows:
     weights: da.Array | None
     layout: Layout
     dims: tuple[str, ...]
-    coordinates: dict[str, Array]
-    """Of dimensions, where the store has some."""
 
 
 def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
@@ -136,8 +138,21 @@ def _open_rows(job: Job) -> _Rows:
     weights = None
     if job.input.sample_weight is not None:
         weights = row_weights(open_array(job.input.sample_weight), layout, str(job.input.sample_weight))
-    dims = leading_dims(path, variable, len(layout.chunks))
-    return _Rows(values, weights, layout, dims, read_coordinates(path, dims, layout.shape))
+    return _Rows(values, weights, layout, leading_dims(path, variable, len(layout.chunks)))
+
+
+def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...]:
+    """Return the names of the row dimensions: the file's own, or ``row``, or ``dim_0, dim_1, ...``."""
+    names: tuple[str | None, ...] = ()
+    if is_zarr(path):
+        node = open_node(path)
+        if isinstance(node, zarr.Group):
+            arrays = dict(node.arrays())
+            node = arrays[choose_array(path, arrays, variable)]
+        names = dimension_names(node)[:count]
+    if len(names) == count and all(names) and len(set(names)) == count:
+        return tuple(str(name) for name in names)
+    return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
 
 
 def _fit(
@@ -191,16 +206,13 @@ def _write(
     elif "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
-    # Rows of one scan may be read once: no map is made of them unless labels are asked for.
-    mapped = "page" in paths and rows.layout.is_grid and not isinstance(model, BFRGaussianMixture)
-    labels = None
-    if mapped or paths.keys() & {"labels", "picture"}:
+    if paths.keys() & {"labels", "picture"}:
         labels = rows.layout.restore(model.predict(rows.values))
-    if "labels" in paths and labels is not None:
+    if "labels" in paths:
         told.step(f"writing the labels to {paths['labels'].name}")
         write_labels(labels, paths["labels"], rows.dims, overwrite=replaced["labels"])
         labels = open_array(paths["labels"], LABELS)
-    if "picture" in paths and picture is not None and labels is not None:
+    if "picture" in paths and picture is not None:
         told.step(f"drawing {paths['picture'].name}")
         figure = segmentation_figure(
             picture.pixels,
@@ -215,8 +227,10 @@ def _write(
     report["seconds"]["total"] = round(time.perf_counter() - began, 3)
     if "page" in paths and report.get("started", True):
         told.step(f"writing {paths['page'].name}")
-        grid = None if labels is None or not rows.layout.is_grid else label_map(labels, rows.dims, rows.coordinates)
-        write_page(paths["page"], job_page(job, model, report, watch, grid))
+        # Rows of one scan may be read once: no map is made of them.
+        seen = None if isinstance(model, BFRGaussianMixture) else rows.layout.restore(model.predict(rows.values))
+        grid = None if seen is None else map_of(xr.DataArray(seen, dims=rows.dims))
+        write_page(job_page(job, model, report, watch, grid), paths["page"])
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 

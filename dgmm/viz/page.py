@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dgmm._version import __version__
+from dgmm.storage.replacing import replacing_file
 from dgmm.viz.findings import find
 from dgmm.viz.numbers import count, plural, short, signed
 from dgmm.viz.page_figures import convergence, label_map, places, profiles, selection
@@ -22,6 +23,7 @@ from dgmm.viz.page_tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dgmm.viz.content import ReportContent
     from dgmm.viz.findings import Finding
@@ -65,6 +67,13 @@ def compose(content: ReportContent) -> str:
         f"<footer><p>Written by dgmm {text(__version__)}. The page holds all that it shows and loads nothing.</p>"
         "</footer>\n</body>\n</html>\n"
     )
+
+
+def write_page(content: ReportContent, path: str | Path) -> None:
+    """Write the page: the file is there whole or not at all, and replaces one that exists."""
+    page = compose(content)
+    with replacing_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _headline(content: ReportContent) -> str:
@@ -124,7 +133,7 @@ def _facts(content: ReportContent) -> list[tuple[str, str, str]]:
     if content.bic is not None:
         found.append(("BIC", signed(f"{content.bic:,.0f}"), "lower is better"))
     if content.remaining_gap is not None and content.sampling_error is not None:
-        note = f"nats per row, estimated; the rows tell {short(content.sampling_error)}"
+        note = f"nats per row, estimated; rows determine it to {short(content.sampling_error)}"
         found.append(("Rise that remains", short(content.remaining_gap), note))
     return found
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import runpy
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dgmm import GaussianMixture
 from dgmm.viz.colours import NO_LABEL, component_colours
 from dgmm.viz.labelmap import LabelMap
 from dgmm.viz.page import compose
 
+ROOT = Path(__file__).parents[2]
 NAMES = [
     "<script>document.title = 'taken'</script>",
     'a "quoted" & odd <b>name</b>',
@@ -45,6 +49,7 @@ class Opened:
 
     page: object
     model: GaussianMixture
+    file: Path
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -73,7 +78,7 @@ def opened(browser, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "report.html"
     file.write_text(compose(content), encoding="utf-8")
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    found = Opened(page, model)
+    found = Opened(page, model, file)
     page.on("request", lambda request: found.requests.append(request.url))
     page.on("console", lambda message: found.complaints.append(message.text))
     page.on("pageerror", lambda error: found.complaints.append(str(error)))
@@ -183,17 +188,25 @@ def test_text_stands_out_from_its_ground(opened, media):
     assert min(found)[0] >= 4.5
 
 
+def test_the_picture_of_the_documentation_is_taken_from_a_page(opened, browser):
+    script = runpy.run_path(str(ROOT / "docs" / "pictures" / "report.py"))
+    pictures = [script["photograph"](browser, opened.file, width) for width in script["WIDTHS"]]
+    whole = script["beside"](pictures)
+    with Image.open(ROOT / "docs" / "pictures" / "report.png") as there:
+        assert whole.size == there.size
+        assert len(np.unique(np.asarray(there.convert("L")))) > 20
+    assert (ROOT / "docs" / "pictures" / "report.png").stat().st_size < 200_000
+
+
 def test_it_prints(opened):
     opened.page.emulate_media(media="print")
     for selector in ("figure", "tr", ".findings li"):
         found = opened.page.eval_on_selector_all(selector, "all => all.map(e => getComputedStyle(e).breakInside)")
         assert set(found) <= {"avoid"}
-    # On paper nothing scrolls: an A4 page has 182 mm between its margins, 688 pixels.
+    # On paper nothing scrolls: tables fit between the margins of an A4 page, 182 mm apart, 688 pixels.
     opened.page.set_viewport_size({"width": 688, "height": 1000})
-    assert all(
-        box.evaluate("e => e.scrollWidth <= e.clientWidth || getComputedStyle(e).overflowX === 'visible'")
-        for box in opened.page.query_selector_all(".scroll")
-    )
+    edges = opened.page.eval_on_selector_all("table", "all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(edges) <= 688
     pdf = opened.page.pdf(format="A4")
     opened.page.emulate_media(media="screen")
     assert pdf.startswith(b"%PDF")
