@@ -33,7 +33,7 @@ from dgmm.errors import (
     redact,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
-from dgmm.jobs.commands import fit_array, predict_array
+from dgmm.jobs.commands import fit_source, predict_source
 from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.interrupts import Interrupted, interruptible
 from dgmm.jobs.loading import load_cluster, load_job
@@ -75,7 +75,8 @@ app = typer.Typer(
     help=(
         "Gaussian mixture models for data larger than memory.\n\n"
         "A job file says what to read, what to fit and what to write; the other commands do single steps by "
-        "hand. Arrays are zarr stores or .npy files, with one row per observation."
+        "hand. Data are zarr, NetCDF, Parquet or .npy; what is said of their rows is written as zarr, NetCDF, Parquet "
+        "or GeoTIFF."
     ),
     epilog=EPILOG,
     no_args_is_help=True,
@@ -94,14 +95,22 @@ ClusterOption = Annotated[
     ),
 ]
 VariableOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The array to read, where DATA is a zarr group of several.")
+    str | None, typer.Option(metavar="NAME", help="The array to read, where DATA holds several.")
 ]
 FeaturesOption = Annotated[
-    str | None, typer.Option(metavar="0,2,...", help="The columns to use, from 0; all if left out.")
+    str | None,
+    typer.Option(metavar="A,B,...", help="The columns or variables to use, by names or numbers from 0; else all."),
+]
+DimsOption = Annotated[
+    str | None,
+    typer.Option(metavar="Y,X,...", help="The dimensions that rows run over; else all but that of the features."),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A zarr array or group, or a .npy file: rows by features.")
+    str,
+    typer.Argument(
+        metavar="DATA", help="A path: zarr, NetCDF, .npy or Parquet (also a pattern with *). Or a URL of zarr."
+    ),
 ]
 
 
@@ -152,10 +161,16 @@ def fit(
     ] = "kmeans",
     random_state: Annotated[int | None, typer.Option(metavar="SEED", help="Makes the start repeatable.")] = None,
     sample_weight: Annotated[
-        Path | None, typer.Option(metavar="WEIGHTS", help="An array with one weight per row.")
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="One weight per row: a column or variable, or an array of its own."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Known component of each row, -1 where it is not known; likewise."),
     ] = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
+    sample_dims: DimsOption = None,
     cluster: ClusterOption = None,
     checkpoint: Annotated[
         str | None,
@@ -163,7 +178,7 @@ def fit(
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Fit a mixture to an array and save the model."""
+    """Fit a mixture to data and save the model."""
     model: dict[str, Any] = {
         "n_components": n_components,
         "covariance_type": covariance_type,
@@ -174,13 +189,18 @@ def fit(
         "init_params": init_params,
         "random_state": random_state,
     }
-    result = fit_array(
-        data,
+    source = {
+        "path": data,
+        "variable": variable,
+        "features": _columns(features),
+        "sample_dims": _names(sample_dims),
+        "sample_weight": sample_weight,
+        "labels": labels,
+    }
+    result = fit_source(
+        source,
         output,
         model,
-        variable=variable,
-        features=_columns(features),
-        sample_weight=sample_weight,
         cluster=cluster,
         checkpoint=checkpoint,
         overwrite=overwrite,
@@ -193,24 +213,43 @@ def fit(
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
     data: DataArgument,
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The zarr store that the labels are written to.")],
+    labels: Annotated[
+        str | None,
+        typer.Argument(metavar="[LABELS]", help="Where each row's component is written: .zarr, .nc, .parquet or .tif."),
+    ] = None,
+    probabilities: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where each row's probabilities are written, likewise.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="N", help="Only those of so many components of each row, the most probable.")
+    ] = None,
+    log_densities: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where each row's log-density is written, likewise.")
+    ] = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
+    sample_dims: DimsOption = None,
     cluster: ClusterOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the component of each row of an array."""
-    predict_array(
-        model,
-        data,
-        labels,
-        variable=variable,
-        features=_columns(features),
-        cluster=cluster,
-        overwrite=overwrite,
-        reporter=default_reporter(),
-    )
-    Console().print(Text(f"labels: {labels}"), soft_wrap=True)
+    """Write what a model says of each row: its component, probabilities, log-density."""
+    if top is not None and probabilities is None:
+        raise typer.BadParameter("is for --probabilities, which is not given", param_hint="--top")
+    source = {
+        "path": data,
+        "variable": variable,
+        "features": _columns(features),
+        "sample_dims": _names(sample_dims),
+    }
+    outputs = {
+        "labels": labels,
+        "probabilities": None if probabilities is None else {"path": probabilities, "top": top},
+        "log_densities": log_densities,
+        "overwrite": overwrite,
+    }
+    written = predict_source(model, source, outputs, cluster=cluster, reporter=default_reporter())
+    for key, path in written.items():
+        Console().print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 
 
 @app.command()
@@ -255,15 +294,16 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _columns(text: str | None) -> list[int] | None:
-    if text is None:
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
+
+
+def _columns(text: str | None) -> list[int | str] | None:
+    """Names, or numbers where they look like some; what is too long for a number stays as it is."""
+    parts = _names(text)
+    if parts is None:
         return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"found {text!r}; expected column indices with commas between, as 0,2,3", param_hint="--features"
-        ) from None
+    return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
 
 
 def _print_result(result: JobResult) -> None:

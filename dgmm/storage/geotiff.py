@@ -25,7 +25,8 @@ GEOTIFF = Form("TIFF file", begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 NO_LABEL = -1
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Import what writes GeoTIFF; raises MissingExtraError if it is not installed."""
     try:
         import rasterio
         import rioxarray
@@ -56,12 +57,10 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
     MissingExtraError
         If rioxarray is not installed.
     """
-    rasterio, rioxarray = _library()
+    rasterio, _ = library()
     require_lengths(values.to_dataset(name="values"))
-    bands, y, x = _dimensions(values, rioxarray)
+    bands, y, x = spatial_dims(values)
     values = values.rio.set_spatial_dims(x_dim=x, y_dim=y, inplace=False)
-    for dim in (y, x):
-        _require_even(values, dim)
     with warnings.catch_warnings():
         # rioxarray multiplies matrices in a way that is to go.
         warnings.simplefilter("ignore", PendingDeprecationWarning)
@@ -96,8 +95,15 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
                     opened.write(block, indexes=list(range(band.start + 1, band.stop + 1)), window=window)
 
 
-def _dimensions(values: xr.DataArray, rioxarray: Any) -> tuple[Hashable | None, Hashable, Hashable]:
-    """The dimension of the bands, if there is one, and those of space."""
+def spatial_dims(values: xr.DataArray) -> tuple[Hashable | None, Hashable, Hashable]:
+    """The dimension of the bands, if there is one, and those of space: y and x.
+
+    Raises
+    ------
+    DataError
+        As :func:`write_geotiff`.
+    """
+    _, rioxarray = library()
     try:
         y, x = values.rio.y_dim, values.rio.x_dim
     except rioxarray.exceptions.DimensionError as error:
@@ -111,6 +117,8 @@ def _dimensions(values: xr.DataArray, rioxarray: Any) -> tuple[Hashable | None, 
             f"a GeoTIFF holds one dimension beside {y} and {x}, its bands; found {', '.join(map(str, others))}: "
             "select of them, or write .zarr or .nc"
         )
+    for dim in (y, x):
+        _require_even(values, dim)
     return (others[0] if others else None), y, x
 
 
