@@ -147,7 +147,9 @@ def fit(
         Path,
         typer.Option("--output", "-o", metavar="MODEL", help="The zarr store that the model is written to."),
     ],
-    covariance_type: Annotated[str, typer.Option(metavar="TYPE", help="full, tied, diag or spherical.")] = "full",
+    covariance_type: Annotated[
+        str, typer.Option(metavar="TYPE", help="full, tied, diag, spherical, tied-diag or tied-spherical.")
+    ] = "full",
     tol: Annotated[
         str, typer.Option(metavar="NATS", help="Stop when the mean log-likelihood rises by less; or auto.")
     ] = "1e-3",

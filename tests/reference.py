@@ -6,17 +6,37 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-FAMILIES = ("full", "tied", "diag", "spherical")
+from dgmm.mixture import families
+
+FAMILIES = tuple(families.FAMILIES)
+PEERS_FAMILIES = ("full", "tied", "diag", "spherical")
+"""Those that scikit-learn has too."""
+
+
+def is_tied(family):
+    return family.startswith("tied")
+
+
+def form_of(family):
+    """Full, diag or spherical: of the one matrix, or of each component's."""
+    return {"tied": "full"}.get(family, family.removeprefix("tied-"))
+
+
+def of_form(matrices, family):
+    """The entries of matrices (.., d, d) that a family has, (.., d, d), (.., d) or (..): its public shape."""
+    matrices = np.asarray(matrices, dtype=np.float64)
+    diagonals = np.diagonal(matrices, axis1=-2, axis2=-1)
+    return {"full": matrices, "diag": diagonals, "spherical": diagonals.mean(axis=-1)}[form_of(family)]
 
 
 def as_matrices(covariances, family, k, d):
     """Covariances of public shape as (K, d, d)."""
     covariances = np.asarray(covariances, dtype=np.float64)
-    match family:
+    if is_tied(family):
+        covariances = np.broadcast_to(covariances, (k, *covariances.shape))
+    match form_of(family):
         case "full":
             return covariances
-        case "tied":
-            return np.broadcast_to(covariances, (k, d, d))
         case "diag":
             return np.stack([np.diag(variances) for variances in covariances])
         case "spherical":
@@ -37,13 +57,8 @@ def _covariances(X, r, means, family, reg_covar):
     d = X.shape[1]
     scatters = np.stack([(r[:, k, None] * (X - mean)).T @ (X - mean) for k, mean in enumerate(means)])
     ridge = reg_covar * np.eye(d)
-    match family:
-        case "full":
-            return scatters / counts[:, None, None] + ridge
-        case "tied":
-            return scatters.sum(axis=0) / counts.sum() + ridge
-    variances = np.diagonal(scatters, axis1=1, axis2=2) / counts[:, None] + reg_covar
-    return variances if family == "diag" else variances.mean(axis=1)
+    own = scatters.sum(axis=0) / counts.sum() if is_tied(family) else scatters / counts[:, None, None]
+    return of_form(own + ridge, family)
 
 
 def plain_em(X, weights, means, covariances, family, reg_covar, n_iter, sample_weight=None):
@@ -82,22 +97,16 @@ def make_start(X, k, family, seed=0):
     """A start from K rows of X: weights, means and covariances of public shape."""
     rng = np.random.default_rng(seed)
     X = np.asarray(X, dtype=np.float64)
-    d = X.shape[1]
     means = X[rng.choice(len(X), k, replace=False)]
     weights = rng.dirichlet(np.full(k, 20.0))
     scatter = np.atleast_2d(np.cov(X.T)) / 2.0
-    covariances = {
-        "full": np.stack([scatter * (1.0 + 0.1 * i) for i in range(k)]),
-        "tied": scatter,
-        "diag": np.stack([np.diagonal(scatter) * (1.0 + 0.1 * i) for i in range(k)]),
-        "spherical": np.trace(scatter) / d * (1.0 + 0.1 * np.arange(k)),
-    }[family]
-    return weights, means, covariances
+    own = scatter if is_tied(family) else np.stack([scatter * (1.0 + 0.1 * i) for i in range(k)])
+    return weights, means, of_form(own, family)
 
 
 def precisions_of(covariances, family):
     """Inverses of covariances of public shape, of that shape."""
-    return np.linalg.inv(covariances) if family in ("full", "tied") else 1.0 / np.asarray(covariances)
+    return np.linalg.inv(covariances) if form_of(family) == "full" else 1.0 / np.asarray(covariances)
 
 
 def start_parameters(weights, means, covariances, family):

@@ -48,7 +48,7 @@ class BFRGaussianMixture(SavedMixture):
     ----------
     n_components : int, default 1
         Number of components, K.
-    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
+    covariance_type : {"full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"}, default "full"
     reg_covar : float, default 1e-6
         Added to the diagonal of the covariances, in squared units of X.
     batch_rows : int, optional

@@ -49,8 +49,9 @@ class GaussianMixture(SavedMixture):
     ----------
     n_components : int, default 1
         Number of components, K.
-    covariance_type : {"full", "tied", "diag", "spherical"}, default "full"
-        Each component's own covariance matrix; one matrix for all; own diagonal; own variance.
+    covariance_type : {"full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"}, default "full"
+        Each component's own covariance matrix; one matrix for all; own diagonal; own variance; one diagonal
+        for all; one variance for all.
     tol : float or "auto", default 1e-3
         The fit has converged when the mean log-likelihood rises by less, in nats per row.
         ``"auto"``: when the rise that remains is estimated to be below a tenth of
@@ -75,8 +76,7 @@ class GaussianMixture(SavedMixture):
     means_init : (K, d) array-like, optional
         Means to start from; without the other two, rows are given to the nearest one.
     precisions_init : array-like, optional
-        Precisions to start from: (K, d, d) for ``full``, (d, d) for ``tied``, (K, d) for
-        ``diag``, (K,) for ``spherical``.
+        Precisions to start from, of the shape of ``covariances_``.
     random_state : int, RandomState, Generator or None, default None
         Of the sample, the starts and :meth:`sample`.
     warm_start : bool, default False
@@ -101,7 +101,8 @@ class GaussianMixture(SavedMixture):
         inside.
     means_ : (K, d)
     covariances_ : array
-        (K, d, d) for ``full``, (d, d) for ``tied``, (K, d) for ``diag``, (K,) for ``spherical``.
+        (K, d, d) for ``full``, (d, d) for ``tied``, (K, d) for ``diag``, (K,) for ``spherical``, (d,) for
+        ``tied-diag``, () for ``tied-spherical``.
     precisions_, precisions_cholesky_ : array
         Inverses of the covariances, and factors ``U`` with ``precisions = U @ U.T``.
     converged_ : bool

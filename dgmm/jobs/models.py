@@ -23,8 +23,8 @@ class MixtureSection(Section):
     """The parameters that all kinds of mixtures have."""
 
     n_components: Count = Field(description=COUNT)
-    covariance_type: Literal["full", "tied", "diag", "spherical"] = Field(
-        default="full", description="full, tied, diag or spherical"
+    covariance_type: Literal["full", "tied", "diag", "spherical", "tied-diag", "tied-spherical"] = Field(
+        default="full", description="full, tied, diag, spherical, tied-diag or tied-spherical"
     )
     reg_covar: float = Field(
         default=1e-6, ge=0.0, description="a number of at least 0, in squared units of the features"
@@ -36,10 +36,10 @@ class MixtureSection(Section):
     means_init: list[Numbers] | None = Field(
         default=None, description="a list of n_components lists, each with one number per feature"
     )
-    precisions_init: Numbers | list[Numbers] | list[list[Numbers]] | None = Field(
+    precisions_init: float | Numbers | list[Numbers] | list[list[Numbers]] | None = Field(
         default=None,
-        description="nested lists of numbers: n_components matrices (full), one matrix (tied), "
-        "n_components lists (diag) or n_components numbers (spherical)",
+        description="nested lists of numbers: n_components matrices (full), one matrix (tied), n_components lists "
+        "(diag), n_components numbers (spherical), one list (tied-diag) or a number (tied-spherical)",
     )
     random_state: int | None = Field(
         default=None, ge=0, le=2**32 - 1, description="a whole number from 0 to 4294967295"

@@ -217,6 +217,8 @@ FAMILIES: dict[str, CovarianceFamily] = {
         CovarianceFamily("tied", FULL, tied=True, public_shape="(n_features, n_features)"),
         CovarianceFamily("diag", DIAGONAL, tied=False, public_shape="(n_components, n_features)"),
         CovarianceFamily("spherical", SPHERICAL, tied=False, public_shape="(n_components,)"),
+        CovarianceFamily("tied-diag", DIAGONAL, tied=True, public_shape="(n_features,)"),
+        CovarianceFamily("tied-spherical", SPHERICAL, tied=True, public_shape="()"),
     )
 }
 

@@ -23,8 +23,8 @@ class MixtureParameters:
         Mixing proportions; they sum to 1. A component of weight 0 has died out.
     means : (K, d) float64
     covariances : float64
-        (K, d, d) for ``full``, (1, d, d) for ``tied``, (K, d) for ``diag``, (K, 1) for
-        ``spherical``: the leading axis is of length 1 where components share a covariance.
+        (K, d, d) for ``full``, (K, d) for ``diag``, (K, 1) for ``spherical``; the leading axis is of
+        length 1 where components share a covariance (``tied``, ``tied-diag``, ``tied-spherical``).
         (:meth:`CovarianceFamily.public` gives scikit-learn's shapes.)
     precisions_cholesky : float64
         Factors ``U`` with ``precision = U @ U.T``, of the shape of ``covariances``: upper

@@ -40,8 +40,8 @@ from dgmm.storage.kinds import (
     Schemas,
 )
 
-# full, tied, diag and spherical: components always lead.
-_COVARIANCES = (("K", "d", "d"), (1, "d", "d"), ("K", "d"), ("K", 1))
+# Full, diagonal and spherical matrices, one for each component or for all: components always lead.
+_COVARIANCES = (("K", "d", "d"), (1, "d", "d"), ("K", "d"), (1, "d"), ("K", 1), (1, 1))
 
 PASS_RECORDS = (Moments, SufficientStatistics, Distances, ManyRecords)
 """What a map makes of the rows; that of several maps, which may be of several themselves."""

@@ -230,7 +230,7 @@ def vet_chunks(folder: Path, metadata: Any, *, itemsize: int) -> None:
         array or one of its chunks would unpack to more than 1,000 times its files (64 MiB are always allowed).
     """
     shape, chunks = declared_shapes(metadata)
-    if len(shape) != len(chunks) or not shape or 0 in chunks:
+    if len(shape) != len(chunks) or 0 in chunks or (not shape and metadata.get("shape") != []):
         raise FormatError(f"{folder.name} has the shape {str(shape)[:60]} and chunks {str(chunks)[:60]}")
     files = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
     for file in files:

@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse
 import xarray as xr
 from bad_input.kinds import CHUNK, Given, Kind, N, blobs, lazy, unknown
+from reference import FAMILIES, form_of
 
 from dgmm import Execution
 from dgmm.errors import (
@@ -188,7 +189,7 @@ parameter("threshold", "a finite float above 0", 0, -1.0, np.nan, np.inf, "1", N
 parameter("init", r"one of 'k-means\+\+', 'random', or an array", "kmeans", "", None, 1, True, {"a": 1}, object, 1j,
           door="clusters")  # fmt: skip
 parameter("n_components", COUNT, 0, -1, 1.0, 2.5, "2", "three", None, True, np.True_, np.nan, *ODD)
-parameter("covariance_type", "one of 'full', 'tied', 'diag', 'spherical'", "foo", "Full", None, 3, "", *ODD)
+parameter("covariance_type", f"one of {', '.join(map(repr, FAMILIES))}", "foo", "Full", None, 3, "", *ODD)
 parameter("tol", "a float of at least 0, or 'auto'", -1e-3, np.nan, np.inf, "Auto", None, True, 10**400, *ODD)
 parameter("reg_covar", "a finite float of at least 0", -1e-6, np.nan, np.inf, "0", None, 10**400, *ODD)
 parameter("max_iter", COUNT, 0, 1.5, None, "10", *ODD)
@@ -250,18 +251,18 @@ for word, value, what, where, to_do in (
     ("a missing one", [[None, 1.0, 2.0]] * 2, "must be an array of numbers", "^means_init", "none of them missing"),
 ):
     start(f"means, {word}", what, where, to_do, means_init=value)
-SHAPES = {"full": (2, 3, 3), "tied": (3, 3), "diag": (2, 3), "spherical": (2,)}
+SHAPES = {"full": (2, 3, 3), "tied": (3, 3), "diag": (2, 3), "spherical": (2,), "tied-diag": (3,), "tied-spherical": ()}
 for family, shape in SHAPES.items():
-    unit = np.ones(shape) if family in ("diag", "spherical") else np.broadcast_to(np.eye(3), shape).copy()
+    unit = np.broadcast_to(np.eye(3), shape).copy() if form_of(family) == "full" else np.ones(shape)
     spoiled = unit.copy()
     spoiled[(0,) * unit.ndim] = np.nan
-    sign = "positive definite" if unit.ndim > 1 and family != "diag" else "positive"
-    start("precisions of another shape", r"has shape \(5, 5\)", "^precisions_init", r"expected \(n_", family,
+    sign = "positive definite" if form_of(family) == "full" else "positive"
+    start("precisions of another shape", r"has shape \(5, 5\)", "^precisions_init", r"expected \(", family,
           precisions_init=np.ones((5, 5)))  # fmt: skip
     start(
         "precisions, NaN",
         "contains nan",
-        r"^precisions_init .* at \[0",
+        r"^precisions_init .* at \[",
         "must be finite",
         family,
         precisions_init=spoiled,

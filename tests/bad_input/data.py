@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from bad_input.kinds import CHUNK, D, Given, Kind, N, blobs, lazy, spoilt, unknown
+from reference import FAMILIES
 
 from dgmm.errors import DataError, DataTypeError, IllDefinedCovarianceError
 
@@ -204,16 +205,16 @@ def constant() -> np.ndarray:
     return X
 
 
-for family in ("full", "tied", "diag"):
+for family in ("full", "tied", "diag", "tied-diag"):
     for k in (1, 2):
         rows(f"a constant feature, {family}, K={k}", lambda: lazy(constant()), DataError, "is constant .7.5 in every",
              "feature 1", "drop the feature, or set reg_covar above 0", FIT,
              n_components=k, covariance_type=family, reg_covar=0.0)  # fmt: skip
-for family in ("full", "tied", "diag", "spherical"):
+for family in FAMILIES:
     rows(f"equal rows, {family}", lambda: np.ones((10, 2)), DataError, "is constant", "feature 0",
         "set reg_covar above",
          FIT, n_components=1, covariance_type=family, reg_covar=0.0)  # fmt: skip
-for family in ("full", "tied", "diag", "spherical"):
+for family in FAMILIES:
     for scale in (1e-160, 1e-310):
         rows(f"variances below float64's, {family}, {scale}", lambda s=scale: blobs() * s, DataError,
              "has no inverse in float64", "variance of feature 0", "scale the input data, or set reg_covar above 0",

@@ -79,7 +79,7 @@ BAD = {
         job_with("3", "3, covariance_type: ful"),
         2,
         "model.covariance_type",
-        "found 'ful'; allowed: full, tied, diag or spherical; did you mean 'full'?",
+        "found 'ful'; allowed: full, tied, diag, spherical, tied-diag or tied-spherical; did you mean 'full'?",
     ),
     "init": (job_with("3", "3, init_params: kmean"), 2, "model.init_params", "did you mean 'kmeans'?"),
     "tol negative": (job_with("3", "3, tol: -1"), 2, "model.tol", "found -1"),

@@ -8,7 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from reference import make_blobs
+from reference import FAMILIES, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from storing import stored
 
@@ -18,7 +18,6 @@ from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.events import FitResumed, RoundFinished
 from dgmm.fitting.progress import FitProgress, ScanProgress
 
-FAMILIES = ("full", "tied", "diag", "spherical")
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "n_rows_", "n_iter_")
 SIZES = {"batch_rows": 1000, "buffer_rows": 300, "random_state": 0}
 

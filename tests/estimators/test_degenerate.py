@@ -5,7 +5,7 @@ import warnings
 import dask.array as da
 import numpy as np
 import pytest
-from reference import FAMILIES, make_blobs, make_start, plain_em, start_parameters
+from reference import FAMILIES, form_of, is_tied, make_blobs, make_start, of_form, plain_em, start_parameters
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm import GaussianMixture
@@ -41,7 +41,7 @@ def test_a_constant_feature(family, dtype):
         variances = model.covariances_[:, 1, 1] if family == "full" else model.covariances_[:, 1]
         np.testing.assert_allclose(variances, 1e-4, rtol=1e-5)
     rest = fit(np.delete(X, 1, axis=1), covariance_type=family, reg_covar=1e-4)
-    if family != "spherical":  # whose one variance is over all features
+    if form_of(family) != "spherical":  # whose one variance is over all features
         np.testing.assert_array_equal(model.predict(X), rest.predict(np.delete(X, 1, axis=1)))
 
 
@@ -81,12 +81,7 @@ def test_one_component_is_the_mean_and_covariance(family):
     X = make_blobs(100, 3, 2, seed=3)
     model = fit(da.from_array(X, chunks=(7, 2)), 1, covariance_type=family, reg_covar=0.0)
     covariance = np.cov(X.T, bias=True)
-    expected = {
-        "full": covariance[None],
-        "tied": covariance,
-        "diag": np.diag(covariance)[None],
-        "spherical": [np.trace(covariance) / 3],
-    }[family]
+    expected = of_form(covariance if is_tied(family) else covariance[None], family)
     np.testing.assert_allclose(model.means_[0], X.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(model.covariances_, expected, rtol=1e-11)
     assert model.weights_.tolist() == [1.0]
@@ -102,11 +97,10 @@ def test_one_row():
 def test_one_feature_gives_the_same_mixture_in_every_own_covariance(family):
     X = make_blobs(200, 1, 2, seed=4, spread=8.0)
     start = make_start(X, 2, "spherical")
-    shape = {"full": (2, 1, 1), "diag": (2, 1), "spherical": (2,), "tied": (1, 1)}[family]
-    covariances = np.reshape(start[2] if family != "tied" else start[2][:1], shape)
+    covariances = of_form(start[2][0, None, None] if is_tied(family) else start[2][:, None, None], family)
     model = GaussianMixture(**start_parameters(start[0], start[1], covariances, family), max_iter=300).fit(X)
     assert_sound(model, X, 2)
-    if family != "tied":
+    if not is_tied(family):
         plain = plain_em(X, *start, "spherical", 1e-6, model.n_iter_)
         np.testing.assert_allclose(model.covariances_.ravel(), plain[2], rtol=1e-9)
 

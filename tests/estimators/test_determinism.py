@@ -12,13 +12,12 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from reference import make_blobs
+from reference import FAMILIES, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm import Execution, GaussianMixture
 from dgmm.fitting.events import IterationFinished, PassStarted
 
-FAMILIES = ("full", "tied", "diag", "spherical")
 ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_")
 
 

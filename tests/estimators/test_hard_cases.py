@@ -4,7 +4,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-from reference import make_blobs
+from reference import FAMILIES, is_tied, make_blobs, of_form
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
@@ -34,18 +34,13 @@ def test_one_far_row_costs_no_more_than_a_component(far) -> None:
     assert np.diff(model.lower_bounds_).min() > -1e-9
 
 
-@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("width", [1e-3, 1e-4, 1e-5])
 def test_float32_follows_a_component_that_shrinks_in_one_step(family, width) -> None:
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(size=(500, 2)) * width + 1.0, rng.normal(size=(500, 2)) * width - 1.0])
     X = X.astype(np.float32)
-    precisions = {
-        "full": np.stack([np.eye(2) * 9.0] * 2),
-        "tied": np.eye(2) * 9.0,
-        "diag": np.full((2, 2), 9.0),
-        "spherical": np.full(2, 9.0),
-    }[family]
+    precisions = of_form(np.eye(2) * 9.0 if is_tied(family) else [np.eye(2) * 9.0] * 2, family)
     start = {"weights_init": [0.5, 0.5], "means_init": [[1.0, 1.0], [-1.0, -1.0]], "precisions_init": precisions}
     single = GaussianMixture(2, covariance_type=family, reg_covar=0.0, **start).fit(X)
     double = GaussianMixture(2, covariance_type=family, reg_covar=0.0, **start).fit(X.astype(np.float64))

@@ -6,14 +6,13 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from reference import make_blobs
+from reference import FAMILIES, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm import BFRGaussianMixture, GaussianMixture
 from dgmm.errors import ParameterError
 from dgmm.fitting.events import FitFinished, PassStarted, RoundFinished, StartChosen
 
-FAMILIES = ("full", "tied", "diag", "spherical")
 ARRAYS = ("weights_", "means_", "covariances_", "lower_bounds_", "n_reads_")
 
 

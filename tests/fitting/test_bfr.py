@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cases import any_family, families
+from cases import any_family, families, peers_families
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from problems import OPTIONS, blobs
@@ -162,7 +162,7 @@ def ten_clusters(n: int, order: str) -> tuple[np.ndarray, np.ndarray]:
     return centres[labels] + rng.normal(size=(n, 2)), centres
 
 
-@families
+@peers_families
 @pytest.mark.parametrize("order", ["random", "late", "sorted"])
 def test_clusters_are_found_whenever_they_come(family, order) -> None:
     X, centres = ten_clusters(20_000, order)
@@ -209,7 +209,7 @@ def test_one_round_more_costs_few_sweeps_once_the_model_has_settled(family) -> N
     assert states[-1].n_sweeps <= 3 * 20_000
 
 
-@families
+@peers_families
 def test_a_scan_ends_where_em_from_there_ends(family) -> None:
     X = blobs(20_000, 2, 3, seed=7, spread=2.0)
     setup = setup_of(family, 3, sample_rows=4000, buffer_rows=1000)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import families
+from reference import of_form
 from sklearn.cluster import KMeans
 
 from dgmm.mixture.chunks import Chunk
@@ -76,14 +77,10 @@ def test_nearest_statistics_are_those_of_the_clusters(family) -> None:
     np.testing.assert_allclose(statistics.weight, [len(rows) for rows in clusters])
     estimate = family.estimate(statistics, UNIT, 0.0)
     np.testing.assert_allclose(estimate.means, [rows.mean(axis=0) for rows in clusters])
-    scatters = [np.cov(rows.T, bias=True) * len(rows) for rows in clusters]
-    expected = {
-        "full": [s / len(rows) for s, rows in zip(scatters, clusters, strict=True)],
-        "tied": [sum(scatters) / len(X)],
-        "diag": [rows.var(axis=0) for rows in clusters],
-        "spherical": [[rows.var(axis=0).mean()] for rows in clusters],
-    }[family.name]
-    np.testing.assert_allclose(estimate.covariances, expected, atol=1e-12)
+    own = [np.cov(rows.T, bias=True) for rows in clusters]
+    shared = sum(covariance * len(rows) for covariance, rows in zip(own, clusters, strict=True)) / len(X)
+    expected = of_form(shared if family.tied else own, family.name)
+    np.testing.assert_allclose(family.public(estimate.covariances, 2), expected, atol=1e-12)
 
 
 def test_random_responsibilities_are_even_and_belong_to_the_rows() -> None:

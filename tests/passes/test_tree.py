@@ -15,7 +15,7 @@ from recorders import FailingMap, SpellingMap
 from dgmm.errors import DataError
 from dgmm.fitting.events import PassAdvanced, PassFinished, PassStarted
 from dgmm.mixture.chunks import Chunk
-from dgmm.mixture.families import get_family
+from dgmm.mixture.families import FAMILIES, get_family
 from dgmm.mixture.merging import merge_in_order
 from dgmm.mixture.moments import MomentsMap
 from dgmm.mixture.sizes import array_bytes
@@ -248,7 +248,7 @@ def test_an_error_in_a_task_comes_out_as_it_is(scheduler):
 # -- the plan -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("k", "d"), [(1, 1), (3, 2), (32, 16), (16, 128), (256, 16), (500, 300)])
 def test_the_plan_follows_from_the_shapes_alone(family, k, d):
     plan = ExecutionPlan.choose(get_family(family), k, d)

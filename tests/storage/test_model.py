@@ -142,6 +142,8 @@ DIMENSIONS = {
     "tied": ("feature", "feature_2"),
     "diag": ("component", "feature"),
     "spherical": ("component",),
+    "tied-diag": ("feature",),
+    "tied-spherical": (),
 }
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from reference import FAMILIES
 
 from dgmm import GaussianMixture
 from dgmm.cli import main
@@ -122,8 +123,6 @@ def test_any_file_is_a_cluster_or_a_job_error(tmp_path, content):
 
 
 # -- models ---------------------------------------------------------------------------------------
-
-FAMILIES = ("full", "tied", "diag", "spherical")
 
 
 @pytest.fixture(scope="module")
