@@ -11,7 +11,7 @@ import pytest
 from dgmm import Checkpoint, GaussianMixture
 from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
-from dgmm.jobs import load_job, run_job, answers
+from dgmm.jobs import answers, load_job, run_job, running
 from dgmm.jobs.progress import LogReporter
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
 from dgmm.storage.replacing import remove_leftovers
