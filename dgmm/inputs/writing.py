@@ -74,9 +74,9 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
     results : DataArray, Dataset, array, dask array, series, dataframe, or TopProbabilities
         What ``predict``, ``predict_proba`` or ``score_samples`` returned.
     path : path
-        ``.zarr`` (format 3); ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with a row for
-        each cell, and its coordinates as columns (extra ``parquet``); ``.tif`` (GeoTIFF, extra ``geotiff``) of one
-        result with two dimensions of space, and at most one other.
+        ``.zarr`` (format 3), or no suffix; ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with
+        a row for each cell, and its coordinates as columns (extra ``parquet``); ``.tif`` (GeoTIFF, extra
+        ``geotiff``) of one result with two dimensions of space, and at most one other.
     overwrite : bool
         Replace what was written there before, if it is of the same format.
 
@@ -115,7 +115,7 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
 
 def writer_of(path: str | os.PathLike[str]) -> Writer:
     """Return how results are written under a name; raises ParameterError if its suffix is of no format."""
-    suffix = Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower() or ".zarr"
     if suffix not in WRITERS:
         raise ParameterError(f"{path}: results are written as {', '.join(WRITERS)}; end the name with one of these")
     return WRITERS[suffix]

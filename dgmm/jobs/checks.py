@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
-import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,8 +134,7 @@ def _collisions(job: Job) -> Iterator[Problem]:
         taken["input.store"] = job.input.store
     for key, place in _sources(job):
         if (folder := folder_of(place)) is not None:
-            # What a pattern matches lies below what stands before it.
-            taken[f"input.{key}"] = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), folder.parts))
+            taken[f"input.{key}"] = folder
     if job.checkpoint is not None and (folder := folder_of(job.checkpoint.path)) is not None:
         for text in _overlaps(folder, taken):
             yield job.problem(("checkpoint", "path"), text)
@@ -149,7 +148,9 @@ def _collisions(job: Job) -> Iterator[Problem]:
 def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
     for name, other in taken.items():
         a, b = (Path(os.path.realpath(each)) for each in (path, other))  # resolve() fails at links in a circle
-        if a == b or a in b.parents or b in a.parents:
+        if glob.has_magic(str(other)) and fnmatch.fnmatch(str(a), str(b)):
+            yield f"{path} is matched by {name}; choose another"
+        elif a == b or a in b.parents or b in a.parents:
             yield f"{path} is the same place as, or lies within, {name}; choose another"
 
 

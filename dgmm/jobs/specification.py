@@ -42,7 +42,7 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("not a path")
     if is_url(value):
-        raise ValueError("a URL; this version reads and writes local files only")
+        raise ValueError("a URL; this must be a local file")
     folder = (info.context or {}).get("folder", Path())
     try:
         path = Path(folder, Path(value).expanduser()).absolute()

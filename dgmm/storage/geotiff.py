@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -16,13 +17,14 @@ from dgmm.storage.storing import require_lengths
 from dgmm.storage.windows import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     import xarray as xr
 
 GEOTIFF = Form("TIFF file", begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 NO_LABEL = -1
+
+# Names of dimensions of space that rioxarray does not know.
+_NAMES: tuple[tuple[Hashable, Hashable], ...] = (("lat", "lon"), ("northing", "easting"))
 
 
 def library() -> Any:
@@ -41,7 +43,7 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
     Parameters
     ----------
     values : xarray.DataArray
-        Two spatial dimensions (``y, x`` or ``latitude, longitude``, or as rioxarray was told), in any order, and at
+        Two spatial dimensions (``y, x``, ``lat, lon``, or as CF's attributes or rioxarray's say), in any order, and at
         most one other, whose entries are bands. The reference system is that of its ``rio`` accessor: of its
         coordinate ``spatial_ref``, or what ``grid_mapping`` names. Whole numbers have -1 as nodata, others NaN.
     path : path
@@ -105,7 +107,10 @@ def spatial_dims(values: xr.DataArray) -> tuple[Hashable | None, Hashable, Hasha
     """
     _, rioxarray = library()
     try:
-        y, x = values.rio.y_dim, values.rio.x_dim
+        y, x = next((pair for pair in _NAMES if {*pair} <= {*values.dims}), None) or (
+            values.rio.y_dim,
+            values.rio.x_dim,
+        )
     except rioxarray.exceptions.DimensionError as error:
         raise DataError(
             f"a GeoTIFF needs two dimensions of space, as y and x; found {', '.join(map(str, values.dims))}: name "
