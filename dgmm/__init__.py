@@ -6,6 +6,7 @@ from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.fitting.stopping import StopReason
 from dgmm.inputs.opening import open_rows
+from dgmm.inputs.writing import write_results
 from dgmm.passes.execution import Execution
 from dgmm.storage.checkpoint import Checkpoint
 
@@ -18,4 +19,5 @@ __all__ = [
     "StopReason",
     "__version__",
     "open_rows",
+    "write_results",
 ]

@@ -61,8 +61,8 @@ def _covariances(X, r, means, family, reg_covar):
     return of_form(own + ridge, family)
 
 
-def plain_em(X, weights, means, covariances, family, reg_covar, n_iter, sample_weight=None):
-    """EM in a dozen lines; covariances of public shape, in and out.
+def plain_em(X, weights, means, covariances, family, reg_covar, n_iter, sample_weight=None, labels=None):
+    """EM in a dozen lines; covariances of public shape, in and out. Labels are -1 where there is none.
 
     Returns
     -------
@@ -71,9 +71,12 @@ def plain_em(X, weights, means, covariances, family, reg_covar, n_iter, sample_w
     """
     X = np.asarray(X, dtype=np.float64)
     w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    labels = np.full(len(X), -1) if labels is None else labels
+    others = (labels[:, None] >= 0) & (labels[:, None] != np.arange(len(weights)))
     lower_bounds = []
     for _ in range(n_iter):
         joint = log_joint(X, weights, means, covariances, family)
+        joint[others] = -np.inf
         total = logsumexp(joint, axis=1)
         lower_bounds.append(float(w @ total / w.sum()))
         r = np.exp(joint - total[:, None]) * w[:, None]

@@ -24,6 +24,8 @@ LAYERS = (
     ("__init__", "__main__"),
 )
 
+OPTIONAL_STORES = ("obstore", "pyarrow", "netCDF4", "rasterio", "rioxarray")
+
 # What a layer may import from outside besides the standard library.
 OUTSIDE = {
     "errors": {"sklearn"},
@@ -32,7 +34,18 @@ OUTSIDE = {
     "_version": set(),
     "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl", "numba", "llvmlite"},
     "fitting": {"numpy"},
-    "storage": {"numpy", "xarray", "zarr", "dask", "google_crc32c", "obstore"},
+    "storage": {
+        "numpy",
+        "xarray",
+        "zarr",
+        "dask",
+        "google_crc32c",
+        "obstore",
+        "pyarrow",
+        "netCDF4",
+        "rasterio",
+        "rioxarray",
+    },
     "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},
     "inputs": {"numpy", "dask", "xarray", "zarr", "pandas"},
     "viz": {"numpy", "matplotlib", "PIL"},
@@ -98,9 +111,18 @@ def test_imports_stand_at_the_top(path: Path) -> None:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
                 if isinstance(node, ast.Import | ast.ImportFrom):
-                    optional = {"matplotlib", "PIL", "obstore"}
+                    optional = (
+                        "matplotlib",
+                        "PIL",
+                        "obstore",
+                        "pyarrow",
+                        "dask.dataframe",
+                        "netCDF4",
+                        "rasterio",
+                        "rioxarray",
+                    )
                     names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                    assert all(name.split(".")[0] in optional for name in names), (
+                    assert all(f"{name}.".startswith(tuple(f"{o}." for o in optional)) for name in names), (
                         f"{path}:{node.lineno}: {function.name} imports {names}"
                     )
 

@@ -20,7 +20,7 @@ import xarray as xr
 from dgmm import GaussianMixture, __version__
 from dgmm import errors as dgmm_errors
 from dgmm.cli import EXIT_CODES, main
-from dgmm.storage.arrays import write_array
+from dgmm.storage.storing import write_array
 
 ROOT = Path(__file__).parents[1]
 

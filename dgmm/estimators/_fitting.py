@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import CheckpointMismatchError
+from dgmm.estimators._inputs import rows_together
 from dgmm.estimators._keeping import Keeper
 from dgmm.estimators._scanning import ScanSetup
 from dgmm.fitting.driving import Journal, Progress, run, run_on
@@ -21,7 +22,8 @@ from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
-from dgmm.mixture.missing import MARGINALIZE
+from dgmm.mixture.known import KnownMap, check_labelled
+from dgmm.mixture.missing import RAISE
 from dgmm.mixture.moments import Moments, MomentsMap
 from dgmm.mixture.sampling import RowSample, threshold_for
 from dgmm.passes.blas import single_threaded_blas
@@ -39,6 +41,8 @@ _SAMPLE_ROWS = 50_000
 _ROWS_FOR_RESEEDING = 10_000
 """Rows of the sample that components move to, where no start is made from it."""
 _START_ROWS_PER_PARAMETER = 400
+_LEAST_FREE = 16
+"""Of so many rows one is taken to have no label."""
 
 
 def default_sample_rows(start: Start, d: int) -> int:
@@ -149,16 +153,19 @@ class FitSetup:
 
         def prepare(moments: Moments) -> FitProblem:
             run_pass.learn(moments.lengths)
-            missing = self.rows.missing == MARGINALIZE
+            missing = self.rows.missing != RAISE
             check_moments(moments, self.family, self.n_components, self.reg_covar, missing=missing)
             problem = FitProblem.of(
                 self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
             )
+            if problem.known is not None:
+                check_labelled(problem.known, moments.n_positive, self.start.weights)
             check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
             return problem
 
         def run_on_sample(sample: RowSample) -> RunPass:
-            return PassRunner(Rows.from_array(sample.rows, sample.weights, self.plan.chunk_rows), self.plan)
+            chunk_rows = rows_together(self.rows.missing, sample.rows, self.plan.chunk_rows)
+            return PassRunner(Rows.from_array(sample.rows, sample.weights, chunk_rows), self.plan)
 
         return lambda announce: fit_mixture(begun, self.control, start, prepare, run_on_sample, rng, emit, announce)
 
@@ -166,8 +173,12 @@ class FitSetup:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
-        threshold = threshold_for(self.sample_rows, self.rows.n_rows)
-        return MomentsMap(seed, self.sample_rows, threshold, probes)
+        if self.rows.labels is None:
+            return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, self.rows.n_rows), probes)
+        # Nobody knows how many rows are not labelled; where they are fewer than that, the sample is smaller.
+        n_free = None if self.rows.n_rows is None else self.rows.n_rows // _LEAST_FREE
+        known = KnownMap(self.family.name, self.n_components)
+        return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, n_free), probes, known)
 
     def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:
         """Choose where the rows are held."""

@@ -12,10 +12,16 @@ from sklearn.utils.validation import check_array
 from dgmm.errors import DataError, DataTypeError
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.table import Request, Table
+from dgmm.mixture.missing import MARGINALIZE, any_missing
 from dgmm.passes.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dgmm.typing import Array
+
+# How many times longer chunks are where values are missing.
+_LONGER = 8
 
 
 def open_table(
@@ -129,6 +135,7 @@ def to_rows(
     chunk_rows: Callable[[int], int],
     *,
     reset: bool,
+    labels: Any = None,
     sample_dims: Any = None,
 ) -> tuple[Rows, np.dtype[Any]]:
     """Make rows of anything that holds some.
@@ -146,7 +153,7 @@ def to_rows(
     dtype : dtype
         float32 or float64: what the fitted attributes will have.
     """
-    table = open_table(estimator, X, sample_weight, sample_dims=sample_dims, reset=reset)
+    table = open_table(estimator, X, sample_weight, labels, sample_dims=sample_dims, reset=reset)
     return rows_of(table, chunk_rows, estimator.missing)
 
 
@@ -154,6 +161,15 @@ def rows_of(table: Table, chunk_rows: Callable[[int], int], missing: str) -> tup
     """Make rows of a table; parameters and results are those of :func:`to_rows`."""
     if isinstance(table.X, da.Array):
         dtype = np.float32 if table.X.dtype == np.float32 else np.float64
-        return Rows.from_dask(table.X, table.weights).with_missing(missing), np.dtype(dtype)
-    rows = Rows.from_array(table.X, table.weights, chunk_rows(table.X.shape[1]))
+        return Rows.from_dask(table.X, table.weights, table.labels).with_missing(missing), np.dtype(dtype)
+    length = rows_together(missing, table.X, chunk_rows(table.X.shape[1]))
+    rows = Rows.from_array(table.X, table.weights, length, table.labels)
     return rows.with_missing(missing), table.X.dtype
+
+
+def rows_together(missing: str, X: Array, chunk_rows: int) -> int:
+    """Rows of the chunks that an array in memory, (n, d), is cut into.
+
+    More where values are missing that are marginalized: each pattern of a chunk has its price, whatever its rows.
+    """
+    return chunk_rows * (_LONGER if missing == MARGINALIZE and any_missing(X) else 1)

@@ -78,6 +78,7 @@ def fingerprint_of(
             "chunks": None if growing else rows.n_chunks,
             "chunk lengths": None if growing or rows.lengths is None else _digest(rows.lengths),
             "weights": rows.weights is not None,
+            "labels": rows.labels is not None,
         },
         "parameters": {name: _plain(value) for name, value in parameters.items()},
         "start": {name: _digest(getattr(start, name)) for name in ("weights", "means", "covariances")},

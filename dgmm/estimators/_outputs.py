@@ -15,7 +15,11 @@ from dgmm.rules import is_int
 
 if TYPE_CHECKING:
     from dgmm.inputs.table import Table
-    from dgmm.typing import IntArray
+    from dgmm.typing import Array
+
+_COMPONENT = {"long_name": "the most probable components of the mixture, from 0"}
+_PROBABILITY = {"long_name": "posterior probability of these components", "units": "1"}
+_REMAINDER = {"long_name": "posterior probability of all other components together", "units": "1"}
 
 
 class TopProbabilities(NamedTuple):
@@ -78,32 +82,29 @@ def top_parts(table: Table, values: Any, dtype: np.dtype[Any]) -> Any:
     """
     k = values.shape[1] // 2
     rank = ("rank", range(k))
-    component, probability, remainder = values[:, :k], values[:, k : 2 * k], values[:, 2 * k]
+    component = _columns(values, slice(k), np.dtype(np.int64))
+    probability, remainder = _columns(values, slice(k, 2 * k), dtype), _columns(values, 2 * k, dtype)
     parts = (
-        Part("component", _numbers(component), rank, {"long_name": "the most probable components, from 0"}),
-        Part(
-            "probability",
-            probability.astype(dtype),
-            rank,
-            {"long_name": "posterior probability of these components", "units": "1"},
-        ),
-        Part(
-            "remainder",
-            remainder.astype(dtype),
-            None,
-            {"long_name": "posterior probability of all other components together", "units": "1"},
-        ),
+        Part("component", component, rank, _COMPONENT),
+        Part("probability", probability, rank, _PROBABILITY),
+        Part("remainder", remainder, None, _REMAINDER),
     )
     found = table.origin.join(parts)
     return TopProbabilities(*found) if isinstance(found, tuple) else found
 
 
-def _numbers(component: Any) -> Any:
-    if isinstance(component, np.ndarray):
-        return _to_int(component)
-    return component.map_blocks(_to_int, dtype=np.int64, meta=np.empty((0, 0), dtype=np.int64))
+def _columns(values: Any, which: slice | int, dtype: np.dtype[Any]) -> Any:
+    """Some columns of values, (n, m), or one, (n,)."""
+    if isinstance(values, np.ndarray):
+        return _taken(values, which, dtype)
+    # Slices of a dask array are made a task at a time, maps all at once.
+    width = np.empty((0, values.shape[1]))[:, which].shape[1:]
+    shape: dict[str, Any] = {"chunks": (values.chunks[0], width)} if width else {"drop_axis": 1}
+    return values.map_blocks(_taken, which, dtype, dtype=dtype, meta=np.empty((0,) * (1 + len(width)), dtype), **shape)
 
 
-def _to_int(component: Any) -> IntArray:
-    # Rows without a label have NaN.
-    return np.where(np.isnan(component), -1, component).astype(np.int64)
+def _taken(block: Array, which: slice | int, dtype: np.dtype[Any]) -> Array:
+    columns = block[:, which]
+    if dtype.kind == "i":  # rows without a label have NaN
+        columns = np.where(np.isnan(columns), -1, columns)
+    return columns.astype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,8 +39,16 @@ def _reader(kind: type, read: Callable[[Any], Any] | None = None) -> Callable[[A
 
 def _names(values: list[Any]) -> Any:
     if not all(isinstance(value, str) for value in values):
-        raise TypeError("feature names are not all text")
+        raise TypeError("names are not all text")
     return np.asarray(values, dtype=object)
+
+
+def _dims(values: list[Any]) -> tuple[str, ...]:
+    return tuple(_names(values))
+
+
+def _texts(names: Iterable[Any]) -> list[str]:
+    return [str(name) for name in names]
 
 
 def _plan(values: dict[str, Any]) -> ExecutionPlan:
@@ -74,7 +82,9 @@ _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "n_dropped_": (int, _reader(int)),
     "n_features_in_": (int, _reader(int)),
     "stop_reason_": (lambda reason: reason.name, _reader(str, StopReason.__getitem__)),
-    "feature_names_in_": (lambda names: [str(name) for name in names], _reader(list, _names)),
+    "feature_names_in_": (_texts, _reader(list, _names)),
+    "sample_dims_": (_texts, _reader(list, _dims)),
+    "feature_dims_": (_texts, _reader(list, _dims)),
     "plan_": (ExecutionPlan.to_dict, _reader(dict, _plan)),
 }
 

@@ -18,6 +18,7 @@ from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.renewing import renewed
 from dgmm.fitting.scanning import BFRSetup, BFRState
 from dgmm.mixture.checks import check_values
+from dgmm.mixture.missing import RAISE
 from dgmm.mixture.moments import Moments, MomentsMap, Probe
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.execution import Execution, Resources
@@ -172,7 +173,7 @@ class ScanSetup:
 
         def check(moments: Moments, chunk: int) -> None:
             nonlocal looks, n_dropped
-            check_values(moments, chunk)
+            check_values(moments, chunk, missing=self.rows.missing != RAISE)
             if moments.missing is not None and not (begun.row and chunk == begun.chunk):  # not counted yet
                 n_dropped += moments.missing.n_dropped
             if begun.row and chunk == begun.chunk and looks and moments.n_rows != looks[-1][1].n_rows:

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import StarvedComponentWarning
+from dgmm.errors import ParameterError, StarvedComponentWarning
 from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
@@ -116,11 +116,12 @@ class GaussianMixture(SavedMixture):
     stop_reason_ : StopReason
         Why the fit ended; its ``value`` is a sentence.
     n_iter_ : int
-        EM iterations, each one read of the data.
+        EM iterations, each one read of the data; 0 where the components of all rows were known.
     n_reads_ : int
         Reads of the data in all: the first one, those of the start (a scan is one), and the iterations.
     lower_bound_ : float
-        Mean log-likelihood per row at the last E-step, in nats.
+        Mean log-likelihood per row at the last E-step, in nats; of a labelled row that of the row and its
+        label (with ``n_iter_`` 0: at the result).
     lower_bounds_ : list of float
         The same for every iteration, except those whose parameters were given up.
     remaining_gap_ : float or None
@@ -143,7 +144,7 @@ class GaussianMixture(SavedMixture):
 
     Notes
     -----
-    Components are ordered by weight, falling, unless a part of the start was given. A component
+    Components are ordered by weight, falling, unless a part of the start or labels were given. A component
     without rows (with ``reg_covar=0``: with fewer than its covariance needs) is moved once, then
     gets weight 0, each with a StarvedComponentWarning.
 
@@ -219,6 +220,7 @@ class GaussianMixture(SavedMixture):
         y: Any = None,
         sample_weight: Any = None,
         *,
+        labels: Any = None,
         sample_dims: Any = None,
         checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         callbacks: Callbacks = (),
@@ -235,6 +237,11 @@ class GaussianMixture(SavedMixture):
         sample_weight : array-like, dask array, DataArray, number or str, optional
             How many rows each row stands for; 0 leaves it out. A name is that of a column or variable of X, which
             then is no feature.
+        labels : array-like, dask array, DataArray or str, optional
+            Component of each row, from 0 to K - 1, where it is known, and -1 where it is not. Responsibilities
+            of labelled rows are fixed, and their ``log(pi_y N(x | y))`` takes the place of their log-density
+            in the log-likelihood. If all are labelled, the estimate has a closed form: one read, and
+            ``n_iter_`` is 0. Components are in the order of the labels. A name is as that of the weights.
         sample_dims : name or sequence of names, optional
             Of an xarray object: the dimensions that rows run over. By default all but the last of a DataArray, and
             those that all variables of a Dataset share.
@@ -257,7 +264,7 @@ class GaussianMixture(SavedMixture):
             If a parameter is impossible.
         DataError
             If the data cannot be used: NaN, infinity, wrong dimensions or dtype, too few rows,
-            bad weights, constant features with ``reg_covar=0``.
+            bad weights or labels, constant features with ``reg_covar=0``.
         IllDefinedCovarianceError
             If a component collapses with ``reg_covar=0``.
         InsufficientMemoryError
@@ -282,7 +289,7 @@ class GaussianMixture(SavedMixture):
         before = dict(self.__dict__)
         try:
             emit = emitter(callbacks, int(self.verbose), int(self.verbose_interval))
-            result = self._fit(X, sample_weight, sample_dims, emit, to_checkpoint(checkpoint), execution)
+            result = self._fit(X, sample_weight, labels, sample_dims, emit, to_checkpoint(checkpoint), execution)
         except BaseException:
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
@@ -294,6 +301,7 @@ class GaussianMixture(SavedMixture):
         self,
         X: Any,
         sample_weight: Any,
+        labels: Any,
         sample_dims: Any,
         emit: Callable[[Event], bool],
         checkpoint: Checkpoint | None,
@@ -301,14 +309,15 @@ class GaussianMixture(SavedMixture):
     ) -> FitResult:
         params = self.get_params(deep=False)
         family, k = get_family(self.covariance_type), int(self.n_components)
-        rows, dtype = to_rows(
-            self, X, sample_weight, partial(_chunk_rows, family, k), reset=True, sample_dims=sample_dims
-        )
+        chunk_rows = partial(_chunk_rows, family, k)
+        rows, dtype = to_rows(self, X, sample_weight, chunk_rows, reset=True, labels=labels, sample_dims=sample_dims)
         d = rows.n_features
         warm = self._warm_start(d)
         start = warm or make_start(params, family, d)
         plan = ExecutionPlan.choose(family, k, d)
         from_scan = warm is None and start.init_params == FROM_SCAN
+        if from_scan and labels is not None:
+            raise ParameterError(f"init_params={FROM_SCAN!r} is one scan, which knows no labels; take another start")
         setup = FitSetup(
             rows=rows,
             dtype=dtype,

@@ -11,7 +11,6 @@ import numpy as np
 from dgmm.errors import IllDefinedCovarianceError
 from dgmm.mixture.calibration import Calibration
 from dgmm.mixture.extrapolation import Anderson, from_vector, to_vector
-from dgmm.mixture.kernel import complete
 from dgmm.mixture.marginal import e_step
 
 if TYPE_CHECKING:
@@ -47,14 +46,13 @@ class Part:
     def statistics(self, parameters: MixtureParameters) -> SufficientStatistics:
         """The E-step."""
         compiled = self.problem.compile(parameters)
-        return complete(compiled, self.run_pass(e_step(compiled)), self.problem.total_scatter)
+        return self.problem.complete(compiled, self.run_pass(e_step(compiled)), parameters)
 
     def estimate(
         self, statistics: SufficientStatistics, previous: MixtureParameters, dead: Array
     ) -> MixtureParameters | None:
         """M-step; None where these rows are too few for one."""
-        effective = statistics.weight * self.problem.rows_per_weight
-        if (effective[~dead] < self.problem.min_rows).any():
+        if (self.problem.starved(statistics.weight) & ~dead).any():
             return None
         try:
             return self.problem.family.estimate(

@@ -13,7 +13,6 @@ from dgmm.errors import IllDefinedCovarianceError
 from dgmm.fitting.events import ComponentStarved, Event, IterationFinished
 from dgmm.fitting.stopping import StopReason, aitken_gap, predicted_gap
 from dgmm.mixture.compiled import CentredGroup
-from dgmm.mixture.kernel import complete
 from dgmm.mixture.marginal import e_step
 from dgmm.mixture.patterns import compute_rows
 
@@ -152,7 +151,7 @@ def em_step(
     is moved.
     """
     effective = statistics.weight * problem.rows_per_weight
-    starved = (effective < problem.min_rows) & ~state.dead
+    starved = problem.starved(statistics.weight) & ~state.dead
     if state.n_iter + 1 >= control.max_iter:  # no E-step would see where a component was moved to
         starved[:] = False
     moved = starved & ~state.reseeded
@@ -217,7 +216,8 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
     mean.
     """
     compiled = problem.compile(state.parameters)
-    statistics = complete(compiled, (yield e_step(compiled, problem.exponent)), problem.total_scatter)
+    record = yield e_step(compiled, problem.exponent)
+    statistics = problem.complete(compiled, record, state.parameters)
     try:
         new, events = em_step(problem, control, state, statistics)
         if not problem.outgrown(compiled, new.parameters):
@@ -226,7 +226,8 @@ def _iterate(problem: FitProblem, control: Control, state: FitState) -> Reads[tu
         if all(isinstance(group, CentredGroup) for group in compiled.groups):
             raise
     compiled = problem.compile(state.parameters, centred=True)
-    statistics = yield e_step(compiled, problem.exponent)
+    record = yield e_step(compiled, problem.exponent)
+    statistics = problem.complete(compiled, record, state.parameters)
     new, events = em_step(problem, control, state, statistics)
     return new, events, statistics.n_rows
 

@@ -33,7 +33,7 @@ class FitResult:
     Attributes
     ----------
     parameters : MixtureParameters
-        In the user's units; ordered by weight, falling, unless the start was given.
+        In the user's units; ordered by weight, falling, unless the start or labels were given.
     lower_bounds : tuple of float
         Mean log-likelihood per row of each iteration, in nats.
     reason : StopReason
@@ -71,6 +71,31 @@ class FitResult:
 def canonical_order(parameters: MixtureParameters) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Order of the components by weight, falling; ties by their means, rising."""
     return np.lexsort((*parameters.means.T[::-1], -parameters.weights))
+
+
+def _closed_form(
+    problem: FitProblem,
+    moments: Moments,
+    parameters: MixtureParameters,
+    lower_bound: float,
+    n_reads: int,
+    emit: Callable[[Event], bool],
+) -> FitResult:
+    """The result where the components of all rows are known."""
+    reason, error = StopReason.CLOSED_FORM, problem.sampling_error
+    emit(FitFinished(reason, 0, lower_bound, n_reads, 0.0, error))
+    result = problem.family.to_user(parameters, problem.coordinates)
+    starved = np.zeros(problem.n_components, dtype=bool)
+    missing = _missing_in(moments)
+    return FitResult(result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None, *missing)
+
+
+def _missing_in(moments: Moments) -> tuple[IntArray, int]:
+    """Missing values of each feature, (d,), and rows that were left out for them."""
+    missing = moments.missing
+    if missing is None:
+        return np.zeros(len(moments.mean), dtype=np.int64), 0
+    return missing.counts, missing.n_dropped
 
 
 def fit_mixture(
@@ -112,6 +137,9 @@ def fit_mixture(
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)
     problem, n_rows = prepare(moments), moments.n_positive
+    known = problem.closed_form()
+    if known is not None:
+        return _closed_form(problem, moments, *known, reads.n_reads, emit)
     surrogate = Surrogate.of(problem, n_rows, run_on_sample) if control.accelerate == "auto" else None
     sample = None if surrogate is None else surrogate.sample
     state = progress.em
@@ -134,12 +162,11 @@ def fit_mixture(
         raise AssertionError("the iteration ended without a reason")
     result = problem.family.to_user(state.parameters, problem.coordinates)
     starved = state.reseeded | state.dead
-    if not start.is_given:
+    if not start.is_given and problem.known is None:
         order = canonical_order(result)
         result, starved = result.take(order), starved[order]
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
-    missing = moments.missing
     return FitResult(
         result,
         state.lower_bounds,
@@ -150,6 +177,5 @@ def fit_mixture(
         state.gap,
         error,
         progress.scan,
-        np.zeros(result.n_features, dtype=np.int64) if missing is None else missing.counts,
-        0 if missing is None else missing.n_dropped,
+        *_missing_in(moments),
     )

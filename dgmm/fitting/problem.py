@@ -9,12 +9,15 @@ import numpy as np
 
 from dgmm.mixture.compiled import CompiledMixture, DotGroup, KernelOptions, compile_mixture, dot_product_loss
 from dgmm.mixture.imputing import Imputation, ImputingMap
+from dgmm.mixture.kernel import complete
 from dgmm.mixture.marginal import MarginalMixture
 from dgmm.mixture.moments import summarize
+from dgmm.mixture.statistics import SufficientStatistics
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import ChunkMap, R
     from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.known import KnownRows
     from dgmm.mixture.moments import Moments
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.sampling import RowSample
@@ -69,11 +72,14 @@ class FitProblem:
     total_weight : float
         In units of ``2**exponent``.
     total_scatter : (1, q) float64
-        Packed scatter of all rows about 0, in inner coordinates and units of ``2**exponent``.
+        Packed scatter of the rows that passes sum up about 0, in inner coordinates and units of ``2**exponent``.
     sample : RowSample
         In the user's units.
     imputation : Imputation or None
         Of missing values, where rows of positive weight have some: these are marginalized.
+    known : KnownRows or None
+        Sums of the labelled rows, in inner coordinates and units of ``2**exponent``, which passes leave
+        out; None if there are none.
     """
 
     family: CovarianceFamily
@@ -88,6 +94,7 @@ class FitProblem:
     total_scatter: FloatArray
     sample: RowSample
     imputation: Imputation | None = None
+    known: KnownRows | None = None
 
     @classmethod
     def of(
@@ -107,6 +114,11 @@ class FitProblem:
         incomplete = moments.missing is not None and moments.missing.n_rows > 0
         moments, d = moments.whole(), len(moments.mean)
         coordinates = family.form.coordinates(moments.mean, moments.covariance + reg_covar * np.eye(d))
+        scatter = _inner_scatter(family, coordinates, moments.mean, moments.scatter, moments.weight)
+        known = None
+        if moments.known is not None and moments.known.n_rows:
+            known = moments.known.to_inner(coordinates)
+            scatter -= known.total_scatter()
         return cls(
             family,
             n_components,
@@ -117,25 +129,75 @@ class FitProblem:
             moments.exponent,
             max(moments.total_weight, float(moments.n_positive)),
             moments.weight,
-            _inner_scatter(family, coordinates, moments.mean, moments.scatter, moments.weight),
+            scatter,
             moments.sample,
             Imputation(moments.mean, moments.covariance + reg_covar * np.eye(d)) if incomplete else None,
+            known,
         )
 
     def on_rows(self, sample: RowSample) -> FitProblem:
         """The same problem for sampled rows alone, whose weights are in units of ``2**exponent`` already."""
-        weight, total_scatter = float(sample.weights.sum()), self.total_scatter
+        weight, n_effective = float(sample.weights.sum()), float(len(sample.rows))
+        total_scatter = self.total_scatter
         if self.imputation is None:  # else densities are whole, and need none
             mean, scatter, *_ = summarize(sample.rows, sample.weights)
             total_scatter = _inner_scatter(self.family, self.coordinates, mean, scatter, weight)
+        known, known_weight = self.known_beside(weight), 0.0
+        if known is not None:
+            known_weight = known.total_weight
+            n_effective *= 1.0 + known_weight / weight
         return replace(
             self,
             exponent=0,
             sample=sample,
-            total_weight=weight,
-            n_effective=float(len(sample.rows)),
+            known=known,
+            total_weight=weight + known_weight,
+            n_effective=n_effective,
             total_scatter=total_scatter,
         )
+
+    def known_beside(self, weight: float) -> KnownRows | None:
+        """The labelled rows' sums as so much weight of the other rows has them on its side."""
+        if self.known is None:
+            return None
+        return self.known.scaled(weight / (self.total_weight - self.known.total_weight))
+
+    def complete(
+        self, compiled: CompiledMixture, statistics: SufficientStatistics, parameters: MixtureParameters | None = None
+    ) -> SufficientStatistics:
+        """Add to the merged statistics of a pass what is the same in every pass.
+
+        Parameters
+        ----------
+        compiled : CompiledMixture
+            What the statistics were made with.
+        statistics : SufficientStatistics
+        parameters : MixtureParameters, optional
+            What was compiled, if a log-likelihood is wanted.
+        """
+        whole = complete(compiled, statistics, self.total_scatter)
+        return whole if self.known is None else self.known.added_to(whole, parameters, self.coordinates)
+
+    def closed_form(self) -> tuple[MixtureParameters, float] | None:
+        """Maximum likelihood where all rows are labelled: parameters and their mean log-likelihood, in nats per row.
+
+        None where rows are not.
+
+        Raises
+        ------
+        IllDefinedCovarianceError
+            If a covariance is not positive definite.
+        """
+        if self.known is None or len(self.sample.rows):
+            return None
+        nothing = SufficientStatistics.zero(self.known.mean, self.known.scatter.shape)
+        parameters = self.family.estimate(self.known.added_to(nothing), self.coordinates, self.reg_covar)
+        return parameters, self.known.log_likelihood(parameters, self.coordinates) / self.total_weight
+
+    def starved(self, weight: FloatArray) -> Array:
+        """Components that such weights, (K,), are too few rows for; never those that have labelled rows."""
+        starved: Array = weight * self.rows_per_weight < self.min_rows
+        return starved if self.known is None else starved & ~self.known.components
 
     @property
     def n_features(self) -> int:

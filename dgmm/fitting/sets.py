@@ -93,5 +93,5 @@ def _two_way_entropy(weight: FloatArray) -> float:
 
 def maximise(problem: FitProblem, statistics: SufficientStatistics, previous: MixtureParameters) -> MixtureParameters:
     """The M-step; components without rows get weight 0 and stay where they are."""
-    starved = statistics.weight * problem.rows_per_weight < problem.min_rows
+    starved = problem.starved(statistics.weight)
     return problem.family.estimate(statistics, problem.coordinates, problem.reg_covar, kept=starved, previous=previous)

@@ -18,7 +18,6 @@ from dgmm.fitting.problem import Control, FitProblem
 from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.compiled import compile_about
 from dgmm.mixture.forms import DIAGONAL
-from dgmm.mixture.kernel import complete
 from dgmm.mixture.sampling import RowSample
 from dgmm.mixture.seeding import (
     CENTRES,
@@ -26,6 +25,7 @@ from dgmm.mixture.seeding import (
     DistancesMap,
     NearestStatisticsMap,
     RandomResponsibilities,
+    further_centres,
     kmeans,
     nearest_mixture,
 )
@@ -149,7 +149,8 @@ def choose_start(
         sample_rows = 0
     elif start.means is not None:
         centres = problem.coordinates.standardize(start.means)
-        found = run(_from_centres(local, centres, _scaled_features(problem)), run_on_sample(problem.sample))
+        beside = _beside(local, problem.sample)
+        found = run(_from_centres(beside, centres, _scaled_features(problem)), run_on_sample(problem.sample))
         parameters = _override(problem, start, found)
     else:
         if start.init_params == "k-means||":
@@ -175,6 +176,11 @@ def choose_start(
         parameters = _override(problem, start, parameters)
     seconds = time.perf_counter() - began
     return parameters, StartChosen(start.init_params, sample_rows, n_starts, iterations, seconds)
+
+
+def _beside(problem: FitProblem, sample: RowSample) -> FitProblem:
+    """The same problem, with so much of the labelled rows' sums as belongs to a sample of the others."""
+    return replace(problem, known=problem.known_beside(float(sample.weights.sum())))
 
 
 def _short_sample(problem: FitProblem) -> RowSample:
@@ -214,7 +220,9 @@ def _sample_starts(
     problem: FitProblem, init_params: str, count: int, rng: np.random.RandomState
 ) -> list[MixtureParameters]:
     part = _short_sample(problem)
-    runner = ArrayPass(part.rows, part.weights)
+    problem, runner = _beside(problem, part), ArrayPass(part.rows, part.weights)
+    if problem.known is not None and problem.known.components.all():
+        count = 1  # nothing is left to chance
     if init_params == "random":
         target = compile_about(
             problem.family,
@@ -223,7 +231,8 @@ def _sample_starts(
             problem.options,
         )
         seeds = [int(rng.randint(2**31 - 1)) for _ in range(count)]
-        return [_estimate(problem, runner(problem.imputing(RandomResponsibilities(target, seed)))) for seed in seeds]
+        maps = [problem.imputing(RandomResponsibilities(target, seed)) for seed in seeds]
+        return [_estimate(problem, problem.complete(target, runner(each))) for each in maps]
     # Whitening hides clusters that make up most of the spread; scaling alone, those that lie across
     # correlated features. Which is better depends on the data, so the starts take turns.
     inner, scaled = problem.coordinates, _scaled_features(problem)
@@ -231,9 +240,27 @@ def _sample_starts(
     for number in range(count):
         metric = (inner, scaled)[number % 2]
         rows = metric.standardize(problem.imputed(part.rows))
-        centres = CENTRES[init_params](rows, part.weights, problem.n_components, rng)
+        centres = _centres(problem, init_params, rows, part.weights, metric, rng)
         starts.append(run(_from_centres(problem, inner.standardize(metric.restore(centres)), metric), runner))
     return starts
+
+
+def _centres(
+    problem: FitProblem,
+    init_params: str,
+    rows: FloatArray,
+    weights: FloatArray,
+    metric: Coordinates,
+    rng: np.random.RandomState,
+) -> FloatArray:
+    """Centres in the metric, (K, d), by rows (m, d) there; labelled rows have theirs at their means."""
+    if problem.known is None:
+        return CENTRES[init_params](rows, weights, problem.n_components, rng)
+    own = problem.known.components
+    centres = metric.standardize(problem.coordinates.restore(problem.known.mean))
+    free = int(np.count_nonzero(~own))
+    centres[~own] = further_centres(init_params, centres[own], rows, weights, free, rng)
+    return centres
 
 
 def _scaled_features(problem: FitProblem) -> Coordinates:
@@ -251,7 +278,7 @@ def _from_centres(
     nearest = NearestStatisticsMap.about(
         problem.family, centres, problem.coordinates, problem.options, problem.exponent, metric
     )
-    statistics = complete(nearest.target, (yield problem.imputing(nearest)), problem.total_scatter)
+    statistics = problem.complete(nearest.target, (yield problem.imputing(nearest)))
     return _estimate(problem, statistics)
 
 
@@ -259,6 +286,9 @@ def _estimate(problem: FitProblem, statistics: SufficientStatistics) -> MixtureP
     """First parameters; clusters too small for a covariance share the pooled one."""
     weak = statistics.weight * problem.rows_per_weight < problem.family.min_rows(problem.n_features)
     parameters = problem.family.estimate(statistics, problem.coordinates, problem.reg_covar, pooled=weak)
+    if problem.known is not None:
+        row = statistics.total_weight / problem.n_effective
+        parameters = problem.known.blended(problem.family, parameters, row)
     floor = 0.5 / statistics.n_rows
     weights = np.maximum(parameters.weights, floor)
     return parameters.reweighted(weights / weights.sum())
@@ -270,10 +300,13 @@ def _parallel_start(problem: FitProblem, seed: int) -> Reads[MixtureParameters]:
     Bahmani et al. (2012), algorithm 2, with ``l = 2 K`` and five rounds: seven reads of the data,
     the last of which takes the statistics of the K clusters.
     """
-    k, sample = problem.n_components, problem.sample
+    k, sample, known = problem.n_components, problem.sample, problem.known
     rng = np.random.RandomState(seed)
-    first = rng.choice(len(sample.rows), p=sample.weights / sample.weights.sum())
-    centres = problem.coordinates.standardize(problem.imputed(sample.rows[first : first + 1]))
+    if known is None:
+        first = rng.choice(len(sample.rows), p=sample.weights / sample.weights.sum())
+        centres = problem.coordinates.standardize(problem.imputed(sample.rows[first : first + 1]))
+    else:
+        centres = known.mean[known.components]
 
     def distances(number: int) -> ChunkMap[Distances]:
         nearest = nearest_mixture(centres, problem.coordinates, problem.options)
@@ -285,7 +318,9 @@ def _parallel_start(problem: FitProblem, seed: int) -> Reads[MixtureParameters]:
         centres = np.concatenate([centres, problem.coordinates.standardize(rows)])
     counts = (yield distances(PARALLEL_ROUNDS)).counts
     used = counts > 0.0
-    if np.count_nonzero(used) > k:
+    if known is not None:
+        centres = _centres(problem, "kmeans", centres[used], counts[used], problem.coordinates, rng)
+    elif np.count_nonzero(used) > k:
         centres = kmeans(centres[used], counts[used], k, rng, n_init=CANDIDATE_STARTS)
     else:  # fewer distinct rows than components
         order = np.argsort(-counts, kind="stable")

@@ -13,11 +13,12 @@ class StopReason(Enum):
     GAP = "the estimated rise that remains is below the sampling error of the optimum"
     MAX_ITER = "max_iter iterations were made without convergence"
     CALLBACK = "a callback asked to stop"
+    CLOSED_FORM = "the components of all rows are known, so that the estimate has a closed form"
 
     @property
     def converged(self) -> bool:
         """True if the fit ended because it had converged."""
-        return self in (StopReason.TOLERANCE, StopReason.GAP)
+        return self in (StopReason.TOLERANCE, StopReason.GAP, StopReason.CLOSED_FORM)
 
 
 def predicted_gap(bounds: tuple[float, ...], rise: float) -> float | None:

@@ -97,52 +97,75 @@ def pack(
     """
     places = tuple(_Place.of(*pair, dims) for pair in zip(variables, features, strict=True))
     dtype = np.result_type(*(values.dtype for values in variables))
-    arguments: list[Any] = []
+    arrays, chunks = _alike(variables, features)
     # Dimensions by number: Dask sorts them, and their names may be of any kind.
     axes: dict[Hashable, int] = {dim: i for i, dim in enumerate(dims)}
     last, width = len(dims), 0
+    arguments: list[Any] = []
     for number, (values, feature) in enumerate(zip(variables, features, strict=True), last + 1):
         # Variables may have features along one dimension, and not the same ones.
-        arguments += [as_dask(values, feature), tuple(axes.get(dim, number) for dim in values.dims)]
+        arguments += [arrays[number - last - 1], tuple(axes.get(dim, number) for dim in values.dims)]
         width += 1 if feature is None else values.sizes[feature]
-    chunks, arrays = da.core.unify_chunks(*arguments)
-    arguments[::2] = arrays
     joined = da.blockwise(
         partial(_joined, places=places, dtype=dtype),
         tuple(range(last + 1)),
         *arguments,
         new_axes={last: width},
-        concatenate=True,
+        concatenate=True,  # chunks of features too: to rechunk them would take Dask ten times as long
         align_arrays=False,
         dtype=dtype,
         meta=np.empty((0,) * (last + 1), dtype=dtype),
     )
-    layout = Layout(tuple(chunks[i] for i in range(last)))
+    layout = Layout(tuple(chunks[dim] for dim in dims))
     return layout.flatten(joined), layout
 
 
-def as_dask(values: xr.DataArray, whole: Hashable | None = None) -> da.Array:
-    """Values as a dask array; a file that is open is cut into chunks of Dask's usual size, along its own chunks.
+def _alike(
+    variables: Sequence[xr.DataArray], features: Sequence[Hashable | None]
+) -> tuple[list[da.Array], dict[Hashable, tuple[int, ...]]]:
+    """The variables as dask arrays that are chunked alike along their sample dimensions, and these chunks."""
+    names = [
+        tuple((dim, i) if dim == feature else dim for dim in values.dims)
+        for i, (values, feature) in enumerate(zip(variables, features, strict=True))
+    ]
+    chunked = [i for i, values in enumerate(variables) if values.chunks is not None]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name for own in names for name in own))}
+    found, unified = da.core.unify_chunks(
+        *(item for i in chunked for item in (variables[i].data, tuple(numbers[name] for name in names[i])))
+    )
+    arrays: dict[int, da.Array] = dict(zip(chunked, unified, strict=True))
+    chunks = {name: found[number] for name, number in numbers.items() if number in found}
+    # The largest file says how the others are cut; what is in memory is cut as they are.
+    rest = sorted({*range(len(variables))} - {*chunked}, key=lambda i: (not is_lazy(variables[i]), -variables[i].size))
+    for i in rest:
+        arrays[i] = as_dask(variables[i], [chunks.get(name) for name in names[i]], features[i])
+        chunks |= dict(zip(names[i], arrays[i].chunks, strict=True))
+    return [arrays[i] for i in range(len(variables))], chunks
+
+
+def as_dask(values: xr.DataArray, chunks: Sequence[tuple[int, ...] | None], whole: Hashable | None = None) -> da.Array:
+    """Values that are not in chunks as a dask array; nothing is read.
 
     Parameters
     ----------
     values : DataArray
+    chunks : sequence
+        Of each dimension; None for any: all in memory, of a file about Dask's usual size, along the file's own.
     whole : dimension, optional
         It is not cut.
     """
-    if values.chunks is None:
-        if is_lazy(values):
-            stored = values.encoding.get("shards") or values.encoding.get("preferred_chunks") or values.shape
-            own = tuple(stored[dim] for dim in values.dims) if isinstance(stored, dict) else tuple(stored)
-            wanted = tuple(-1 if dim == whole else "auto" for dim in values.dims)
-            before = da.core.normalize_chunks(own, values.shape)
-            chunks = da.core.normalize_chunks(wanted, values.shape, dtype=values.dtype, previous_chunks=before)
-            values = values.chunk(dict(zip(values.dims, chunks, strict=True)))
-        else:
-            values = values.chunk()
-    data: da.Array = values.data
-    if whole is not None and data.numblocks[values.dims.index(whole)] > 1:
-        data = data.rechunk({values.dims.index(whole): -1})
+    if not is_lazy(values):
+        wanted = tuple(-1 if sizes is None else sizes for sizes in chunks)
+        return da.from_array(values.data, chunks=wanted, name=False)
+    stored = values.encoding.get("shards") or values.encoding.get("preferred_chunks") or values.shape
+    own = tuple(stored[dim] for dim in values.dims) if isinstance(stored, dict) else tuple(stored)
+    cut = da.core.normalize_chunks(
+        tuple(sizes or (-1 if dim == whole else "auto") for dim, sizes in zip(values.dims, chunks, strict=True)),
+        values.shape,
+        dtype=values.dtype,
+        previous_chunks=da.core.normalize_chunks(own, values.shape),
+    )
+    data: da.Array = values.chunk(dict(zip(values.dims, cut, strict=True))).data
     return data
 
 
@@ -150,17 +173,19 @@ def spread(
     value: xr.DataArray | float, name: str, dims: Sequence[Hashable], shape: tuple[int, ...], layout: Layout | None
 ) -> Any:
     """One value for each row, (n,): a number, or an array that is repeated along the sample dimensions it lacks."""
-    if isinstance(value, xr.DataArray):
-        value = value.transpose(*(dim for dim in dims if dim in value.dims))
-        absent = tuple(i for i, dim in enumerate(dims) if dim not in value.dims)
+    if not isinstance(value, xr.DataArray):
         if layout is None:
-            check_unmasked(value.data, name)
-            rows = np.broadcast_to(np.expand_dims(value.data, absent), shape).reshape(-1)
-            return rows.astype(np.float64) if name == "sample_weight" else rows
-        data = as_dask(value)
-        data = data[tuple(None if i in absent else slice(None) for i in range(len(dims)))]
-        data = data.rechunk({i: sizes for i, sizes in enumerate(layout.chunks) if i not in absent})
-        return layout.flatten(da.broadcast_to(data, shape, chunks=layout.chunks))
+            return np.full(int(np.prod(shape)), value, dtype=np.float64)
+        return da.full(sum(layout.lengths), value, chunks=(layout.lengths,), dtype=np.float64)
+    value = value.transpose(*(dim for dim in dims if dim in value.dims))
+    absent = tuple(i for i, dim in enumerate(dims) if dim not in value.dims)
     if layout is None:
-        return np.full(int(np.prod(shape)), value, dtype=np.float64)
-    return da.full(sum(layout.lengths), value, chunks=(layout.lengths,), dtype=np.float64)
+        check_unmasked(value.data, name)
+        rows = np.broadcast_to(np.expand_dims(value.data, absent), shape).reshape(-1)
+        return rows.astype(np.float64) if name == "sample_weight" else rows
+    chunks = [sizes for i, sizes in enumerate(layout.chunks) if i not in absent]
+    data = as_dask(value, chunks) if value.chunks is None else value.data.rechunk(tuple(chunks))
+    if absent:
+        data = data[tuple(None if i in absent else slice(None) for i in range(len(dims)))]
+        data = da.broadcast_to(data, shape, chunks=layout.chunks)
+    return layout.flatten(data)

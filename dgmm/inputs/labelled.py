@@ -14,7 +14,7 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.inputs.blocks import is_lazy, pack, pack_here, spread
 from dgmm.inputs.columns import absent, choose, listed
 from dgmm.inputs.layout import Layout
-from dgmm.inputs.plain import refuse_variable, whole_numbers
+from dgmm.inputs.plain import refuse_variable
 from dgmm.inputs.table import Table
 from dgmm.passes.rows import check_dtype, in_memory
 
@@ -125,26 +125,29 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
         layout,
         own[0].encoding.get("grid_mapping", own[0].attrs.get("grid_mapping")),
     )
-    return Table(X, origin, names, weights, None if labels is None else whole_numbers(labels))
+    return Table(X, origin, names, weights, labels)
 
 
 def _array(source: xr.DataArray) -> dict[str, xr.DataArray]:
-    return {"" if source.name is None else str(source.name): source}
+    # xarray gives an array without a name that of Dask's.
+    nameless = source.name is None or (source.chunks is not None and source.name == source.data.name)
+    return {"" if nameless else str(source.name): source}
 
 
 def _variables(source: xr.Dataset, request: Request) -> dict[str, xr.DataArray]:
     """The variables whose columns are needed, by name."""
     known = {str(name): name for name in source.data_vars}
     beside = {value for value in (request.sample_weight, request.labels) if isinstance(value, str)}
-    wanted = list(request.features) if isinstance(request.features, (list, tuple)) else request.fitted
+    named = isinstance(request.features, (list, tuple)) and all(isinstance(item, str) for item in request.features)
+    wanted = request.features if named else request.fitted
     if wanted is None:
         names = [name for name in known if name not in beside]
     else:
-        owners = [_owner(str(item), known) for item in wanted]
+        owners = [_owner(item, known) for item in wanted]
         if request.features is not None:
             for item, owner in zip(wanted, owners, strict=True):
                 if owner is None:
-                    raise DataError(f"features: {_absent(str(item), source)}")
+                    raise DataError(f"features: {_absent(item, source)}")
         # Names of a fit that are not there are reported when columns are compared.
         names = list(dict.fromkeys(owner for owner in owners if owner is not None)) or [*known]
     if not names:

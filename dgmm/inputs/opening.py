@@ -11,11 +11,13 @@ import dask.array as da
 import xarray as xr
 import zarr
 
+from dgmm.errors import ParameterError
+from dgmm.inputs.columns import choose
 from dgmm.inputs.frames import open_dask_frame, open_pandas
 from dgmm.inputs.labelled import open_labelled
 from dgmm.inputs.plain import open_dask, open_plain, refuse_variable
 from dgmm.inputs.sources import open_source
-from dgmm.inputs.stored import from_zarr_array, from_zarr_group, named
+from dgmm.inputs.stored import named, open_stored
 from dgmm.inputs.table import Request, Table
 
 Opener: TypeAlias = Callable[[Any, Request], Table]
@@ -35,7 +37,7 @@ def open_rows(
     Parameters
     ----------
     source : array-like, dask array, DataArray, Dataset, dataframe of pandas or Dask, zarr object, path, URL or Table
-        What the estimators take as X. A Table is given back as it is.
+        What the estimators take as X. A Table stays what it is.
     features : sequence of str or int, optional
         Names or numbers of the columns that are features, in that order; of a Dataset also of variables. By
         default all, but for those that are weights or labels.
@@ -102,23 +104,31 @@ def _named(module: str, name: str) -> Callable[[Any], bool]:
 
 
 def _as_it_is(source: Table, request: Request) -> Table:
-    return source
+    """A table has weights and dimensions of its own; features of a fit are found by their names."""
+    for name in ("sample_dims", "sample_weight", "labels", "variable"):
+        if getattr(request, name) is not None:
+            raise ParameterError(f"{name} is given beside a Table, which is made already; give it to open_rows")
+    chosen = choose(source.feature_names, int(source.X.shape[1]), request, "the columns of X")
+    if chosen is None:
+        return source
+    names = source.feature_names and tuple(source.feature_names[i] for i in chosen)
+    return replace(source, X=source.X[:, chosen], feature_names=names)
 
 
 def _open_path(source: str | os.PathLike[str], request: Request) -> Table:
     found = open_source(source, variable=request.variable, features=request.features)
-    if isinstance(found, da.Array):
-        found = named(found, (), None, {})
+    return _open_found(found, request)
+
+
+def _open_zarr(source: zarr.Array[Any] | zarr.Group, request: Request) -> Table:
+    if isinstance(source, zarr.Array):
+        refuse_variable(request, "a zarr array")
+    return _open_found(open_stored(source, request.variable, request.features), request)
+
+
+def _open_found(found: Any, request: Request) -> Table:
+    found = named(found) if isinstance(found, da.Array) else found
     return open_request(found, replace(request, variable=None))
-
-
-def _open_array(source: zarr.Array[Any], request: Request) -> Table:
-    refuse_variable(request, "a zarr array")
-    return open_request(from_zarr_array(source), request)
-
-
-def _open_group(source: zarr.Group, request: Request) -> Table:
-    return open_request(from_zarr_group(source, request.variable), replace(request, variable=None))
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Opener], ...] = (
@@ -127,7 +137,6 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Opener], ...] = (
     (_is(xr.DataArray, xr.Dataset), open_labelled),
     (_named("dask.dataframe", "DataFrame"), open_dask_frame),
     (_named("pandas", "DataFrame"), open_pandas),
-    (_is(zarr.Array), _open_array),
-    (_is(zarr.Group), _open_group),
+    (_is(zarr.Array, zarr.Group), _open_zarr),
     (_is(str, os.PathLike), _open_path),
 )

@@ -13,7 +13,6 @@ from dgmm.errors import DataError, DataTypeError, ParameterError
 from dgmm.inputs.columns import choose
 from dgmm.inputs.table import Table
 from dgmm.passes.rows import (
-    check_dtype,
     check_not_lazy,
     check_table,
     chunk_lengths,
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dgmm.inputs.table import Part, Request
-    from dgmm.typing import Array, IntArray
+    from dgmm.typing import Array
 
 
 @dataclass(frozen=True)
@@ -155,36 +154,14 @@ def rows_of_weights(sample_weight: Any, X: Any) -> Any:
 
 
 def rows_of_labels(labels: Any, X: Any) -> Any:
-    """Labels of rows, (n,) int64, chunked as these.
+    """Labels of rows, (n,), chunked as these; the first read looks at their values.
 
     Raises
     ------
     DataError, DataTypeError
-        If they do not fit the rows, or are not whole numbers (in a dask array: when computed).
+        If they do not fit the rows, or are no numbers.
     """
-    return None if labels is None else whole_numbers(_beside(labels, X, "labels"))
-
-
-def whole_numbers(labels: Any) -> Any:
-    """Labels as int64, lazily if they are lazy; raises DataError if some are not whole."""
-    check_dtype(labels.dtype, "labels")
-    if not isinstance(labels, da.Array):
-        return _whole(labels, None)
-    if labels.dtype == np.int64:
-        return labels
-    return labels.map_blocks(_whole, dtype=np.int64, meta=np.empty(0, dtype=np.int64))
-
-
-def _whole(labels: Any, block_id: tuple[int, ...] | None) -> IntArray:
-    values = np.asarray(labels)
-    wrong = np.zeros(values.shape, dtype=bool)
-    if values.dtype.kind == "f":
-        wrong = ~(np.isfinite(values) & (values == np.floor(values)))
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        place = f"row {at}" if block_id is None else f"chunk {block_id[0]}, row {at}"
-        raise DataError(f"labels contain {values[at]} at {place}; give numbers of components, -1 where it is not known")
-    return values.astype(np.int64, copy=False)
+    return None if labels is None else _beside(labels, X, "labels")
 
 
 def _beside(values: Any, X: Any, name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import xarray as xr
@@ -12,59 +12,59 @@ from zarr.storage import LocalStore
 
 from dgmm.errors import DataError
 from dgmm.inputs.columns import absent, listed
-from dgmm.storage import arrays
+from dgmm.inputs.sources import open_source
+from dgmm.storage.arrays import dimension_names, read_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def from_zarr_array(array: zarr.Array[Any]) -> xr.DataArray | da.Array:
+def open_stored(node: zarr.Array[Any] | zarr.Group, variable: str | None, features: Sequence[Any] | None) -> Any:
+    """Open a zarr array or group as :func:`~dgmm.inputs.sources.open_source` opens its path.
+
+    What lies in files is opened by whoever reads it; other stores travel with the tasks.
+    """
+    if isinstance(node.store, LocalStore):
+        return open_source(Path(node.store.root, node.path), variable=variable, features=features)
+    if isinstance(node, zarr.Group):
+        return _group(node, variable)
+    return named(_dask(node), dimension_names(node), node.basename or None)
+
+
+def named(values: da.Array, dims: tuple[str | None, ...] = (), name: str | None = None) -> xr.DataArray | da.Array:
     """A DataArray where dimensions have names or are more than rows and features, else a dask array."""
-    return named(_dask(array), arrays.dimension_names(array), array.basename or None, array.attrs)
-
-
-def named(values: da.Array, dims: tuple[str | None, ...], name: str | None, attrs: Any) -> xr.DataArray | da.Array:
-    """The same for a dask array with the names of its dimensions."""
     known = len(dims) == values.ndim and all(dims) and len({*dims}) == len(dims)
     if not known and values.ndim <= 2:
         return values
-    return xr.DataArray(values, dims=dims if known else None, name=name, attrs=dict(attrs))
+    return xr.DataArray(values, dims=dims if known else None, name=name)
 
 
-def from_zarr_group(group: zarr.Group, variable: str | None) -> xr.DataArray | xr.Dataset | da.Array:
-    """One array of a group: the one that is named, or the only one; else the Dataset of all.
-
-    Raises
-    ------
-    DataError
-        If there is no array, or none of that name, or several that are no Dataset.
-    """
+def _group(group: zarr.Group, variable: str | None) -> xr.DataArray | xr.Dataset | da.Array:
+    """One array of a group: the one that is named, or the only one; else the Dataset of all."""
     where = f"the zarr group {group.name}"
-    members = dict(group.arrays())
-    dims = {name: arrays.dimension_names(array) for name, array in members.items()}
-    data = {name for name in members if dims[name] != (name,)}
-    if not data:
-        raise DataError(f"{where} holds no arrays of data; it has: {listed(sorted(members))}")
+    members = dict(sorted(group.arrays()))  # stores list them in any order
+    data = [name for name, array in members.items() if dimension_names(array) != (name,)]
     if variable is not None:
         if variable not in members:
             raise DataError(f"variable: {absent(variable, sorted(members), where)}")
-        data = {variable}
-    nameless = sorted(name for name in data if len(dims[name]) != members[name].ndim or None in dims[name])
+        data = [variable]
+    if not data:
+        raise DataError(f"{where} holds no arrays of data; it has: {listed(members)}")
+    nameless = [name for name, array in members.items() if len(dimension_names(array)) != array.ndim]
+    if nameless and len(data) > 1:
+        raise DataError(
+            f"{where} holds {len(data)} arrays, and the dimensions of {listed(nameless)} have no names, so that they "
+            "cannot be brought together; give the variable that is meant"
+        )
     if nameless:
-        if len(data) > 1:
-            raise DataError(
-                f"{where} holds {len(data)} arrays, and the dimensions of {listed(nameless)} have no names, so that "
-                "they cannot be brought together; give the variable that is meant"
-            )
-        return from_zarr_array(members[next(iter(data))])
-    own = {dim for name in data for dim in dims[name]}
-    within = [name for name in members if name in data or (dims[name] == (name,) and name in own)]
-    found = xr.Dataset({name: (dims[name], _dask(members[name]), dict(members[name].attrs)) for name in within})
-    found = xr.decode_cf(found.assign_attrs(dict(group.attrs)), mask_and_scale=False)
-    return found[next(iter(data))] if len(data) == 1 else found
+        only = members[data[0]]
+        return named(_dask(only), dimension_names(only), data[0])
+    found = xr.open_zarr(group.store, group=group.path, chunks=None, consolidated=False)
+    for name in data:
+        chunks = dict(zip(found[name].dims, read_chunks(members[name]), strict=True))
+        found = found.assign({name: found[name].chunk(chunks)})
+    return found[data[0]] if len(data) == 1 else found[data]
 
 
 def _dask(array: zarr.Array[Any]) -> da.Array:
-    """Lazily: files are opened where they are read; other stores travel as they are."""
-    store = array.store
-    if isinstance(store, LocalStore):
-        path = Path(store.root, array.path)
-        return arrays.as_dask(array, path.parent, path.name)
-    return da.from_array(array, chunks=arrays.read_chunks(array), lock=False)
+    return da.from_array(array, chunks=read_chunks(array), lock=False)

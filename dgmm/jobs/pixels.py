@@ -8,8 +8,8 @@ import dask
 import dask.array as da
 
 from dgmm.jobs.source import fail
-from dgmm.storage.arrays import read_attributes, write_array
 from dgmm.storage.replacing import is_zarr
+from dgmm.storage.storing import read_attributes, write_array
 from dgmm.viz.pictures import Picture, read_picture
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
-from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node, write_array
+from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node
 from dgmm.storage.replacing import is_zarr, replacing_file
+from dgmm.storage.storing import write_array
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:

@@ -105,6 +105,12 @@ def check_values(moments: Moments, first_chunk: int = 0, *, missing: bool = Fals
             f"sample_weight contains {describe_defects(defects, whole)}; "
             f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
         )
+    defects = replace(moments.label_defects, chunk=moments.label_defects.chunk + first_chunk)
+    if defects.count:
+        raise DataError(
+            f"labels contains {describe_defects(defects, whole)}; {defects.count} of the labels are not "
+            "the number of a component: they must be from 0 to n_components - 1, or -1 where it is not known"
+        )
 
 
 def check_moments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ class Chunk:
         Rows in the block.
     joined : tuple of int
         Rows of each chunk of the block; empty if it is one chunk.
+    labels : (n,) or None
+        Component of each row, -1 where it is not known; None if that holds for all.
     """
 
     index: int
     first_row: int | None
     n_rows: int
     joined: tuple[int, ...] = ()
+    labels: Array | None = field(default=None, compare=False, repr=False)
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -260,8 +260,8 @@ def compile_many(
     shifts = np.array([own.log_det for own in coordinates])[:, None]
 
     def stacked(name: str) -> FloatArray:
-        each = [np.broadcast_to(own, (k, *own.shape[1:])) for own in (getattr(one, name) for one in parameters)]
-        return np.concatenate(each)
+        each = [getattr(one, name) for one in parameters]
+        return np.concatenate(each) if len(each[0]) == k else np.repeat(np.concatenate(each), k, axis=0)
 
     names = ("weights", "means", "covariances", "precisions_cholesky")
     every, alone = MixtureParameters(*map(stacked, names)), replace(family, tied=False)

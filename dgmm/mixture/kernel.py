@@ -397,4 +397,4 @@ class StatisticsMap(Sized):
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        return BlockKernel(self.compiled).statistics(*weighty_rows(X, weights, self.exponent))
+        return BlockKernel(self.compiled).statistics(*weighty_rows(X, weights, self.exponent, chunk.labels))

@@ -126,7 +126,7 @@ class MarginalStatisticsMap(StatisticsMap):
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        return self.compiled.statistics(*weighty_rows(X, weights, self.exponent))
+        return self.compiled.statistics(*weighty_rows(X, weights, self.exponent, chunk.labels))
 
 
 def e_step(compiled: CompiledMixture, exponent: int = 0) -> StatisticsMap:
@@ -215,7 +215,10 @@ class FullMarginal(Marginal):
         features = np.nonzero(observed)[1].reshape(-1, n)
         basis, triangle = np.linalg.qr(_transposed(coordinates.scale[features]), mode="complete")
         signs = np.where(np.diagonal(triangle, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-        scales = np.tril(_transposed(triangle[:, :n] * signs[:, :, None]))
+        triangle = triangle[:, :n] * signs[:, :, None]
+        places = [Coordinates(*own) for own in zip(coordinates.shift[features], _transposed(triangle), strict=True)]
+        for place, inverse in zip(places, _transposed(np.linalg.inv(triangle)), strict=True):
+            vars(place)["inverse_scale"] = np.ascontiguousarray(inverse)  # all at once
         there = _transposed(basis[:, :, :n] * signs[:, None, :])[:, None]  # A, of all components
         rest = _transposed(basis[:, :, n:])[:, None]
         covariances = there @ whole.covariances @ _transposed(there)
@@ -225,7 +228,7 @@ class FullMarginal(Marginal):
         compiled = compile_many(
             mixture.family,
             [MixtureParameters(whole.weights, *own) for own in zip(means, covariances, factors, strict=True)],
-            [Coordinates(shift, scale) for shift, scale in zip(coordinates.shift[features], scales, strict=True)],
+            places,
             mixture.rows_dtype,
             mixture.options,
         )

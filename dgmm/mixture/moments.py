@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.mixture.defects import NO_DEFECTS, Defects
+from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.missing import Missing, merged
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 from dgmm.mixture.sizes import Sized
@@ -40,6 +41,8 @@ class Probe(Sized):
         Sum of the weights.
     mean, variance, minimum, maximum : (d,) float64
         Weighted, over the rows of positive weight; 0 where there are none.
+    labels : float
+        Sum of the labels; 0 if there are none.
     """
 
     chunk: int
@@ -49,21 +52,23 @@ class Probe(Sized):
     variance: FloatArray
     minimum: FloatArray
     maximum: FloatArray
+    labels: float = 0.0
 
     @classmethod
-    def of(cls, chunk: int, X: Array, weights: FloatArray | None) -> Probe:
-        """Look at the rows of a chunk, (n, d), and their weights, (n,); missing values count as 0."""
-        n_rows, weight = len(X), float(len(X))
+    def of(cls, chunk: int, X: Array, weights: FloatArray | None, labels: Array | None = None) -> Probe:
+        """Look at the rows of a chunk, (n, d), and their weights and labels, (n,); missing values count as 0."""
+        n_rows, weight, sum_of_labels = len(X), float(len(X)), 0.0 if labels is None else float(labels.sum())
         if weights is not None:
             with np.errstate(over="ignore"):
                 weight = float(weights.sum())
             X, weights = X[weights > 0.0], weights[weights > 0.0]
         if not len(X):
             none = np.zeros(X.shape[1])
-            return cls(chunk, n_rows, weight, none, none, none, none)
+            return cls(chunk, n_rows, weight, none, none, none, none, sum_of_labels)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scatter, minimum, maximum = summarize(np.where(np.isnan(X), 0.0, X), weights)
-            return cls(chunk, n_rows, weight, mean, np.diagonal(scatter) / weight, minimum, maximum)
+            variance = np.diagonal(scatter) / weight
+            return cls(chunk, n_rows, weight, mean, variance, minimum, maximum, sum_of_labels)
 
     @classmethod
     def of_moments(cls, moments: Moments) -> Probe:
@@ -79,15 +84,15 @@ class Probe(Sized):
         """In which of its attributes ``other`` differs by more than rounding, with both values; None if in none."""
         scale = np.maximum(np.sqrt(self.variance), np.abs(self.mean))
         slacks: dict[str, Any] = {"weight": self.weight, "mean": scale, "variance": scale**2}
-        for name in ("n_rows", "weight", "minimum", "maximum", "mean", "variance"):
+        for name in ("n_rows", "weight", "labels", "minimum", "maximum", "mean", "variance"):
             a, b = np.atleast_1d(getattr(self, name)), np.atleast_1d(getattr(other, name))
             with np.errstate(over="ignore", invalid="ignore"):
                 near = np.abs(a - b) <= _ROUNDING * slacks.get(name, 0.0)
             differs = ~((a == b) | near | (np.isnan(a) & np.isnan(b)))
             if differs.any():
                 at = int(differs.argmax())
-                what = "number of rows" if name == "n_rows" else name
-                feature = f" of feature {at}" if name not in ("n_rows", "weight") else ""
+                what = {"n_rows": "number of rows", "labels": "sum of the labels"}.get(name, name)
+                feature = f" of feature {at}" if name not in ("n_rows", "weight", "labels") else ""
                 return f"the {what}{feature} is {b[at]:.6g}, not {a[at]:.6g}"
         return None
 
@@ -122,6 +127,11 @@ class Moments(Sized):
         Of some chunks.
     missing : Missing or None
         What is to be said of missing values, where there are some.
+    label_defects : Defects
+        Labels that are neither -1 nor the number of a component.
+    known : KnownRows or None
+        Sums of the labelled rows, in the user's units, with weights in units of ``2**exponent``; None
+        where no row is labelled.
     """
 
     lengths: IntArray
@@ -137,6 +147,8 @@ class Moments(Sized):
     candidates: Candidates
     probes: tuple[Probe, ...] = ()
     missing: Missing | None = None
+    label_defects: Defects = NO_DEFECTS
+    known: KnownRows | None = None
 
     @property
     def n_complete(self) -> int:
@@ -178,6 +190,7 @@ class Moments(Sized):
             scatter=np.ldexp(self.scatter, shift),
             candidates=self.candidates.rescaled(shift),
             missing=None if self.missing is None else self.missing.rescaled(shift),
+            known=None if self.known is None else self.known.rescaled(shift),
         )
 
     def whole(self) -> Moments:
@@ -218,6 +231,7 @@ class Moments(Sized):
             "lengths": np.concatenate([self.lengths, other.lengths]),
             "defects": self.defects.merge(other.defects),
             "weight_defects": self.weight_defects.merge(other.weight_defects),
+            "label_defects": self.label_defects.merge(other.label_defects),
             "probes": self.probes + other.probes,
         }
         if other.n_positive == 0:
@@ -230,6 +244,7 @@ class Moments(Sized):
             "n_positive": a.n_positive + b.n_positive,
             "candidates": a.candidates.merge(b.candidates),
             "missing": merged(a.missing, b.missing),
+            "known": a.known.merge(b.known) if a.known is not None and b.known is not None else a.known or b.known,
         }
         if not (a.n_complete and b.n_complete):
             return replace(a if a.n_complete else b, **common)
@@ -263,12 +278,15 @@ class MomentsMap:
         where the number of rows is not known.
     probes : tuple of int
         Numbers of the chunks to look at one by one.
+    known : KnownMap or None
+        What is summed of labelled rows, if rows have labels; they are not in the sample.
     """
 
     seed: int
     sample_rows: int
     threshold: int = 2**64 - 1
     probes: tuple[int, ...] = ()
+    known: KnownMap | None = None
 
     name = "moments"
 
@@ -278,14 +296,17 @@ class MomentsMap:
         w = np.ones(n) if weights is None else weights
         bad_weight = ~((w >= 0.0) & (w < np.inf))
         weight_defects = Defects.find(bad_weight, w, chunk)
+        label_defects, labels = NO_DEFECTS, chunk.labels
+        if self.known is not None and labels is not None:
+            label_defects = Defects.find(self.known.bad(labels), labels, chunk)
         positive = w > 0.0
         defects, nan = self._defects(X, positive, chunk)
-        usable = not (defects.count or weight_defects.count)
+        usable = not (defects.count or weight_defects.count or label_defects.count)
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
             np.full(d, np.inf), np.full(d, -np.inf), defects, weight_defects,
             Candidates.of(self.sample_rows, np.empty(0, dtype=np.uint64), X[:0], np.empty(0)),
-            self._probes(X, weights, chunk) if usable else (),
+            self._probes(X, weights, chunk) if usable else (), label_defects=label_defects,
         )  # fmt: skip
         if not (usable and positive.any()):
             return empty if nan is None else replace(empty, missing=Missing.of(X, nan, positive.astype(float), chunk))
@@ -294,12 +315,14 @@ class MomentsMap:
         w = np.ldexp(w, -exponent) if exponent else w
         X_used, kept = weighty_rows(X, None if weights is None else w)
         w_used = np.ones(len(X_used)) if kept is None else kept
+        labels = None if labels is None else labels[positive]
         found = replace(
             empty,
             exponent=exponent,
             n_positive=len(X_used),
-            candidates=self._candidates(X_used, w_used, np.flatnonzero(positive), chunk),
+            candidates=self._candidates(X_used, w_used, labels, np.flatnonzero(positive), chunk),
             missing=None if nan is None else Missing.of(X, nan, w, chunk),
+            known=None if self.known is None or labels is None else self.known(X_used, w_used, labels),
         )
         if nan is not None:
             complete = ~nan[positive].any(axis=1)
@@ -331,15 +354,17 @@ class MomentsMap:
         for index, length in enumerate(chunk.lengths, chunk.index):
             if index in self.probes:
                 part = slice(start, start + length)
-                found.append(Probe.of(index, X[part], None if weights is None else weights[part]))
+                columns = (None if column is None else column[part] for column in (weights, chunk.labels))
+                found.append(Probe.of(index, X[part], *columns))
             start += length
         return tuple(found)
 
-    def _candidates(self, X: Array, w: FloatArray, rows: IntArray, chunk: Chunk) -> Candidates:
+    def _candidates(self, X: Array, w: FloatArray, labels: Array | None, rows: IntArray, chunk: Chunk) -> Candidates:
         # Where the global index is not known yet, each chunk has a stream of its own.
         first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
         keys = row_keys(self.seed, first, chunk.n_rows, stream)[rows]
-        candidates = np.flatnonzero(keys <= np.uint64(self.threshold))
+        low = keys <= np.uint64(self.threshold)
+        candidates = np.flatnonzero(low if labels is None else low & (labels < 0))
         return Candidates.of(self.sample_rows, keys[candidates], X[candidates], w[candidates])
 
 

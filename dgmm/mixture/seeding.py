@@ -22,7 +22,7 @@ from dgmm.mixture.families import FAMILIES
 from dgmm.mixture.kernel import BlockKernel
 from dgmm.mixture.sampling import Candidates, row_keys, uniforms
 from dgmm.mixture.sizes import Sized
-from dgmm.mixture.statistics import weighty_rows
+from dgmm.mixture.statistics import free_rows, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -90,6 +90,52 @@ CENTRES: dict[str, Callable[[FloatArray, FloatArray, int, np.random.RandomState]
 """``init_params`` that place centres; each row then goes to its nearest one."""
 
 
+def further_centres(
+    name: str, given: FloatArray, rows: FloatArray, weights: FloatArray, k: int, rng: np.random.RandomState
+) -> FloatArray:
+    """More centres beside some that are given and stay where they are.
+
+    Parameters
+    ----------
+    name : str
+        Of ``CENTRES``.
+    given : (g, d) float64
+    rows : (m, d) float64
+    weights : (m,) float64
+    k : int
+        Centres that are wanted.
+    rng : RandomState
+
+    Returns
+    -------
+    (k, d) float64
+
+    Notes
+    -----
+    Arthur and Vassilvitskii (2007), "k-means++: the advantages of careful seeding", section 2.2, begun with the
+    given centres.
+    """
+    shares = weights / weights.sum()
+    if name == "random_from_data":
+        return rows[rng.choice(len(rows), k, replace=len(rows) < k, p=shares)]
+    centres, squared = given, np.full(len(rows), np.inf)
+    new = given
+    for _ in range(k):
+        for centre in new:
+            np.minimum(squared, np.square(rows - centre).sum(axis=1), out=squared)
+        mass = weights * squared
+        total = mass.sum()
+        new = rows[rng.choice(len(rows), 1, p=mass / total if total > 0.0 else shares)]
+        centres = np.concatenate([centres, new])
+    for _ in range(_LLOYD_ITERATIONS if name == "kmeans" and k else 0):
+        groups = nearest_centres(rows, centres)
+        for j in range(len(given), len(centres)):
+            own = groups == j
+            if own.any():
+                centres[j] = np.average(rows[own], axis=0, weights=weights[own])
+    return centres[len(given) :]
+
+
 def nearest_mixture(centres: FloatArray, coordinates: Coordinates, options: KernelOptions) -> CompiledMixture:
     """A mixture whose most probable component is the nearest of the centres, (m, d), in inner coordinates."""
     m = len(centres)
@@ -142,7 +188,7 @@ class NearestStatisticsMap:
 
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SufficientStatistics:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
-        X, w = weighty_rows(X, weights, self.exponent)
+        X, w = weighty_rows(X, weights, self.exponent, chunk.labels)
         labels = BlockKernel(self.nearest).labels(X)
         every = np.arange(self.nearest.n_components)[:, None]
 
@@ -245,9 +291,10 @@ class DistancesMap:
         """Map the rows of a chunk, (n, d), and their weights, (n,)."""
         first, stream = (chunk.first_row, 0) if chunk.first_row is not None else (0, chunk.index + 1)
         u = uniforms(row_keys(self.seed + self.round, first, len(X), stream))
-        if weights is not None:
-            u = u[weights > 0.0]
-        X, kept = weighty_rows(X, weights, self.exponent)
+        free = free_rows(weights, chunk.labels)
+        if free is not None:
+            u = u[free]
+        X, kept = weighty_rows(X, weights, self.exponent, chunk.labels)
         w = np.ones(len(X)) if kept is None else kept
         labels, squared = BlockKernel(self.nearest).nearest(X, self.centres)
         mass = w * squared

@@ -81,8 +81,10 @@ class SufficientStatistics(Sized):
         return self.log_likelihood / self.total_weight
 
 
-def weighty_rows(X: Array, weights: FloatArray | None, exponent: int = 0) -> tuple[Array, FloatArray | None]:
-    """Leave out rows of weight 0, whose values may be anything, and scale the weights.
+def weighty_rows(
+    X: Array, weights: FloatArray | None, exponent: int = 0, labels: Array | None = None
+) -> tuple[Array, FloatArray | None]:
+    """Leave out rows of weight 0, whose values may be anything, and labelled ones, and scale the weights.
 
     Weights of 1 alone are as good as none, and computed with faster.
 
@@ -92,15 +94,23 @@ def weighty_rows(X: Array, weights: FloatArray | None, exponent: int = 0) -> tup
     weights : (n,) float64 or None
     exponent : int
         Weights are returned in units of ``2**exponent``.
+    labels : (n,), optional
+        Rows with a label of 0 or more are left out: their sums are known (:mod:`dgmm.mixture.known`).
     """
-    if weights is None:
-        return X, None
-    kept = weights > 0.0
-    if not kept.all():
-        X, weights = X[kept], weights[kept]
-    if exponent == 0 and (weights == 1.0).all():
+    kept = free_rows(weights, labels)
+    if kept is not None and not kept.all():
+        X, weights = X[kept], None if weights is None else weights[kept]
+    if weights is not None and exponent == 0 and (weights == 1.0).all():
         return X, None
     return X, scaled(weights, exponent)
+
+
+def free_rows(weights: FloatArray | None, labels: Array | None) -> Array | None:
+    """Which rows have weight and no label, (n,) bool; None for all."""
+    if labels is None:
+        return None if weights is None else weights > 0.0
+    free: Array = labels < 0
+    return free if weights is None else free & (weights > 0.0)
 
 
 def scaled(weights: FloatArray | None, exponent: int) -> FloatArray | None:

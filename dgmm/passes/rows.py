@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
+WEIGHTS, LABELS = "sample_weight", "labels"
+"""What the user calls the columns that go along with the rows."""
+_NOUNS = {WEIGHTS: "weight", LABELS: "label"}
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Rows of features in ordered chunks, with or without weights.
+    """Rows of features in ordered chunks, with or without weights and labels.
 
     Attributes
     ----------
@@ -34,12 +40,15 @@ class Rows:
         Rows of each chunk; None while they are unknown.
     missing : str
         One of :data:`~dgmm.mixture.missing.POLICIES`: rows that it leaves out have weight 0 wherever they are read.
+    labels : dask array or array, (n,), or None
+        Components that are known, as the weights are; -1 for others.
     """
 
     X: Any
     weights: Any
     lengths: IntArray | None
     missing: str = RAISE
+    labels: Any = None
 
     @property
     def local(self) -> bool:
@@ -75,7 +84,7 @@ class Rows:
 
     def _bytes_of(self, n_rows: int) -> int:
         row: int = self.X.dtype.itemsize * self.n_features + (0 if self.weights is None else 8)
-        return n_rows * row
+        return n_rows * (row + (0 if self.labels is None else self.labels.dtype.itemsize))
 
     def first_row(self, chunk: int) -> int | None:
         """Index of the first row of a chunk; None while it is unknown."""
@@ -92,52 +101,57 @@ class Rows:
     def chunks(self, numbers: list[int]) -> Rows:
         """Some of the chunks alone, in their order."""
         if self.lengths is None or not self.local:
-            weights = None if self.weights is None else self.weights.blocks[numbers]
             lengths = None if self.lengths is None else self.lengths[numbers]
-            return replace(self, X=self.X.blocks[numbers], weights=weights, lengths=lengths)
+            return self._each(lambda array: array.blocks[numbers], lengths)
         ends = np.cumsum(self.lengths)
         chosen = np.concatenate([np.arange(ends[i] - self.lengths[i], ends[i]) for i in numbers])
-        weights = None if self.weights is None else self.weights[chosen]
-        return replace(self, X=self.X[chosen], weights=weights, lengths=self.lengths[numbers])
+        return self._each(lambda array: array[chosen], self.lengths[numbers])
+
+    def _each(self, take: Callable[[Any], Any], lengths: IntArray | None) -> Rows:
+        """Some of the rows: what is taken of each array."""
+        weights, labels = (None if column is None else take(column) for column in (self.weights, self.labels))
+        return replace(self, X=take(self.X), weights=weights, lengths=lengths, labels=labels)
 
     def between(self, first: int, stop: int) -> Rows:
         """The rows from a first one to that before ``stop``; chunks that are cut are shorter."""
         if self.lengths is None:
             raise AssertionError("the numbers of the rows are not known")
-        X, weights = self.X[first:stop], None if self.weights is None else self.weights[first:stop]
         if not self.local:
-            return replace(self, X=X, weights=weights, lengths=chunk_lengths(X))
-        ends = np.clip(np.cumsum(self.lengths), first, stop)
-        lengths = ends - np.concatenate([[first], ends[:-1]])
-        return replace(self, X=X, weights=weights, lengths=lengths[lengths > 0])
+            lengths = chunk_lengths(self.X[first:stop])
+        else:
+            ends = np.clip(np.cumsum(self.lengths), first, stop)
+            lengths = ends - np.concatenate([[first], ends[:-1]])
+            lengths = lengths[lengths > 0]
+        return self._each(lambda array: array[first:stop], lengths)
 
     @classmethod
-    def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int) -> Rows:
+    def from_array(cls, X: Array, weights: FloatArray | None, chunk_rows: int, labels: Array | None = None) -> Rows:
         """Cut an array in memory, (n, d), into chunks.
 
         Raises
         ------
         DataError
-            If the weights do not fit the rows.
+            If the weights or labels do not fit the rows.
         """
-        if weights is not None and weights.shape != (len(X),):
-            raise DataError(mismatch("sample_weight", weights.shape, len(X)))
+        for name, column in ((WEIGHTS, weights), (LABELS, labels)):
+            if column is not None and column.shape != (len(X),):
+                raise DataError(mismatch(name, column.shape, len(X)))
         # An array of no rows is one empty chunk.
         full, rest = divmod(len(X), chunk_rows)
         lengths = [chunk_rows] * full + [rest] * (rest > 0 or full == 0)
-        return cls(X, weights, np.array(lengths))
+        return cls(X, weights, np.array(lengths), labels=labels)
 
     @classmethod
-    def from_dask(cls, X: da.Array, weights: Any | None) -> Rows:
-        """Take a dask array, (n, d), and weights, (n,), a dask or numpy array.
+    def from_dask(cls, X: da.Array, weights: Any | None, labels: Any | None = None) -> Rows:
+        """Take a dask array, (n, d), and weights and labels, (n,), dask or numpy arrays.
 
-        Chunk lengths may be unknown; several chunks of features are made one; weights are
+        Chunk lengths may be unknown; several chunks of features are made one; weights and labels are
         rechunked like the rows.
 
         Raises
         ------
         DataError
-            If there are not two dimensions, or the weights do not fit the rows.
+            If there are not two dimensions, or the weights or labels do not fit the rows.
         DataTypeError
             If the dtype holds no real numbers.
         """
@@ -145,20 +159,21 @@ class Rows:
         if X.numblocks[1] > 1:
             X = X.rechunk({1: -1})
         lengths = chunk_lengths(X)
-        w = None if weights is None else matching_rows(weights, X, lengths, "sample_weight")
-        X, w = _optimize_together(X, w)
-        return cls(X, w, lengths)
+        given = {WEIGHTS: weights, LABELS: labels}
+        columns = {name: matching_rows(own, X, lengths, name) for name, own in given.items() if own is not None}
+        X, *optimized = _optimize_together([X, *columns.values()])
+        columns = dict(zip(columns, optimized, strict=True))
+        return cls(X, columns.get(WEIGHTS), lengths, labels=columns.get(LABELS))
 
 
-def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array, da.Array | None]:
+def _optimize_together(arrays: list[da.Array]) -> list[da.Array]:
     """Fuse and cull once; every pass then adds its own tasks to the same graph.
 
     Together (``dask.optimize`` takes one after the other), so that weights which are made from
     the rows, such as a column of the same table, do not read them a second time.
     """
-    arrays = [X] if weights is None else [X, weights]
     graph = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
-    optimized = X.__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
+    optimized = arrays[0].__dask_optimize__(graph, [array.__dask_keys__() for array in arrays])
     # What a cluster holds already (persisted chunks) stays as it is, and is left out by Dask.
     needed = {key for array in arrays for key in flatten(array.__dask_keys__())}
     for node in optimized.values():
@@ -168,7 +183,7 @@ def _optimize_together(X: da.Array, weights: da.Array | None) -> tuple[da.Array,
     for array in arrays:
         rebuild, arguments = array.__dask_postpersist__()
         rebuilt.append(rebuild(optimized, *arguments))
-    return rebuilt[0], rebuilt[1] if weights is not None else None
+    return rebuilt
 
 
 def check_table(ndim: int, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
@@ -235,8 +250,7 @@ def chunk_lengths(X: da.Array) -> IntArray | None:
 
 def mismatch(name: str, shape: tuple[Any, ...], n_rows: Any) -> str:
     """What is said of something that has not one value for each row."""
-    word = {"sample_weight": "weight", "labels": "label"}[name]
-    return f"{name} has shape {shape}; expected one {word} for each row, ({n_rows},): give that many"
+    return f"{name} has shape {shape}; expected one {_NOUNS[name]} for each row, ({n_rows},): give that many"
 
 
 def matching_rows(values: Any, X: da.Array, lengths: IntArray | None, name: str) -> da.Array:

@@ -139,9 +139,10 @@ class Sharding:
             return cut(_views(rows, starts, size), [], streamed=True)
         graph = dict(rows.X.__dask_graph__())
         collections = [rows.X]
-        if rows.weights is not None:
-            graph.update(rows.weights.__dask_graph__())
-            collections.append(rows.weights)
+        for column in (rows.weights, rows.labels):
+            if column is not None:
+                graph.update(column.__dask_graph__())
+                collections.append(column)
         pieces = [_Piece.of(rows, a, b) for a, b in itertools.pairwise(starts.tolist())]
         recipes = _recipes(graph, pieces, here=here)
         if recipes is None:
@@ -166,20 +167,24 @@ class _Piece:
     missing: str
     X: list[Any]
     weights: list[Any] | None
+    labels: list[Any] | None
 
     @classmethod
     def of(cls, rows: Rows, first: int, stop: int) -> _Piece:
         name = rows.X.name
-        weights = None if rows.weights is None else [(rows.weights.name, i) for i in range(first, stop)]
+        weights, labels = (
+            None if column is None else [(column.name, i) for i in range(first, stop)]
+            for column in (rows.weights, rows.labels)
+        )
         lengths = None if rows.lengths is None else tuple(rows.lengths[first:stop].tolist())
-        return cls(first, lengths, rows.missing, [(name, i, 0) for i in range(first, stop)], weights)
+        return cls(first, lengths, rows.missing, [(name, i, 0) for i in range(first, stop)], weights, labels)
 
     @property
     def keys(self) -> list[Any]:
-        return self.X + (self.weights or [])
+        return [*self.X, *(self.weights or []), *(self.labels or [])]
 
     def task(self, n_features: int) -> tuple[Any, ...]:
-        return (Block.of, self.index, n_features, self.lengths, self.missing, self.X, self.weights)
+        return (Block.of, self.index, n_features, self.lengths, self.missing, self.X, self.weights, self.labels)
 
 
 def _recipes(graph: dict[Any, Any], pieces: list[_Piece], *, here: bool) -> list[Recipe] | None:
@@ -192,7 +197,7 @@ def _recipes(graph: dict[Any, Any], pieces: list[_Piece], *, here: bool) -> list
             if node is None or (owners.setdefault(key, number) != number and not _may_be_shared(node, here=here)):
                 return None
             part[key] = node
-        recipes.append(Recipe(piece.index, piece.lengths, piece.missing, part, piece.X, piece.weights))
+        recipes.append(Recipe(piece.index, piece.lengths, piece.missing, part, piece.X, piece.weights, piece.labels))
     return recipes
 
 
@@ -222,6 +227,7 @@ def _views(rows: Rows, starts: IntArray, size: int) -> list[Shard]:
             None if rows.weights is None else rows.weights[ends[a] : ends[b]],
             a,
             tuple(lengths[a:b]) if b - a > 1 else (),
+            None if rows.labels is None else rows.labels[ends[a] : ends[b]],
         )
         for a, b in itertools.pairwise(starts.tolist())
     ]

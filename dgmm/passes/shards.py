@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,12 +47,15 @@ class Block:
         Number of its first chunk.
     joined : tuple of int
         Rows of its chunks; empty if it is one chunk.
+    labels : (n,) or None
+        See :class:`~dgmm.mixture.chunks.Chunk`.
     """
 
     X: Array
     weights: Array | None
     index: int
     joined: tuple[int, ...]
+    labels: Array | None = None
 
     @classmethod
     def of(
@@ -62,6 +66,7 @@ class Block:
         missing: str,
         X: list[Any],
         weights: list[Any] | None,
+        labels: list[Any] | None = None,
     ) -> Block:
         """Check what was read for the chunks of a piece, and join it.
 
@@ -74,7 +79,7 @@ class Block:
             Rows that each chunk was declared with, where they are known.
         missing : str
             What is done about missing values, see :func:`~dgmm.mixture.missing.weights_without`.
-        X, weights : list
+        X, weights, labels : list
             One for each chunk.
 
         Raises
@@ -86,16 +91,31 @@ class Block:
         for i, block in enumerate(rows):
             if lengths is not None:
                 check_length(block, index + i, lengths[i])
-        w = None if weights is None else [to_weights(block, index + i, len(rows[i])) for i, block in enumerate(weights)]
+        n_rows = list(map(len, rows))
+        w = None if weights is None else _join(to_weights, weights, index, n_rows)
+        known = None if labels is None else _join(to_labels, labels, index, n_rows)
         if len(rows) == 1:
-            return cls.without(missing, rows[0], None if w is None else w[0], index, ())
-        joined = tuple(map(len, rows))
-        return cls.without(missing, np.concatenate(rows), None if w is None else np.concatenate(w), index, joined)
+            return cls.without(missing, rows[0], w, index, (), known)
+        return cls.without(missing, np.concatenate(rows), w, index, tuple(n_rows), known)
 
     @classmethod
-    def without(cls, missing: str, X: Array, weights: Array | None, index: int, joined: tuple[int, ...]) -> Block:
+    def without(
+        cls,
+        missing: str,
+        X: Array,
+        weights: Array | None,
+        index: int,
+        joined: tuple[int, ...],
+        labels: Array | None = None,
+    ) -> Block:
         """The rows of a piece, of which those that ``missing`` leaves out have weight 0."""
-        return cls(X, weights_without(X, weights, missing), index, joined)
+        return cls(X, weights_without(X, weights, missing), index, joined, labels)
+
+
+def _join(to_column: Callable[[Any, int, int], Array], columns: list[Any], index: int, n_rows: list[int]) -> Array:
+    """Check a column of some chunks, from number ``index`` on, and join it."""
+    checked = [to_column(column, index + i, n) for i, (column, n) in enumerate(zip(columns, n_rows, strict=True))]
+    return checked[0] if len(checked) == 1 else np.concatenate(checked)
 
 
 @dataclass(frozen=True)
@@ -117,7 +137,7 @@ class Recipe:
     index, lengths, missing
         See :meth:`Block.of`.
     graph : dict
-    X, weights : list of keys
+    X, weights, labels : list of keys
     """
 
     index: int
@@ -126,6 +146,13 @@ class Recipe:
     graph: dict[Any, Any]
     X: list[Any]
     weights: list[Any] | None
+    labels: list[Any] | None = None
+
+    @property
+    def _columns(self) -> dict[str, list[Any]]:
+        """The keys by what the user calls them."""
+        columns = {"X": self.X, "sample_weight": self.weights, "labels": self.labels}
+        return {name: keys for name, keys in columns.items() if keys is not None}
 
     def read(self, n_features: int) -> Block:
         """Read the piece in this thread; what fails is tried again, with pauses.
@@ -135,10 +162,13 @@ class Recipe:
         ReadError
             If it fails however often it is tried; names the chunk.
         """
-        values = self._values([*self.X, *(self.weights or [])])
-        n = len(self.X)
-        weights = values[n:] if self.weights else None
-        return Block.of(self.index, n_features, self.lengths, self.missing, values[:n], weights)
+        columns = self._columns
+        values = iter(self._values(list(itertools.chain(*columns.values()))))
+        X, w, labels = (
+            [next(values) for _ in columns[name]] if name in columns else None
+            for name in ("X", "sample_weight", "labels")
+        )
+        return Block.of(self.index, n_features, self.lengths, self.missing, X or [], w, labels)
 
     def _values(self, keys: list[Any]) -> list[Any]:
         return patiently(
@@ -148,7 +178,7 @@ class Recipe:
         )
 
     def _place(self, number: int) -> str:
-        name = "X" if number < len(self.X) else "sample_weight"
+        name = list(self._columns)[number // len(self.X)]
         return f"chunk {self.index + number % len(self.X)} of {name}"
 
     def _value(self, key: Any) -> Any:
@@ -228,7 +258,7 @@ def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
         row = first_row
         for block in shard:
             n = len(block.X)
-            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined))
+            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined, block.labels))
             row = None if row is None else row + n
             del block  # before the next one is read
             yield record
@@ -277,11 +307,20 @@ def check_length(X: Array, index: int, declared: int) -> None:
 
 def to_weights(block: Any, index: int, n_rows: int) -> Array:
     """Make what a task was handed for the weights of a chunk float64, (n,); errors are those of :func:`to_block`."""
-    weights = _numbers(block, index, "sample_weight")
-    if weights.shape != (n_rows,):
-        found = len(weights) if weights.ndim == 1 else f"an array {weights.shape} of"
-        raise DataError(f"chunk {index} has {n_rows} rows and {found} weights; chunk both alike")
-    return weights.astype(np.float64, copy=False)
+    return _column(block, index, n_rows, "sample_weight", "weights").astype(np.float64, copy=False)
+
+
+def to_labels(block: Any, index: int, n_rows: int) -> Array:
+    """Make what a task was handed for the labels of a chunk numbers, (n,); errors are those of :func:`to_block`."""
+    return _column(block, index, n_rows, "labels", "labels")
+
+
+def _column(block: Any, index: int, n_rows: int, name: str, noun: str) -> Array:
+    values = _numbers(block, index, name)
+    if values.shape != (n_rows,):
+        found = len(values) if values.ndim == 1 else f"an array {values.shape} of"
+        raise DataError(f"chunk {index} has {n_rows} rows and {found} {noun}; chunk both alike")
+    return values
 
 
 def _numbers(block: Any, index: int, name: str) -> Array:

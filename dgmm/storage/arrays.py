@@ -1,12 +1,10 @@
-"""Chunked arrays in local files: opened as Dask arrays, written whole or not at all."""
+"""Stored arrays, opened as Dask arrays: zarr in local files or in an object store, and ``.npy`` files."""
 
 from __future__ import annotations
 
-import json
 import math
-import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
+import os
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,29 +12,30 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from dgmm.errors import DataError, FormatError
-from dgmm.storage.paths import local_path, writing
-from dgmm.storage.reading import NpySource, Source, ZarrSource, open_packed, open_plain
-from dgmm.storage.replacing import MARKERS, is_zarr, replacing_folder
-from dgmm.storage.vetting import vet_store
+from dgmm.errors import DataError, FormatError, MissingExtraError
+from dgmm.storage.objects import asking
+from dgmm.storage.paths import is_url, local_path
+from dgmm.storage.places import check_path, folder_of
+from dgmm.storage.reading import NpySource, Source, ZarrSource, open_plain, unpack, zarr_store
+from dgmm.storage.replacing import MARKERS
+from dgmm.storage.vetting import is_group, vet_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from dgmm.typing import Array
+    from collections.abc import Iterator, Mapping
 
 _NPY = b"\x93NUMPY"
-_PART_BYTES = 2**24
+PART_BYTES = 2**24
+"""About how much of a stored array is read at a time, where its chunks leave that open."""
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset"}
 
 
-def open_array(path: str | Path, name: str | None = None) -> da.Array:
-    """Open an array that lies in local files; nothing is read but its metadata.
+def open_array(path: str | os.PathLike[str], name: str | None = None) -> da.Array:
+    """Open a stored array; nothing is read but its metadata.
 
     Parameters
     ----------
-    path : path
-        A zarr array (format 3 or 2), a zarr group, or a ``.npy`` file.
+    path : path or URL
+        A zarr array (format 3 or 2), a zarr group, or a ``.npy`` file; zarr also in an object store.
     name : str, optional
         Name of the array within the group. Needed if the group holds several arrays; coordinates
         (one-dimensional arrays named as their own dimension) do not count.
@@ -66,137 +65,51 @@ def open_array(path: str | Path, name: str | None = None) -> da.Array:
     ...     print(open_array(Path(folder, "x.npy")).sum().compute())
     15.0
     """
-    path = local_path(path).absolute()
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder; expected a zarr store or a .npy file")
-    if path.is_file():
+    place = locate(path)
+    require(place)
+    if not is_url(place) and Path(place).is_file():
         if name is not None:
-            raise DataError(f"{path}: a file holds one array without a name; remove the name {name!r}")
-        return _open_npy(path)
-    if not is_zarr(path):
-        raise FormatError(
-            f"{path}: not a zarr store (none of {', '.join(MARKERS)} in it); expected a zarr array, "
-            "a zarr group or a .npy file"
-        )
-    return _open_zarr(path, name)
+            raise DataError(f"{place}: a file holds one array without a name; remove the name {name!r}")
+        return open_npy(Path(place))
+    node = open_node(place)
+    with reading(place):
+        if isinstance(node, zarr.Group):
+            name = choose_array(place, dict(node.arrays()), name)
+            return as_dask(node[name], f"{place}/{name}")
+        if name is not None:
+            raise DataError(f"{place}: this is an array itself, without names in it; remove the name {name!r}")
+        return as_dask(node, place)
 
 
-def read_attributes(path: str | Path, name: str) -> dict[str, Any]:
-    """Return the attributes of an array in a zarr group; empty if there is no such array.
-
-    Raises
-    ------
-    FormatError
-        If the metadata cannot be read.
-    """
-    with reading(Path(path)):
-        vet_store(Path(path))
-        node = zarr.open_group(Path(path), mode="r", use_consolidated=False).get(name)
-        return dict(node.attrs) if isinstance(node, zarr.Array) else {}
-
-
-def write_array(
-    x: da.Array,
-    path: str | Path,
-    *,
-    name: str,
-    dims: Sequence[str],
-    attrs: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write a Dask array as a zarr group with one array, which ``xarray.open_zarr`` reads.
-
-    The group is written under a temporary name beside ``path`` and then renamed: it is there whole
-    or not at all. Workers must see the same files as the caller.
-
-    Parameters
-    ----------
-    x : dask.array.Array
-        Chunks that differ in size along an axis are rechunked to the largest of them.
-    path : path
-        Folder of the new group.
-    name, dims, attrs
-        Name of the array, names of its dimensions, attributes that JSON can hold.
-    overwrite : bool
-        Replace a zarr store that is there already; anything else is never replaced.
+def locate(path: str | os.PathLike[str]) -> str:
+    """Return a path made absolute, or a URL of an object store, checked; nothing need be there.
 
     Raises
     ------
-    DataError
-        If ``x`` has unknown chunk sizes, or ``dims`` has another length than its shape.
-    ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store.
-
-    Examples
-    --------
-    >>> import tempfile, dask.array as da, xarray as xr
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_array(da.arange(4, chunks=2), folder + "/a.zarr", name="a", dims=["row"])
-    ...     print(int(xr.open_zarr(folder + "/a.zarr")["a"].sum()))
-    6
+    ParameterError
+        If it is neither, or a URL that cannot be read.
     """
-    if len(dims) != x.ndim:
-        raise DataError(f"{name}: {x.ndim} dimensions and {len(dims)} names for them: {', '.join(dims)}")
-    if any(np.isnan(size) for size in x.shape):
-        raise DataError(f"{name}: the lengths of its chunks are unknown; call compute_chunk_sizes() first")
-    with replacing_folder(path, overwrite=overwrite) as temporary:
-        _store(x, temporary, str(path), name, dims, attrs or {})
+    if not (isinstance(path, (str, os.PathLike)) and is_url(path)):
+        return str(local_path(path).absolute())
+    folder = folder_of(check_path(path))
+    return os.fspath(path).rstrip("/") if folder is None else str(local_path(folder))
 
 
-@dataclass(frozen=True)
-class _Target:
-    """What a task writes its block to; opened in the task, so only a path travels."""
-
-    folder: str
-    name: str
-    path: str
-    """The name that the folder will have."""
-
-    def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
-        if not Path(self.folder, "zarr.json").is_file():
-            # The write was given up: the folder must not come back to life.
-            raise FileNotFoundError(f"{self.folder}: removed while it was written")
-        with writing(self.path):
-            array = zarr.open_array(Path(self.folder, self.name), mode="r+")
-            array[region] = block
+def require(place: str, expected: str = "a zarr store or a .npy file") -> None:
+    """Refuse a path at which there is nothing; raises DataError."""
+    if not (is_url(place) or Path(place).exists()):
+        raise DataError(f"{place}: there is no such file or folder; expected {expected}")
 
 
-def _store(x: da.Array, folder: Path, path: str, name: str, dims: Sequence[str], attrs: Mapping[str, Any]) -> None:
-    chunks = tuple(max(1, *sizes) for sizes in x.chunks)
-    # Two tasks that share a chunk of the store would overwrite each other's part.
-    x = x.rechunk(chunks)
-    with writing(path):
-        group = zarr.open_group(folder, mode="w-", zarr_format=3)
-        group.create_array(
-            name,
-            shape=x.shape,
-            chunks=chunks,
-            dtype=x.dtype,
-            dimension_names=tuple(dims),
-            attributes=dict(attrs),
-        )
-    if x.size:
-        da.store(x, _Target(str(folder), name, path), lock=False)
-    with writing(path):
-        consolidate(folder)
-
-
-def consolidate(folder: Path) -> None:
-    """Consolidate the metadata of a group, so that a plain ``xarray.open_zarr`` has no complaint."""
-    with warnings.catch_warnings():
-        # zarr warns that format 3 does not standardise this yet; readers without it ignore the key.
-        warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-        zarr.consolidate_metadata(folder, zarr_format=3)
-
-
-def _open_npy(path: Path) -> da.Array:
+def open_npy(path: Path) -> da.Array:
+    """Open a ``.npy`` file; raises FormatError if it is none that holds numbers."""
     try:
         with path.open("rb") as file:
             if file.read(len(_NPY)) != _NPY:
                 raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         chunks = ("auto", *found.shape[1:]) if found.ndim else ()
-        return _lazily(NpySource(str(path), found.shape, found.dtype), chunks)
+        return lazily(NpySource(str(path), found.shape, found.dtype), chunks)
     except FormatError:
         raise
     except Exception as error:  # whatever numpy stumbles over in a foreign header
@@ -204,51 +117,45 @@ def _open_npy(path: Path) -> da.Array:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(place: str | Path) -> Iterator[None]:
     """Say of whatever goes wrong with a store's metadata where they lie; raises FormatError."""
     try:
-        yield
-    except (DataError, FormatError):
+        with asking(str(place), "read") if is_url(place) else nullcontext():
+            yield
+    except (DataError, FormatError, MissingExtraError):
         raise
     except Exception as error:  # whatever zarr stumbles over in a foreign file
         raise FormatError(
-            f"{path}: its zarr metadata cannot be read: {type(error).__name__}: {error}; write the store again"
+            f"{place}: its zarr metadata cannot be read: {type(error).__name__}: {error}; write the store again"
         ) from error
 
 
-def _open_zarr(path: Path, name: str | None) -> da.Array:
-    node = open_node(path)
-    with reading(path):
-        if isinstance(node, zarr.Group):
-            name = choose_array(path, dict(node.arrays()), name)
-            return as_dask(node[name], path, name)
-        if name is not None:
-            raise DataError(f"{path}: this is an array itself, without names in it; remove the name {name!r}")
-        return as_dask(node, path.parent, path.name)
-
-
-def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
+def open_node(place: str | Path) -> zarr.Array[Any] | zarr.Group:
     """Open a zarr array or group for reading.
 
     Raises
     ------
     FormatError
-        If its metadata cannot be read.
+        If there is none, or its metadata cannot be read.
     """
-    with reading(path):
-        vet_store(path)
-        if _is_group(path):
-            return zarr.open_group(path, mode="r", use_consolidated=False)
-        return open_plain(path)
+    return open_vetted(place)[0]
 
 
-def _is_group(path: Path) -> bool:
-    if Path(path, "zarr.json").is_file():
-        return bool(json.loads(Path(path, "zarr.json").read_text()).get("node_type") == "group")
-    return Path(path, ".zgroup").is_file()
+def open_vetted(place: str | Path) -> tuple[zarr.Array[Any] | zarr.Group, dict[str, Any]]:
+    """Open a zarr array or group; with its own metadata as JSON values, by file name."""
+    with reading(place):
+        found = vet_store(place)
+        if not found.keys() & {*MARKERS}:
+            raise FormatError(
+                f"{place}: not a zarr store (none of {', '.join(MARKERS)} in it); expected a zarr array, "
+                "a zarr group or a .npy file"
+            )
+        if is_group(found):
+            return zarr.open_group(zarr_store(place), mode="r", use_consolidated=False), found
+        return open_plain(place), found
 
 
-def choose_array(path: Path, arrays: Mapping[str, zarr.Array[Any]], name: str | None) -> str:
+def choose_array(path: str | Path, arrays: Mapping[str, zarr.Array[Any]], name: str | None) -> str:
     """Return the name of the array that is meant: ``name``, or the only one that is no coordinate."""
     names = ", ".join(sorted(arrays)) or "none"
     if name is not None:
@@ -272,15 +179,27 @@ def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
     return tuple(names)
 
 
-def as_dask(array: Any, folder: Path, name: str) -> da.Array:
-    """Return a stored array as a lazy Dask array, unpacked; ``folder`` and ``name`` say where it lies."""
-    packed = _is_packed(array) and _is_group(folder)
-    opened = open_packed(folder, name) if packed else array
-    source = ZarrSource(str(folder / name), opened.shape, opened.dtype, array.shards or array.chunks, packed)
-    return _lazily(source, read_chunks(array))
+def as_dask(array: Any, place: str, dtype: np.dtype[Any] | None = None) -> da.Array:
+    """Return a stored array as a lazy Dask array, unpacked; ``place`` says where it lies.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    place : str
+        Path or URL.
+    dtype : dtype, optional
+        What xarray makes of it, times among others; left out, times stay numbers.
+    """
+    times = dtype is not None and dtype.kind in "mMO"
+    unpacked = _is_packed(array) or (dtype is not None and dtype != array.dtype)
+    if unpacked:
+        dtype = unpack(np.empty((0,) * array.ndim, array.dtype), array, times=times).dtype
+    source = ZarrSource(place, array.shape, dtype or array.dtype, array.shards or array.chunks, unpacked, times)
+    return lazily(source, read_chunks(array))
 
 
-def _lazily(source: Source, chunks: tuple[Any, ...]) -> da.Array:
+def lazily(source: Source, chunks: tuple[Any, ...]) -> da.Array:
+    """Make a Dask array of a source."""
     return da.from_array(
         source, chunks=chunks, lock=False, asarray=False, meta=np.empty((0,) * source.ndim, source.dtype)
     )
@@ -299,7 +218,7 @@ def read_chunks(array: zarr.Array[Any]) -> tuple[int, ...]:
     row = math.prod(array.shards[1:]) * array.dtype.itemsize
     # A shard is a whole number of chunks.
     parts = [inner * n for n in range(1, length // inner + 1) if (length // inner) % n == 0]
-    fitting = [part for part in parts if part * row <= _PART_BYTES]
+    fitting = [part for part in parts if part * row <= PART_BYTES]
     return (max(fitting, default=parts[0]), *array.shards[1:])
 
 

@@ -67,5 +67,5 @@ def list_arrays(path: str | Path) -> list[ArrayListing]:
 
 def _listing(name: str, array: Any, path: Path) -> ArrayListing:
     dims = dimension_names(array)
-    x = as_dask(array, path if name else path.parent, name or path.name)
+    x = as_dask(array, str(path / name))
     return ArrayListing(name, array.shape, x.dtype, array.chunks, array.shards, dims or None)

@@ -23,9 +23,9 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
-from dgmm.storage.arrays import consolidate
 from dgmm.storage.paths import local_path, writing
 from dgmm.storage.replacing import replacing_folder
+from dgmm.storage.storing import consolidate
 from dgmm.storage.vetting import node_type, parse_json, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:

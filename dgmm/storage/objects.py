@@ -1,9 +1,13 @@
-"""Checkpoints in an object store (S3, Google Cloud Storage, Azure), with obstore (the extra ``s3``)."""
+"""Object stores (S3, Google Cloud Storage, Azure), with obstore (the extra ``s3``): arrays, and checkpoints.
+
+Credentials, region and endpoint come from the environment of the process that opens a store; they never travel.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -17,6 +21,72 @@ POINTER = "zarr.json"
 # not answer at all after a minute (obstore waits 30 s for each answer; AWS_TIMEOUT in the environment).
 # The next save asks again.
 _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
+
+
+@contextmanager
+def asking(url: str, deed: str) -> Iterator[None]:
+    """Say of what fails in an object store what it was, without the store's own words."""
+    failures = _library().exceptions.BaseError
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{url}: the bucket or object to be {deed} is not there") from None
+    except failures as error:
+        # The store's own words may repeat what was sent, keys included.
+        kind = type(error).__name__.removesuffix("Error")
+        raise OSError(
+            f"{url}: could not be {deed} ({kind}); see to the bucket, the network, and the credentials, region "
+            "and endpoint in the environment"
+        ) from None
+
+
+def _library() -> Any:
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise MissingExtraError("obstore", "s3", "what lies in an object store") from error
+    return obstore
+
+
+def open_objects(url: str) -> Any:
+    """Open the prefix of an object store that a URL means.
+
+    Raises
+    ------
+    MissingExtraError
+        If obstore is not installed.
+    OSError
+        If it cannot be opened.
+    """
+    with asking(url, "opened"):
+        return _library().store.from_url(url, retry_config=_RETRIES)
+
+
+def read_object(url: str, name: str, *, most: int) -> bytes | None:
+    """Read an object below a URL; None if there is none.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or has more than ``most`` bytes.
+    """
+    with asking(url, "read"):
+        try:
+            result = _library().get(open_objects(url), name)
+        except FileNotFoundError:
+            return None
+        if result.meta["size"] > most:
+            raise OSError(f"{url}/{name}: larger than {most:,} bytes")
+        return bytes(result.bytes())
+
+
+def child_urls(url: str | os.PathLike[str]) -> list[str]:
+    """List what lies directly below a URL and has something below it."""
+    with asking(str(url), "listed"):
+        found = _library().list_with_delimiter(open_objects(str(url)))
+    return sorted(f"{str(url).rstrip('/')}/{prefix.rstrip('/')}" for prefix in found["common_prefixes"])
 
 
 class StalePointerError(Exception):
@@ -34,35 +104,17 @@ class ObjectPlace:
     DURABLE: ClassVar[tuple[str, ...]] = ("put_object", "put_pointer", "delete_object")
 
     def __init__(self, url: str) -> None:
-        try:
-            import obstore
-            from obstore.exceptions import BaseError
-            from obstore.store import from_url
-        except ImportError as error:
-            raise MissingExtraError("obstore", "s3", "a checkpoint in an object store") from error
-        self._obstore = obstore
-        self._failures = BaseError
         self._url = url
         self._version: dict[str, Any] | None = None
-        with self._asking("opened"):
-            self._store: Any = from_url(url, retry_config=_RETRIES)  # type: ignore[call-overload]
+        self._store = open_objects(url)
+        self._obstore = _library()
+        self._failures = self._obstore.exceptions.BaseError
 
     def __str__(self) -> str:
         return self._url
 
-    @contextmanager
-    def _asking(self, deed: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self}: the bucket or object to be {deed} is not there") from None
-        except self._failures as error:
-            # The store's own words may repeat what was sent, keys included.
-            kind = type(error).__name__.removesuffix("Error")
-            raise OSError(
-                f"{self}: could not be {deed} ({kind}); see to the bucket, the network, and the credentials, region "
-                "and endpoint in the environment"
-            ) from None
+    def _asking(self, deed: str) -> AbstractContextManager[None]:
+        return asking(self._url, deed)
 
     # -- what a kill can come between -----------------------------------------------------------
 

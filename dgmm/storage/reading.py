@@ -6,10 +6,14 @@ the outermost reader does, and those within it say where they failed.
 
 from __future__ import annotations
 
+import base64
 import logging
+import struct
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -19,8 +23,11 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.storage import ObjectStore
 
 from dgmm.errors import DgmmError, FormatError, ReadError
+from dgmm.storage.objects import asking, open_objects
+from dgmm.storage.paths import is_url
 from dgmm.storage.vetting import vet_store
 from dgmm.typing import Array
 
@@ -111,7 +118,7 @@ def patiently(read: Callable[[], T], place: str, last: Callable[[], T] | None = 
 
 @dataclass(frozen=True)
 class Source(ABC):
-    """An array in local files as something that Dask can slice; opened in the task, so that only a path travels.
+    """A stored array as something that Dask can slice; opened in the task, so that only a path or URL travels.
 
     Attributes
     ----------
@@ -156,28 +163,30 @@ class NpySource(Source):
 
 @dataclass(frozen=True)
 class ZarrSource(Source):
-    """A zarr array, in its group or alone.
+    """A zarr array, in its group or alone; its place may be a URL.
 
     Attributes
     ----------
     parts : tuple of int
         Shape of what is a file of its own: a shard, or a chunk.
-    packed : bool
-        Whether xarray unpacks the values.
+    unpacked : bool
+        Whether xarray makes of the values what their attributes say: a scale, a mark for what is missing.
+    times : bool
+        Whether numbers are made times.
     """
 
     parts: tuple[int, ...]
-    packed: bool
+    unpacked: bool = False
+    times: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without what is open here.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @cached_property
-    def _opened(self) -> Any:
-        folder, name = Path(self.path).parent, Path(self.path).name
+    def _opened(self) -> zarr.Array[Any]:
         try:
-            return open_packed(folder, name) if self.packed else open_plain(Path(self.path))
+            return open_plain(self.path)
         except FormatError as error:
             if isinstance(error.__cause__, OSError):  # another attempt may help
                 raise error.__cause__ from None
@@ -185,7 +194,9 @@ class ZarrSource(Source):
 
     def read(self, key: Any) -> Array:
         """See :class:`Source`."""
-        return np.asarray(self._opened[key])
+        with asking(self.path, "read") if is_url(self.path) else nullcontext():
+            values = np.asarray(self._opened[key])
+            return unpack(values, self._opened, times=self.times) if self.unpacked else values
 
     def place(self, key: Any) -> str:
         """See :class:`Source`."""
@@ -193,19 +204,65 @@ class ZarrSource(Source):
         return f"chunk {number} of {self.path}"
 
 
-def open_plain(path: Path) -> zarr.Array[Any]:
+# The libraries below NetCDF serve one thread at a time.
+_NETCDF = threading.Lock()
+
+
+@dataclass(frozen=True)
+class NetcdfSource(Source):
+    """A variable of a NetCDF file, which is opened for each read: nothing of it stays open.
+
+    Attributes
+    ----------
+    name : str
+    engine : str
+        What xarray reads it with.
+    """
+
+    name: str
+    engine: str
+
+    def read(self, key: Any) -> Array:
+        """See :class:`Source`."""
+        options: dict[str, Any] = {"decode_timedelta": False, "create_default_indexes": False, "cache": False}
+        options["decode_times"] = self.dtype.kind in "mMO"
+        with _NETCDF, xr.open_dataset(self.path, engine=self.engine, **options) as opened:
+            return np.asarray(opened.variables[self.name][key].values)
+
+    def place(self, key: Any) -> str:
+        """See :class:`Source`."""
+        return f"the part of {self.name} in {self.path} that begins at {_corner(key)}"
+
+
+def zarr_store(place: str | Path) -> Any:
+    """Return what zarr and xarray open for reading: a path, or a prefix of an object store.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is a URL and obstore is not installed.
+    """
+    return ObjectStore(open_objects(str(place)), read_only=True) if is_url(place) else Path(place)
+
+
+def open_plain(place: str | Path) -> zarr.Array[Any]:
     """Open a zarr array for reading."""
-    vet_store(path)
-    return zarr.open_array(path, mode="r")
+    vet_store(place)
+    return zarr.open_array(zarr_store(place), mode="r")
 
 
-def open_packed(folder: Path, name: str) -> xr.Variable:
-    """Open an array of a zarr group, as what xarray makes of its values when they are read."""
-    vet_store(folder)
-    others = [key for key in zarr.open_group(folder, mode="r", use_consolidated=False).array_keys() if key != name]
-    dataset = xr.open_zarr(folder, consolidated=False, chunks=None, decode_times=False, drop_variables=others)
-    variable: xr.Variable = dataset[name].variable
-    return variable
+def unpack(values: Array, array: zarr.Array[Any], *, times: bool = False) -> Array:
+    """Return what xarray makes of values of a zarr array, in any part of it."""
+    attributes = dict(array.attrs)
+    if array.metadata.zarr_format == 2:
+        # There, xarray keeps a missing-value mark in the fill value.
+        if array.fill_value is not None:
+            attributes["_FillValue"] = array.fill_value
+    elif isinstance(mark := attributes.get("_FillValue"), str) and array.dtype.kind == "f":
+        (attributes["_FillValue"],) = struct.unpack("<d", base64.standard_b64decode(mark))
+    packed = xr.Dataset({"values": ([f"axis_{i}" for i in range(values.ndim)], values, attributes)})
+    decoded = xr.decode_cf(packed, decode_coords=False, decode_times=times, decode_timedelta=False)
+    return np.asarray(decoded["values"].values)
 
 
 def _corner(key: Any) -> tuple[int, ...]:

@@ -7,7 +7,9 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,52 @@ MARKERS = ("zarr.json", ".zgroup", ".zarray")
 def is_zarr(path: str | Path) -> bool:
     """Return True if ``path`` is a folder that holds a zarr array or group."""
     return any(Path(path, marker).is_file() for marker in MARKERS)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is written at a path, and may be replaced by another of its form alone.
+
+    Attributes
+    ----------
+    name : str
+    matches : callable
+        Whether what lies at a path is of this form.
+    """
+
+    name: str
+    matches: Callable[[Path], bool]
+
+
+ZARR = Form("zarr store", is_zarr)
+
+
+def begins_with(*heads: bytes) -> Callable[[Path], bool]:
+    """Whether a path is that of a file that begins so."""
+
+    def matches(path: Path) -> bool:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(16).startswith(heads)
+
+    return matches
+
+
+@contextmanager
+def creating_file(path: str | os.PathLike[str], form: Form, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary file name beside ``path``, as :func:`replacing_file`, unless something is in the way.
+
+    Raises
+    ------
+    ExistsError
+        As :func:`replacing_folder`.
+    """
+    path = local_path(path).absolute()
+    refuse_existing(path, overwrite=overwrite, form=form)
+    with replacing_file(path) as temporary:
+        yield temporary
+        refuse_existing(path, overwrite=overwrite, form=form)
 
 
 @contextmanager
@@ -56,22 +104,22 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 @contextmanager
-def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False, form: Form = ZARR) -> Iterator[Path]:
     """Give a temporary folder name beside ``path``, renamed to it if the body ends without an error.
 
     Raises
     ------
     ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store, or a link.
+        If ``path`` exists and ``overwrite`` is False, or it is of no such form, or a link.
     """
     path = local_path(path).absolute()
-    refuse_existing(path, overwrite=overwrite)
+    refuse_existing(path, overwrite=overwrite, form=form)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
         yield temporary
-        refuse_existing(path, overwrite=overwrite)
+        refuse_existing(path, overwrite=overwrite, form=form)
         with writing(path):
             _swap(temporary, path)
     except BaseException:
@@ -79,13 +127,13 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -
         raise
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place for a zarr store that must not be written to.
+def refuse_existing(path: Path, *, overwrite: bool, form: Form = ZARR) -> None:
+    """Refuse a place that must not be written to.
 
     Raises
     ------
     ExistsError
-        If ``path`` exists and ``overwrite`` is False, or it is no zarr store, or a link.
+        If ``path`` exists and ``overwrite`` is False, or it is of no such form, or a link.
     """
     if path.is_symlink():
         raise ExistsError(
@@ -93,8 +141,8 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
         )
     if not path.exists():
         return
-    if not is_zarr(path):
-        raise ExistsError(f"{path}: exists and is no zarr store, so it is never overwritten; choose another path")
+    if not form.matches(path):
+        raise ExistsError(f"{path}: exists and is no {form.name}, so it is never overwritten; choose another path")
     if not overwrite:
         raise ExistsError(f"{path}: exists already; choose another path or ask for overwrite (overwrite=True)")
 

@@ -14,6 +14,7 @@ from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.defects import Defects
+from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.merging import PartialMerge
 from dgmm.mixture.missing import Missing
 from dgmm.mixture.moments import Moments, MomentsMap, Probe
@@ -40,6 +41,7 @@ from dgmm.storage.kinds import (
     Real,
     Record,
     Schemas,
+    Text,
 )
 
 # Full, diagonal and spherical matrices, one for each component or for all: components always lead.
@@ -89,6 +91,8 @@ STATES = Schemas(
         candidates=OneOf(Candidates, shared="d"),
         probes=Many(OneOf(Probe, shared="d")),
         missing=Maybe(OneOf(Missing, shared="d")),
+        label_defects=OneOf(Defects),
+        known=Maybe(OneOf(KnownRows, shared="d")),
     ),
     Record(
         Missing,
@@ -104,6 +108,15 @@ STATES = Schemas(
         defects=OneOf(Defects),
     ),
     Record(
+        KnownRows,
+        family=Text(),
+        n_rows=Integer(),
+        weight=Floats(("K",)),
+        mean=Floats(("K", "d")),
+        scatter=Floats(("K", "q"), (1, "q")),
+    ),
+    Record(KnownMap, family=Text(), n_components=Integer(1)),
+    Record(
         Probe,
         chunk=Integer(),
         n_rows=Integer(),
@@ -112,6 +125,7 @@ STATES = Schemas(
         variance=Floats(("d",)),
         minimum=Floats(("d",)),
         maximum=Floats(("d",)),
+        labels=Real(),
     ),
     Record(
         MomentsMap,
@@ -119,6 +133,7 @@ STATES = Schemas(
         sample_rows=Integer(),
         threshold=Integer(0, 2**64 - 1),
         probes=Many(Integer()),
+        known=Maybe(OneOf(KnownMap)),
     ),
     Record(Defects, count=Integer(), chunk=Integer(-1), row=Integer(-1), feature=Integer(-1), value=Real()),
     Record(Candidates, size=Integer(), parts=Many(OneOf(RowSample, shared="d"), least=1)),

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import FormatError
+from dgmm.storage.objects import child_urls, read_object
+from dgmm.storage.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +36,17 @@ _DEEPEST = 4
 _MOST_EXPANSION = 1000
 
 
-def vet_store(path: Path) -> None:
+def vet_store(place: str | Path) -> dict[str, Any]:
     """Refuse a zarr array or group that must not be opened: the metadata of it and of what lies directly in it.
+
+    Parameters
+    ----------
+    place : path or URL
+
+    Returns
+    -------
+    dict
+        The metadata of the array or group itself as JSON values, by file name; empty if there are none.
 
     Raises
     ------
@@ -43,11 +54,51 @@ def vet_store(path: Path) -> None:
         If metadata are no JSON or no regular file, name a codec that is not in :data:`CODECS`, or
         speak of more chunks than any machine could list.
     """
-    found = vet_node(path, CODECS)
-    if ".zgroup" in found or node_type(found.get("zarr.json")) == "group":
-        for child in path.iterdir():
-            if child.is_dir():
-                vet_node(child, CODECS)
+    look, children = (_look_remotely, child_urls) if is_url(place) else (_look_locally, _folders)
+    found = look(place)
+    _vet_metadata(str(place), found, CODECS)
+    if is_group(found):
+        for child in children(place):
+            _vet_metadata(str(child), look(child), CODECS)
+    return found
+
+
+def is_group(found: dict[str, Any]) -> bool:
+    """Whether metadata, by file name, are those of a group."""
+    return ".zgroup" in found or node_type(found.get("zarr.json")) == "group"
+
+
+def listed_names(found: dict[str, Any]) -> list[str]:
+    """Names of the nodes directly in a group, as its consolidated metadata list them; empty if it has none."""
+    group = found.get("zarr.json")
+    for copies in (group.get("consolidated_metadata") if isinstance(group, dict) else None, found.get(".zmetadata")):
+        inner = copies.get("metadata") if isinstance(copies, dict) else None
+        if isinstance(inner, dict):
+            paths = [str(path).removesuffix("/.zarray").removesuffix("/.zgroup") for path in inner]
+            return [path for path in paths if "/" not in path and not path.startswith(".z")]
+    return []
+
+
+def _look_locally(path: str | Path) -> dict[str, Any]:
+    return {name: read_json(Path(path, name)) for name in METADATA if Path(path, name).exists()}
+
+
+def _folders(path: str | Path) -> list[Path]:
+    return [child for child in Path(path).iterdir() if child.is_dir()]
+
+
+def _look_remotely(url: str | Path) -> dict[str, Any]:
+    """Read the metadata of a node in an object store: those of format 3, or else those of format 2."""
+    found: dict[str, Any] = {}
+    for name in METADATA:
+        if "zarr.json" not in found and (data := read_object(str(url), name, most=_MOST_BYTES)) is not None:
+            try:
+                found[name] = parse_json(data)
+            except ValueError as error:
+                raise FormatError(
+                    f"{url}: its zarr metadata cannot be read: {name}: {error}; write the store again"
+                ) from error
+    return found
 
 
 def node_type(metadata: Any) -> Any:
@@ -63,15 +114,19 @@ def vet_node(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
     FormatError
         As :func:`vet_store`.
     """
-    found = {name: read_json(path / name) for name in METADATA if (path / name).exists()}
+    found = _look_locally(path)
+    _vet_metadata(str(path), found, allowed)
+    return found
+
+
+def _vet_metadata(place: str, found: dict[str, Any], allowed: frozenset[str]) -> None:
     for metadata in (*found.values(), *_consolidated(found)):
         for codec in _codecs(metadata, 0):
             if not isinstance(codec, str) or codec.removeprefix("numcodecs.") not in allowed:
                 raise FormatError(
-                    f"{path}: the codec {str(codec)[:60]!r} is not one that dgmm lets read data; write the store again"
+                    f"{place}: the codec {str(codec)[:60]!r} is not one that dgmm lets read data; write the store again"
                 )
-        _vet_count(path, metadata)
-    return found
+        _vet_count(place, metadata)
 
 
 def _consolidated(found: dict[str, Any]) -> Iterator[Any]:
@@ -128,7 +183,7 @@ def _codecs(metadata: Any, depth: int) -> Iterator[Any]:
                 yield from _codecs(codec.get("configuration"), depth + 1)
 
 
-def _vet_count(path: Path, metadata: Any) -> None:
+def _vet_count(path: str, metadata: Any) -> None:
     shape, chunks = declared_shapes(metadata)
     if any(length and not size for length, size in zip(shape, chunks, strict=False)):
         raise FormatError(f"{path}: has chunks of length 0")

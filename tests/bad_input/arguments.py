@@ -108,7 +108,7 @@ for shape in ((N + 1,), (N - 1,), (N, 1), (1, N), (1,), ()):
             "expected one weight for each row", X=lazy_rows)  # fmt: skip
 for word, value in {
     "strings": np.array(["a"] * N), "objects": np.array([None] * N), "dates": np.zeros(N, "M8[s]"),
-    "complex": np.ones(N, dtype=complex), "a word": "balanced", "a dict": {0: 1.0, 1: 2.0},
+    "complex": np.ones(N, dtype=complex), "a dict": {0: 1.0, 1: 2.0},
     "a sparse matrix": scipy.sparse.csr_array(np.ones((N, 1))),
 }.items():  # fmt: skip
     for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
@@ -121,10 +121,13 @@ for kind, X in {"in memory": blobs, "chunked": lazy_rows}.items():
     weights(f"masked, {kind}", lambda: np.ma.masked_array(np.ones(N), mask=np.arange(N) > 3), DataError,
             "56 masked values", "^sample_weight is a masked array", "drop or impute", X=X)  # fmt: skip
     for word, make in {
-        "Series": lambda: frames.from_pandas(pd.Series(np.ones(N)), npartitions=3),
         "DataArray": lambda: xr.DataArray(da.ones(N, chunks=CHUNK)),
     }.items():
         weights(f"a lazy {word}, {kind}", make, DataTypeError, word, "^sample_weight is a", "give its dask array", X=X)
+    weights(f"a word, {kind}", "balanced", ParameterError, "which has no names",
+            "^sample_weight is 'balanced', but X is a (ndarray|dask array)", "give an array", X=X)  # fmt: skip
+weights("a lazy Series, in memory", lambda: frames.from_pandas(pd.Series(np.ones(N)), npartitions=3), ParameterError,
+        "is a dask array and X is not", "sample_weight", "give both as dask arrays")  # fmt: skip
 weights("missing values of pandas", lambda: pd.Series(pd.array([1, None] * 30, dtype="Int64")), DataError,
         "contains NaN", "chunk 0, row 1", COUNTS, FIT)  # fmt: skip
 weights("lazy beside rows in memory", lambda: da.ones(N), ParameterError, "is a dask array and X is not",

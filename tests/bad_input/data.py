@@ -11,8 +11,6 @@ import dask.dataframe as frames
 import numpy as np
 import pandas as pd
 import scipy.sparse
-import xarray as xr
-import zarr
 from bad_input.kinds import CHUNK, D, Given, Kind, N, blobs, lazy, spoilt, unknown
 from reference import FAMILIES
 
@@ -155,7 +153,6 @@ rows("a dataframe of nameless columns", lambda: pd.DataFrame(blobs(), columns=[0
 rows("a column", lambda: pd.Series([1.0, 2.0]), DataError, "got 1D array", r"shape \(2,\)", "Reshape your data")
 for word, thing, typename in (
     ("None", None, "NoneType"),
-    ("a path", "x.zarr", "str"),
     ("a dict", {"a": [1.0, 2.0]}, "dict"),
     ("a set", {1.0, 2.0}, "set"),
     ("a generator", (i for i in range(3)), "generator"),
@@ -165,17 +162,10 @@ for word, thing, typename in (
          "give an array of rows and features")  # fmt: skip
 rows("a sparse matrix", lambda: scipy.sparse.csr_array(blobs()), DataTypeError, "Sparse data", "for X",
      r"Use '.toarray\(\)'")  # fmt: skip
-rows("a zarr group", lambda: zarr.create_group({}), DataError, "got 1D array", r"shape \(0,\)", "Reshape")
-rows("an xarray dataset in memory", lambda: xr.Dataset({"a": (("row", "feature"), blobs())}), DataError,
-     "cannot be made an array|cannot directly convert an xarray.Dataset", "X",
-     "create an xarray.DataArray first")  # fmt: skip
 ADVICE = r"give its dask array instead \(`\.data` .*to_dask_array\(lengths=True\)"
 for word, make in {
-    "DataArray": lambda: xr.DataArray(lazy(blobs()), dims=("row", "feature")),
-    "Dataset": lambda: xr.Dataset({"a": (("row", "feature"), lazy(blobs()))}),
     "Delayed": lambda: lazy(blobs()).to_delayed()[0, 0],
     "Bag": lambda: dask.bag.from_sequence([1, 2]),
-    "DataFrame": lambda: frames.from_pandas(pd.DataFrame(blobs()), npartitions=2),
     "Series": lambda: frames.from_pandas(pd.Series([1.0, 2.0]), npartitions=1),
 }.items():
     rows(f"a lazy {word}", make, DataTypeError, word, "^X is a (xarray|dask)", ADVICE)

@@ -172,7 +172,7 @@ def test_nothing_left(X, gaps):
         GaussianMixture(K, missing="drop").fit(X)
     gaps[2:] = np.nan
     gaps[:2] = 1.0
-    with pytest.raises(DataError, match=r"2 rows of positive weight \(598 were left out for missing values\)"):
+    with pytest.raises(DataError, match=r"2 rows whose weight is not zero \(598 were left out for missing values\)"):
         GaussianMixture(3, missing="drop").fit(gaps)
 
 

@@ -65,7 +65,7 @@ def blobs():
 def test_parameters_have_the_names_and_defaults_of_scikit_learn():
     own, peer = GaussianMixture().get_params(), sklearn.mixture.GaussianMixture().get_params()
     assert {name: own[name] for name in peer} == peer
-    assert set(own) - set(peer) == {"sample_rows", "accelerate"}
+    assert set(own) - set(peer) == {"sample_rows", "accelerate", "missing"}
 
 
 def test_clone_and_set_params(X):

@@ -21,7 +21,7 @@ from dgmm import GaussianMixture
 from dgmm.errors import DataError, JobError
 from dgmm.jobs import load_job, run_job
 from dgmm.jobs.progress import LogReporter
-from dgmm.storage.arrays import write_array
+from dgmm.storage.storing import write_array
 
 QUICKSTART = Path(__file__).parents[2] / "workflows" / "quickstart.yaml"
 OUTPUTS = ["labels.zarr", "model.zarr", "pixels.zarr", "report.json", "segmentation.png"]

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgmm.errors import DataError, FormatError
-from dgmm.storage.arrays import open_array, write_array
+from dgmm.storage.arrays import open_array
 from dgmm.storage.listing import is_model, list_arrays
+from dgmm.storage.storing import write_array
 
 
 def names(folder):

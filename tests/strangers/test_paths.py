@@ -14,7 +14,7 @@ from dgmm import GaussianMixture
 from dgmm.cli import main
 from dgmm.errors import ExistsError, JobError
 from dgmm.jobs import load_job, run_job
-from dgmm.storage.arrays import write_array
+from dgmm.storage.storing import write_array
 
 
 @pytest.fixture
