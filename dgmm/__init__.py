@@ -4,6 +4,7 @@ from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.estimators.selection import Selection, select
 from dgmm.fitting.stopping import StopReason
 from dgmm.inputs.opening import open_rows
 from dgmm.inputs.writing import write_results
@@ -16,8 +17,10 @@ __all__ = [
     "Checkpoint",
     "Execution",
     "GaussianMixture",
+    "Selection",
     "StopReason",
     "__version__",
     "open_rows",
+    "select",
     "write_results",
 ]

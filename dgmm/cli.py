@@ -1,4 +1,4 @@
-"""The command line: ``dgmm run``, ``fit``, ``predict``, ``inspect``, ``certs``."""
+"""The command line: ``dgmm run``, ``fit``, ``predict``, ``report``, ``inspect``, ``certs``."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from dgmm.jobs.commands import fit_array, predict_array
 from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.interrupts import Interrupted, interruptible
 from dgmm.jobs.loading import load_cluster, load_job
+from dgmm.jobs.page import report_model
 from dgmm.jobs.progress import default_reporter
 from dgmm.jobs.report import in_words
 from dgmm.jobs.running import JobResult, run_job
@@ -213,6 +214,25 @@ def predict(
         reporter=default_reporter(),
     )
     Console().print(Text(f"labels: {labels}"), soft_wrap=True)
+
+
+@app.command()
+def report(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="Rows to draw below the components; else those that the model holds."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PAGE.html", help="The page that is written.")
+    ] = Path("report.html"),
+    variable: VariableOption = None,
+    features: FeaturesOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write a page to look at: what a model holds, how its fit went, and what stands out."""
+    report_model(model, output, data, variable=variable, features=_columns(features), overwrite=overwrite)
+    Console().print(Text(printable(f"page: {output}")), soft_wrap=True)
 
 
 @app.command()

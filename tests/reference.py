@@ -161,11 +161,6 @@ def em_with_missing_values(X, weights, means, covariances, family, reg_covar, n_
         lower_bounds.append(log_likelihood / counts.sum())
         weights, means = counts / counts.sum(), sums / counts[:, None]
         scatters = squares - counts[:, None, None] * means[:, :, None] * means[:, None, :]
-        own, common = scatters / counts[:, None, None], scatters.sum(axis=0) / counts.sum()
-        covariances = {
-            "full": own + reg_covar * np.eye(d),
-            "tied": common + reg_covar * np.eye(d),
-            "diag": np.diagonal(own, axis1=1, axis2=2) + reg_covar,
-            "spherical": np.trace(own, axis1=1, axis2=2) / d + reg_covar,
-        }[family]
+        own = scatters.sum(axis=0) / counts.sum() if is_tied(family) else scatters / counts[:, None, None]
+        covariances = of_form(own + reg_covar * np.eye(d), family)
     return weights, means, covariances, lower_bounds

@@ -49,7 +49,7 @@ OUTSIDE = {
     "passes": {"numpy", "scipy", "dask", "threadpoolctl", "distributed", "psutil"},
     "inputs": {"numpy", "dask", "xarray", "zarr", "pandas"},
     "viz": {"numpy", "matplotlib", "PIL"},
-    "estimators": {"numpy", "dask", "sklearn", "xarray"},
+    "estimators": {"numpy", "dask", "sklearn", "xarray", "matplotlib"},
 }
 STANDARD = __import__("sys").stdlib_module_names
 

@@ -49,11 +49,12 @@ def job_file(folder: Path, text: str = "", name: str = "job.yaml") -> str:
 def test_help_names_every_command_and_exit_code(folder, capsys):
     assert main(["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for words in ("run", "fit", "predict", "inspect", "certs", "A job file says what to read", "75 interrupted"):
+    commands = ("run", "fit", "predict", "report", "inspect", "certs")
+    for words in (*commands, "A job file says what to read", "75 interrupted"):
         assert words in text
 
 
-@pytest.mark.parametrize("command", ["run", "fit", "predict", "inspect", "certs"])
+@pytest.mark.parametrize("command", ["run", "fit", "predict", "report", "inspect", "certs"])
 def test_each_command_has_help(folder, capsys, command):
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out

@@ -60,6 +60,7 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     precisions_cholesky_: Array
     n_features_in_: int
     lower_bounds_: list[float]
+    sample_: Array
 
     # -- parameters -----------------------------------------------------------------------------
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import CheckpointMismatchError
+from dgmm.errors import CheckpointMismatchError, StarvedComponentWarning
 from dgmm.estimators._inputs import rows_together
 from dgmm.estimators._keeping import Keeper
 from dgmm.estimators._scanning import ScanSetup
@@ -20,6 +22,7 @@ from dgmm.fitting.problem import Control, FitProblem
 from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.start import Start
+from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.checks import check_moments, check_start
 from dgmm.mixture.families import CovarianceFamily
 from dgmm.mixture.known import KnownMap, check_labelled
@@ -100,7 +103,7 @@ class FitSetup:
 
     def run(self, rng: np.random.RandomState, emit: Callable[[Event], bool], keeper: Keeper | None) -> FitResult:
         """Fit, from where ``keeper`` was told of last."""
-        run_pass = self._runner(emit)
+        run_pass = self.runner(emit)
         fresh = self._fresh(rng, known_again=keeper is not None)
         # The driver's own products are small, and their bits must not depend on the number of threads.
         with single_threaded_blas(), closing(run_pass), keeper or nullcontext():
@@ -114,7 +117,7 @@ class FitSetup:
                 journal.announce(self._after_scan(journal, emit, known_again=keeper is not None))
             begun: FitProgress = journal.progress.state
             numbers = rng if begun is fresh else begun.random_numbers.restore()
-            algorithm = self._algorithm(begun, numbers, run_pass, emit)
+            algorithm = self.algorithm(begun, numbers, run_pass, emit)
             run_pass.n_passes = begun.n_reads + len(journal.progress.records)
             if keeper is None:
                 return run(algorithm(lambda progress: None), run_pass)
@@ -129,7 +132,7 @@ class FitSetup:
         seed = int(rng.randint(2**31 - 1))
         if self.scan is not None:
             return ScanProgress(seed, BFRState.empty(self.rows.n_features, self.dtype))
-        return FitProgress(self._first_read(seed, known_again=known_again), RandomNumbers.of(rng))
+        return FitProgress(self.first_read(seed, known_again=known_again), RandomNumbers.of(rng))
 
     def _after_scan(self, journal: Journal, emit: Callable[[Event], bool], *, known_again: bool) -> FitProgress:
         """Run the scan to its end, from where the journal is."""
@@ -137,10 +140,10 @@ class FitSetup:
             raise AssertionError("the progress is that of a scan")
         ended = self.scan.ended(self.scan.rounds(journal.progress.state, emit, journal.announce))
         rng = np.random.RandomState(ended.seed)
-        first = self._first_read(int(rng.randint(2**31 - 1)), known_again=known_again)
+        first = self.first_read(int(rng.randint(2**31 - 1)), known_again=known_again)
         return FitProgress(first, RandomNumbers.of(rng), n_reads=1, scan=ended)
 
-    def _algorithm(
+    def algorithm(
         self, begun: FitProgress, rng: np.random.RandomState, run_pass: PassRunner, emit: Callable[[Event], bool]
     ) -> Callable[[Callable[[FitProgress], object]], Reads[FitResult]]:
         """The algorithm, of what it announces its progress to."""
@@ -155,21 +158,26 @@ class FitSetup:
             run_pass.learn(moments.lengths)
             missing = self.rows.missing != RAISE
             check_moments(moments, self.family, self.n_components, self.reg_covar, missing=missing)
-            problem = FitProblem.of(
-                self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options
-            )
+            problem = self.problem(moments)
             if problem.known is not None:
                 check_labelled(problem.known, moments.n_positive, self.start.weights)
             check_start(self.start.means, self.start.covariances, self.family, problem.coordinates)
             return problem
 
-        def run_on_sample(sample: RowSample) -> RunPass:
-            chunk_rows = rows_together(self.rows.missing, sample.rows, self.plan.chunk_rows)
-            return PassRunner(Rows.from_array(sample.rows, sample.weights, chunk_rows), self.plan)
+        return lambda announce: fit_mixture(
+            begun, self.control, start, prepare, self.run_on_sample, rng, emit, announce
+        )
 
-        return lambda announce: fit_mixture(begun, self.control, start, prepare, run_on_sample, rng, emit, announce)
+    def problem(self, moments: Moments) -> FitProblem:
+        """What is to be fitted to rows of these moments."""
+        return FitProblem.of(self.family, self.n_components, moments, self.reg_covar, self.dtype, self.plan.options)
 
-    def _first_read(self, seed: int, *, known_again: bool) -> MomentsMap:
+    def run_on_sample(self, sample: RowSample) -> RunPass:
+        """Make a runner of passes over sampled rows."""
+        chunk_rows = rows_together(self.rows.missing, sample.rows, self.plan.chunk_rows)
+        return PassRunner(Rows.from_array(sample.rows, sample.weights, chunk_rows), self.plan)
+
+    def first_read(self, seed: int, *, known_again: bool) -> MomentsMap:
         """The map of the first read, which looks at some chunks by which the rows are known again."""
         chunks = self.rows.n_chunks
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
@@ -180,13 +188,14 @@ class FitSetup:
         known = KnownMap(self.family.name, self.n_components)
         return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, n_free), probes, known)
 
-    def _runner(self, emit: Callable[[Event], bool]) -> PassRunner:
-        """Choose where the rows are held."""
+    def runner(self, emit: Callable[[Event], bool], beside: Sequence[FitSetup] = ()) -> PassRunner:
+        """Choose where the rows are held; fits of the same rows ``beside`` this one share the reads."""
         rows, execution = self.rows, self.execution
         resources = Resources.measure(rows, execution.memory_limit)
         sample_rows = self.sample_rows if rows.n_rows is None else min(self.sample_rows, rows.n_rows)
         sample = 8 * rows.n_features * sample_rows
-        decision = decide(execution, rows, self.family, self.n_components, self.plan, resources, sample)
+        models = tuple((setup.family, setup.n_components) for setup in (self, *beside))
+        decision = decide(execution, rows, models, self.plan, resources, sample)
         emit(
             ExecutionChosen(
                 decision.persist,
@@ -235,3 +244,29 @@ class FitSetup:
                     f"{place}: the checkpoint is of other data: in chunk {probe.chunk} of X {difference}; "
                     "give the data that the fit began with, or another checkpoint"
                 )
+
+
+def warn_of(result: FitResult, tol: float | str) -> None:
+    """Say to the caller of ``fit`` what its result lacks."""
+    dead = np.flatnonzero(result.parameters.weights == 0.0)
+    if result.starved.any():
+        moved = np.flatnonzero(result.starved)
+        message = f"components {moved.tolist()} had too few rows and were moved to rows of low density"
+        if len(dead):
+            message += f"; {dead.tolist()} had too few there too: they have weight 0, the others took their rows"
+        warnings.warn(
+            f"{message}; decrease n_components, or try another start",
+            StarvedComponentWarning,
+            stacklevel=3,
+        )
+    if result.reason is StopReason.MAX_ITER:
+        bounds, rise = result.lower_bounds, ""
+        if len(bounds) > 1:
+            rise = f": the mean log-likelihood still rises by {bounds[-1] - bounds[-2]:.2g} nats per row"
+        warnings.warn(
+            f"the fit did not converge in {result.n_iter} iteration{'s' if len(bounds) > 1 else ''}{rise} "
+            f"(tol={tol}); increase max_iter or tol, "
+            "or check for degenerate data",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dgmm.errors import FormatError
-from dgmm.estimators._base import MixtureEstimator
+from dgmm.estimators._base import MixtureEstimator, narrowed
 from dgmm.estimators._parameters import check_parameters
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.families import CovarianceFamily
@@ -89,8 +89,8 @@ _SCALARS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
-def to_record(estimator: MixtureEstimator) -> ModelRecord:
-    """Make the record of a fitted estimator; raises NotFittedError."""
+def to_record(estimator: MixtureEstimator, *, sample: bool = True) -> ModelRecord:
+    """Make the record of a fitted estimator, with or without its sample; raises NotFittedError."""
     parameters, family = estimator._parameters(), estimator._family
     d = parameters.n_features
     arrays = {
@@ -100,6 +100,8 @@ def to_record(estimator: MixtureEstimator) -> ModelRecord:
         "precisions_cholesky": family.public(parameters.precisions_cholesky, d),
         "lower_bounds": np.asarray(getattr(estimator, "lower_bounds_", ()), dtype=np.float64),
     }
+    if sample and hasattr(estimator, "sample_"):
+        arrays["sample"] = np.asarray(estimator.sample_, dtype=np.float64)
     fit = {name: write(getattr(estimator, name)) for name, (write, _) in _SCALARS.items() if hasattr(estimator, name)}
     details = {"params": _plain_params(estimator), "fit": fit}
     return ModelRecord(type(estimator).__name__, np.asarray(estimator.means_).dtype.name, arrays, details)
@@ -148,8 +150,11 @@ def _check(record: ModelRecord, family: CovarianceFamily) -> None:
         if arrays[name].shape != shape:
             raise ValueError(f"{name} have shape {arrays[name].shape}, means {(k, d)}")
     for name, array in arrays.items():
-        if not np.isfinite(array).all():
+        # In rows of a sample NaN is a value that was missing.
+        if np.isinf(array).any() or (name != "sample" and np.isnan(array).any()):
             raise ValueError(f"{name} contains NaN or infinity")
+    if "sample" in arrays and arrays["sample"].shape[1:] != (d,):
+        raise ValueError(f"the sample has shape {arrays['sample'].shape}, means {(k, d)}")
     if (arrays["weights"] < 0.0).any() or not 0.99 < arrays["weights"].sum() < 1.01:
         raise ValueError("weights are no distribution")
     fit = record.details["fit"]
@@ -171,6 +176,8 @@ def _restore(estimator: MixtureEstimator, record: ModelRecord) -> None:
         raise ValueError("precisions_cholesky are not those of a density")
     estimator._set_parameters(parameters, np.dtype(record.dtype))
     estimator.lower_bounds_ = arrays["lower_bounds"].tolist()
+    if "sample" in arrays:
+        estimator.sample_ = narrowed(arrays["sample"], np.dtype(record.dtype))
     for name, (_, read) in _SCALARS.items():
         if name in fit:
             setattr(estimator, name, read(fit[name]))

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Self
+from typing import Any, Self
+
+import numpy as np
 
 from dgmm._version import __version__
+from dgmm.estimators._base import narrowed
 from dgmm.estimators._exchange import ExchangedMixture
 from dgmm.estimators._records import from_record, to_record
+from dgmm.mixture.sampling import RowSample
 from dgmm.storage.model import load_model, save_model
+from dgmm.typing import Array
+
+_SAMPLE_ROWS = 2_000
+_SAMPLE_NUMBERS = 2**20
+
+
+def few_rows(sample: RowSample, dtype: np.dtype[Any]) -> Array:
+    """The part of a fit's sample that the model keeps, (m, d)."""
+    size = min(_SAMPLE_ROWS, max(_SAMPLE_NUMBERS // sample.rows.shape[1], 1))
+    return narrowed(sample.few(size), dtype)
 
 
 class SavedMixture(ExchangedMixture):
     """A mixture with :meth:`save` and :meth:`load`."""
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False, sample: bool = True) -> None:
         """Write the fitted model as a zarr v3 group; whole or not at all, and without pickle.
 
         Parameters
@@ -23,6 +37,9 @@ class SavedMixture(ExchangedMixture):
             A new folder, ``*.zarr`` by custom.
         overwrite : bool
             Whether a zarr store that is there may be replaced.
+        sample : bool
+            Whether the rows of ``sample_`` are saved too. False keeps rows that are nobody else's business out of
+            the file; then pictures made from it show no density of the data.
 
         Raises
         ------
@@ -43,7 +60,7 @@ class SavedMixture(ExchangedMixture):
         >>> bool((again.means_ == model.means_).all()), means.dims
         (True, ('component', 'feature'))
         """
-        save_model(path, to_record(self), __version__, overwrite=overwrite)
+        save_model(path, to_record(self, sample=sample), __version__, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -29,6 +29,8 @@ from dgmm.passes.tree import PassRunner
 
 if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
+    from dgmm.mixture.summaries import Summaries
+    from dgmm.typing import Array, FloatArray
 
 
 _OTHER_DATA = "give the data that the scan began with, or another checkpoint"
@@ -263,3 +265,28 @@ def go_on(
         text = f"sample_weight: the rows before had {had}, and these have {has}"
         raise ParameterError(f"{text}; give all rows weights (1.0 for each), or none")
     return replace(progress, chunk=0, row=0, first=0, stop=0, looks=())
+
+
+def in_user_units(
+    setup: BFRSetup, state: BFRState, sums: Summaries | None, order: Array | None
+) -> dict[str, FloatArray]:
+    """Weights, means and covariances of summaries; those that stand for no rows have NaN."""
+    coordinates, form = state.coordinates, setup.family.form
+    if sums is None or coordinates is None:
+        raise AssertionError("the scan has not begun")
+    d = sums.first.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums.first / sums.weight[:, None]
+        if len(sums.second) == len(sums.weight):
+            packed = sums.second / sums.weight[:, None] - form.packed_outer(means)
+        else:  # one for all
+            between = (sums.weight[:, None] * np.nan_to_num(form.packed_outer(means))).sum(axis=0, keepdims=True)
+            packed = (sums.second - between) / sums.weight.sum()
+        found = {
+            "weights": np.ldexp(sums.weight, state.exponent),
+            "means": coordinates.restore(means),
+            "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
+        }
+    if order is None:
+        return found
+    return {name: array[order] if len(array) == len(order) else array for name, array in found.items()}

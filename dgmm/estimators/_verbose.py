@@ -16,6 +16,7 @@ from dgmm.fitting.events import (
     IterationFinished,
     RoundFinished,
     StartChosen,
+    ValuesMissing,
 )
 
 
@@ -38,6 +39,9 @@ class VerbosePrinter:
         match event:
             case FitResumed():
                 print(f"Going on from {event.checkpoint} ({event.n_reads} reads, {event.n_iter} iterations)")
+            case ValuesMissing():
+                left = f"{event.n_dropped} rows left out, {event.n_incomplete} fitted by what is there"
+                print(f"Missing values: {event.n_missing} ({left})")
             case StartChosen():
                 print(f"Initialization ({event.init_params}, {event.sample_rows} sampled rows, {event.seconds:.2f} s)")
             case IterationFinished() if event.iteration % self.interval == 0:

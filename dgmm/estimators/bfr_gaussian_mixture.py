@@ -11,12 +11,13 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from dgmm.errors import ParameterError
+from dgmm.estimators._drawing import DrawnMixture
 from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_start_rows
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
-from dgmm.estimators._saving import SavedMixture
-from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on
+from dgmm.estimators._saving import few_rows
+from dgmm.estimators._scanning import BFRScan, ScanSetup, go_on, in_user_units
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
 from dgmm.fitting.fit import canonical_order
@@ -24,17 +25,16 @@ from dgmm.fitting.problem import Control
 from dgmm.fitting.progress import ScanProgress
 from dgmm.fitting.scanning import BFRControl, BFRSetup, BFRState
 from dgmm.mixture.families import CovarianceFamily, get_family
-from dgmm.mixture.summaries import Summaries
 from dgmm.passes.execution import Execution
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.checkpoint import Checkpoint
-from dgmm.typing import Array, FloatArray, RandomState
+from dgmm.typing import RandomState
 
 # Parameters that a scan keeps once it has begun.
 _KEPT = ("n_components", "covariance_type")
 
 
-class BFRGaussianMixture(SavedMixture):
+class BFRGaussianMixture(DrawnMixture):
     """Gaussian mixture from one scan of the rows, which need not be kept: for streams and data that are read once.
 
     Rows are taken in rounds. After each, those that the model is sure of are kept as sums for each
@@ -107,6 +107,8 @@ class BFRGaussianMixture(SavedMixture):
         ``rows`` (m, d) and ``weights`` (m,), the most doubtful first.
     n_renewed_ : int
         How often the sample put the scan right: 0 where rows come in random order, mostly.
+    sample_ : (m, d)
+        Some rows at random, as those of :class:`dgmm.GaussianMixture`; rows that were forgotten are fewer.
     n_features_in_ : int
 
     Notes
@@ -363,9 +365,11 @@ class BFRGaussianMixture(SavedMixture):
         result = setup.family.to_user(state.parameters, state.coordinates)
         order = np.arange(setup.n_components) if setup.start.is_given else canonical_order(result)
         self._set_parameters(result.take(order), setup.dtype)
+        if state.sample is not None:
+            self.sample_ = few_rows(state.sample, setup.dtype)
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else np.nan
-        self.discard_set_ = _in_user_units(setup, state, state.discard, order)
-        self.compressed_set_ = _in_user_units(setup, state, state.compressed, None)
+        self.discard_set_ = in_user_units(setup, state, state.discard, order)
+        self.compressed_set_ = in_user_units(setup, state, state.compressed, None)
 
     def _refine(self, scan: ScanSetup, setup: BFRSetup, emit: Callable[[Event], bool], keeper: Keeper | None) -> None:
         """A fit that begins with the scan."""
@@ -395,28 +399,3 @@ class BFRGaussianMixture(SavedMixture):
 def _chunk_rows(estimator: BFRGaussianMixture, n_features: int) -> int:
     family = get_family(estimator.covariance_type)
     return ExecutionPlan.choose(family, int(estimator.n_components), n_features).chunk_rows
-
-
-def _in_user_units(
-    setup: BFRSetup, state: BFRState, sums: Summaries | None, order: Array | None
-) -> dict[str, FloatArray]:
-    """Weights, means and covariances of summaries; those that stand for no rows have NaN."""
-    coordinates, form = state.coordinates, setup.family.form
-    if sums is None or coordinates is None:
-        raise AssertionError("the scan has not begun")
-    d = sums.first.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums.first / sums.weight[:, None]
-        if len(sums.second) == len(sums.weight):
-            packed = sums.second / sums.weight[:, None] - form.packed_outer(means)
-        else:  # one for all
-            between = (sums.weight[:, None] * np.nan_to_num(form.packed_outer(means))).sum(axis=0, keepdims=True)
-            packed = (sums.second - between) / sums.weight.sum()
-        found = {
-            "weights": np.ldexp(sums.weight, state.exponent),
-            "means": coordinates.restore(means),
-            "covariances": form.rescale(form.covariance(packed, d), coordinates.scale),
-        }
-    if order is None:
-        return found
-    return {name: array[order] if len(array) == len(order) else array for name, array in found.items()}

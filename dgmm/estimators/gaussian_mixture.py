@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
-from dgmm.errors import ParameterError, StarvedComponentWarning
-from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows
+from dgmm.errors import ParameterError
+from dgmm.estimators._drawing import DrawnMixture
+from dgmm.estimators._fitting import FitSetup, default_batch_rows, default_sample_rows, default_start_rows, warn_of
 from dgmm.estimators._inputs import to_rows
 from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, make_start, to_random_state
-from dgmm.estimators._saving import SavedMixture
+from dgmm.estimators._saving import few_rows
 from dgmm.estimators._scanning import BFRScan, ScanSetup
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.fitting.events import Event
@@ -39,7 +38,7 @@ def _chunk_rows(family: CovarianceFamily, n_components: int, n_features: int) ->
     return ExecutionPlan.choose(family, n_components, n_features).chunk_rows
 
 
-class GaussianMixture(SavedMixture):
+class GaussianMixture(DrawnMixture):
     """Gaussian mixture fitted by expectation maximisation, one read of the data an iteration.
 
     The names, shapes and defaults are scikit-learn's. X is anything that holds rows, in memory or as chunks of any
@@ -133,6 +132,9 @@ class GaussianMixture(SavedMixture):
         Missing values of each feature.
     n_dropped_ : int
         Rows of weight 0 that have missing values: those that ``missing`` leaves out.
+    sample_ : (m, d)
+        Some rows at random, in proportion to their weights: at most 2,000, and 2**20 numbers. They are what
+        :meth:`plot` and ``dgmm report`` draw, and they are saved; ``save(path, sample=False)`` leaves them out.
     plan_ : ExecutionPlan
         How the passes were cut up.
     n_features_in_ : int
@@ -294,7 +296,7 @@ class GaussianMixture(SavedMixture):
             # A fit that fails leaves the model as it was.
             self.__dict__ = before
             raise
-        self._warn(result)
+        warn_of(result, self.tol)
         return self
 
     def _fit(
@@ -307,18 +309,27 @@ class GaussianMixture(SavedMixture):
         checkpoint: Checkpoint | None,
         execution: Execution,
     ) -> FitResult:
-        params = self.get_params(deep=False)
         family, k = get_family(self.covariance_type), int(self.n_components)
         chunk_rows = partial(_chunk_rows, family, k)
         rows, dtype = to_rows(self, X, sample_weight, chunk_rows, reset=True, labels=labels, sample_dims=sample_dims)
-        d = rows.n_features
+        setup = self._setup(rows, dtype, execution)
+        keeper = None
+        if checkpoint is not None:
+            keeper = Keeper(checkpoint, fingerprint_of(self, rows, setup.start, setup.plan), emit)
+        result = setup.run(to_random_state(self.random_state), emit, keeper)
+        self._publish(result, dtype, setup.plan)
+        return result
+
+    def _setup(self, rows: Rows, dtype: np.dtype[Any], execution: Execution) -> FitSetup:
+        """State the fit of the parameters to rows; ``dtype`` is that of the fitted attributes."""
+        family, k, d = get_family(self.covariance_type), int(self.n_components), rows.n_features
         warm = self._warm_start(d)
-        start = warm or make_start(params, family, d)
+        start = warm or make_start(self.get_params(deep=False), family, d)
         plan = ExecutionPlan.choose(family, k, d)
         from_scan = warm is None and start.init_params == FROM_SCAN
-        if from_scan and labels is not None:
+        if from_scan and rows.labels is not None:
             raise ParameterError(f"init_params={FROM_SCAN!r} is one scan, which knows no labels; take another start")
-        setup = FitSetup(
+        return FitSetup(
             rows=rows,
             dtype=dtype,
             family=family,
@@ -331,11 +342,6 @@ class GaussianMixture(SavedMixture):
             execution=execution,
             scan=self._start_scan(rows, dtype, start, plan, execution) if from_scan else None,
         )
-        keeper = None if checkpoint is None else Keeper(checkpoint, fingerprint_of(self, rows, start, plan), emit)
-        result = setup.run(to_random_state(self.random_state), emit, keeper)
-        self.plan_ = plan
-        self._publish(result, dtype)
-        return result
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_dims: Any = None) -> Any:
         """Fit, then give the most probable component of each row.
@@ -374,38 +380,16 @@ class GaussianMixture(SavedMixture):
             rows = rows.with_missing(DROP)
         return ScanSetup(rows, plan, batch_rows, execution, partial(BFRScan.of, setup), whole=True)
 
-    def _publish(self, result: FitResult, dtype: np.dtype[Any]) -> None:
+    def _publish(self, result: FitResult, dtype: np.dtype[Any], plan: ExecutionPlan) -> None:
+        self.plan_ = plan
         self._set_parameters(result.parameters, dtype)
         self.n_iter_ = result.n_iter
         self.n_reads_ = result.n_reads
         self.remaining_gap_ = result.remaining_gap
         self.sampling_error_ = result.sampling_error
         self.n_missing_, self.n_dropped_ = result.n_missing, result.n_dropped
+        self.sample_ = few_rows(result.sample, dtype)
         self.lower_bounds_ = list(result.lower_bounds)
         self.lower_bound_ = self.lower_bounds_[-1]
         self.stop_reason_ = result.reason
         self.converged_ = result.reason.converged
-
-    def _warn(self, result: FitResult) -> None:
-        dead = np.flatnonzero(result.parameters.weights == 0.0)
-        if result.starved.any():
-            moved = np.flatnonzero(result.starved)
-            message = f"components {moved.tolist()} had too few rows and were moved to rows of low density"
-            if len(dead):
-                message += f"; {dead.tolist()} had too few there too: they have weight 0, the others took their rows"
-            warnings.warn(
-                f"{message}; decrease n_components, or try another start",
-                StarvedComponentWarning,
-                stacklevel=3,
-            )
-        if result.reason is StopReason.MAX_ITER:
-            bounds, rise = result.lower_bounds, ""
-            if len(bounds) > 1:
-                rise = f": the mean log-likelihood still rises by {bounds[-1] - bounds[-2]:.2g} nats per row"
-            warnings.warn(
-                f"the fit did not converge in {result.n_iter} iteration{'s' if len(bounds) > 1 else ''}{rise} "
-                f"(tol={self.tol}); increase max_iter or tol, "
-                "or check for degenerate data",
-                ConvergenceWarning,
-                stacklevel=3,
-            )

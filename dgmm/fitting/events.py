@@ -87,6 +87,18 @@ class PassFinished(Event):
 
 
 @dataclass(frozen=True)
+class ValuesMissing(Event):
+    """The first read found values that are missing, which the fit goes on with."""
+
+    n_missing: int
+    """Values."""
+    n_incomplete: int
+    """Rows that are fitted by what is there of them."""
+    n_dropped: int
+    """Rows that are left out."""
+
+
+@dataclass(frozen=True)
 class StartChosen(Event):
     """The first parameters stand."""
 

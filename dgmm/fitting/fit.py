@@ -10,7 +10,7 @@ import numpy as np
 
 from dgmm.fitting.driving import ReadCount, one_read
 from dgmm.fitting.em import FitState, em
-from dgmm.fitting.events import Event, FitFinished
+from dgmm.fitting.events import Event, FitFinished, ValuesMissing
 from dgmm.fitting.progress import FitProgress, ScanProgress
 from dgmm.fitting.start import Start, choose_start
 from dgmm.fitting.stopping import StopReason
@@ -53,6 +53,8 @@ class FitResult:
         Missing values of each feature.
     n_dropped : int
         Rows of weight 0 with missing values.
+    sample : RowSample
+        Rows at random, in the user's units.
     """
 
     parameters: MixtureParameters
@@ -64,6 +66,7 @@ class FitResult:
     remaining_gap: float | None
     sampling_error: float
     scan: ScanProgress | None
+    sample: RowSample
     n_missing: IntArray
     n_dropped: int
 
@@ -86,8 +89,9 @@ def _closed_form(
     emit(FitFinished(reason, 0, lower_bound, n_reads, 0.0, error))
     result = problem.family.to_user(parameters, problem.coordinates)
     starved = np.zeros(problem.n_components, dtype=bool)
-    missing = _missing_in(moments)
-    return FitResult(result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None, *missing)
+    return FitResult(
+        result, (lower_bound,), reason, starved, 0, n_reads, 0.0, error, None, moments.sample, *_missing_in(moments)
+    )
 
 
 def _missing_in(moments: Moments) -> tuple[IntArray, int]:
@@ -137,6 +141,9 @@ def fit_mixture(
         progress = replace(progress, n_reads=reads.n_reads, moments=moments)
         announce(progress)
     problem, n_rows = prepare(moments), moments.n_positive
+    missing = moments.missing
+    if missing is not None:
+        emit(ValuesMissing(int(missing.counts.sum()), missing.n_rows, missing.n_dropped))
     known = problem.closed_form()
     if known is not None:
         return _closed_form(problem, moments, *known, reads.n_reads, emit)
@@ -168,14 +175,6 @@ def fit_mixture(
     n_reads, error = reads.n_reads, problem.sampling_error
     emit(FitFinished(state.reason, state.n_iter, state.lower_bounds[-1], n_reads, state.gap, error))
     return FitResult(
-        result,
-        state.lower_bounds,
-        state.reason,
-        starved,
-        state.n_iter,
-        n_reads,
-        state.gap,
-        error,
-        progress.scan,
-        *_missing_in(moments),
-    )
+        result, state.lower_bounds, state.reason, starved, state.n_iter, n_reads, state.gap, error, progress.scan,
+        moments.sample, *_missing_in(moments),
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from dgmm.inputs.table import Part, Request
 
 Dims: TypeAlias = tuple[Hashable, ...]
+
+# xarray gives an array without a name that of the dask array in it.
+_DASKS = re.compile("-[0-9a-f]{32}$")
 
 
 @dataclass(frozen=True)
@@ -129,9 +133,8 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
 
 
 def _array(source: xr.DataArray) -> dict[str, xr.DataArray]:
-    # xarray gives an array without a name that of Dask's.
-    nameless = source.name is None or (source.chunks is not None and source.name == source.data.name)
-    return {"" if nameless else str(source.name): source}
+    name = "" if source.name is None else str(source.name)
+    return {"" if _DASKS.search(name) else name: source}
 
 
 def _variables(source: xr.Dataset, request: Request) -> dict[str, xr.DataArray]:

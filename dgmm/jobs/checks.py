@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from dgmm.jobs.loading import Job
 
+_SUFFIXES = {"picture": (".png", "a PNG"), "page": (".html", "HTML")}
+
 
 def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
     """Refuse a job whose inputs are missing or whose outputs cannot be written.
@@ -34,10 +36,10 @@ def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
     JobError
         With one line for each problem.
     MissingExtraError
-        If a picture is to be drawn and matplotlib is not installed.
+        If a picture or a page is to be drawn and matplotlib is not installed.
     """
     _refuse(job, [*_inputs(job), *_outputs(job, own), *_collisions(job)])
-    if job.output.picture is not None:
+    if job.output.picture is not None or job.output.page is not None:
         require_matplotlib()
 
 
@@ -68,8 +70,9 @@ def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
     for key, path in job.output.paths.items():
         place = ("output", key)
         yield from _place(job, place, path)
-        if key == "picture" and path.suffix.lower() != ".png":
-            yield job.problem(place, f"found {path.name!r}; the picture is a PNG: its name must end in .png")
+        if key in _SUFFIXES and path.suffix.lower() != _SUFFIXES[key][0]:
+            suffix, what = _SUFFIXES[key]
+            yield job.problem(place, f"found {path.name!r}; the {key} is {what}: its name must end in {suffix}")
         replaceable = job.output.overwrite or path in own
         for text in _in_the_way(path, is_folder=key in ("model", "labels"), overwrite=replaceable):
             yield job.problem(place, text)
@@ -142,16 +145,45 @@ def check_prediction(model: Path, data: Path, labels: Path, *, overwrite: bool) 
         With one line for each problem.
     """
     inputs = {"MODEL": local_path(model), "DATA": local_path(data)}
-    local_path(labels)
-    found = [
-        (key, f"there is no such file or folder: {path}; correct the path")
-        for key, path in inputs.items()
-        if not path.exists()
-    ]
-    found += [("LABELS", text) for text in _unwritable(labels)]
-    found += [("LABELS", text) for text in _in_the_way(labels, is_folder=True, overwrite=overwrite)]
-    found += [("LABELS", text) for text in _overlaps(labels, inputs)]
+    found = [*_missing(inputs), *_written("LABELS", labels, inputs, is_folder=True, overwrite=overwrite)]
     if not found and labels.exists() and is_model(labels):
         found.append(("LABELS", f"{labels} is a model; choose another path"))
+    _refuse_command("dgmm predict", found)
+
+
+def check_report(model: Path, data: Path | None, page: Path, *, overwrite: bool) -> None:
+    """Refuse a report whose inputs are missing or whose page cannot be written.
+
+    Raises
+    ------
+    JobError
+        With one line for each problem.
+    """
+    inputs = {"MODEL": local_path(model)} | ({} if data is None else {"DATA": local_path(data)})
+    found = [*_missing(inputs), *_written("--output", page, inputs, is_folder=False, overwrite=overwrite)]
+    if page.suffix.lower() != ".html":
+        found.append(("--output", f"found {page.name!r}; the page is HTML: its name must end in .html"))
+    _refuse_command("dgmm report", found)
+
+
+def _missing(inputs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    for key, path in inputs.items():
+        if not path.exists():
+            yield key, f"there is no such file or folder: {path}; correct the path"
+
+
+def _written(
+    key: str, path: Path, inputs: Mapping[str, Path], *, is_folder: bool, overwrite: bool
+) -> Iterator[tuple[str, str]]:
+    local_path(path)
+    for text in (
+        *_unwritable(path),
+        *_in_the_way(path, is_folder=is_folder, overwrite=overwrite),
+        *_overlaps(path, inputs),
+    ):
+        yield key, text
+
+
+def _refuse_command(name: str, found: list[tuple[str, str]]) -> None:
     if found:
-        raise fail("dgmm predict", tuple(Problem(0, key, text) for key, text in found))
+        raise fail(name, tuple(Problem(0, key, text) for key, text in found))

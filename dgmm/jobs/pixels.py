@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PIXELS = "pixels"
 """Name of the array in the store; its dimensions are y, x and colour."""
+COLOURS = ("red", "green", "blue")
 
 
 def prepare_pixels(job: Job, request: ImageInput, reporter: Reporter) -> Picture:
@@ -52,7 +53,7 @@ def prepare_pixels(job: Job, request: ImageInput, reporter: Reporter) -> Picture
             request.store,
             name=PIXELS,
             dims=("y", "x", "colour"),
-            attrs={**wanted, "colours": ["red", "green", "blue"]},
+            attrs={**wanted, "colours": [*COLOURS]},
             overwrite=True,
         )
     return picture

@@ -7,15 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import xarray as xr
 import zarr
 
 from dgmm.errors import DataError
+from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
+from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
@@ -26,6 +29,7 @@ from dgmm.passes.execution import Execution
 from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node
 from dgmm.storage.replacing import is_zarr, replacing_file
 from dgmm.storage.storing import write_array
+from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
@@ -89,8 +93,8 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     with reporter or LogReporter() as told:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
         with open_cluster(job.cluster) as words:
-            rows = _open_rows(job)
-            model, fit_seconds = _fit(job, rows, told, words, earlier)
+            rows, watch = _open_rows(job), Stopwatch()
+            model, fit_seconds = _fit(job, rows, told, words, earlier, watch)
             if earlier.report is not None and not _has_gone_on(model, earlier.report):
                 new = "no rows are new, and " if _grows(job) else ""
                 told.step(f"{new}everything was written before: nothing is left to do")
@@ -99,7 +103,7 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
             report["seconds"] = {"fit": round(fit_seconds, 3)}
             check_outputs(job, earlier.outputs)  # the fit may have taken days
             with own_outputs(job) as written:
-                _write(job, model, rows, picture, report, told, began, earlier)
+                _write(job, model, rows, picture, report, told, began, earlier, watch)
                 written(report)
     return JobResult(model, report, {key: path for key, path in job.output.paths.items() if path.exists()})
 
@@ -151,7 +155,9 @@ def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...
     return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
 
 
-def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun) -> tuple[Mixture, float]:
+def _fit(
+    job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun, watch: Stopwatch
+) -> tuple[Mixture, float]:
     n, d = rows.values.shape
     spec = job.model
     told.step(
@@ -173,7 +179,7 @@ def _fit(job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun)
         rows.values,
         sample_weight=rows.weights,
         checkpoint=checkpoint_of(job, earlier),
-        callbacks=(told,),
+        callbacks=(told, watch),
         execution=execution,
     )
     return model, time.perf_counter() - began
@@ -188,6 +194,7 @@ def _write(
     told: Reporter,
     began: float,
     earlier: EarlierRun,
+    watch: Stopwatch,
 ) -> None:
     paths = job.output.paths
     replaced = {key: job.output.overwrite or path in earlier.outputs for key, path in paths.items()}
@@ -218,6 +225,12 @@ def _write(
         )
         save_figure(figure, paths["picture"])
     report["seconds"]["total"] = round(time.perf_counter() - began, 3)
+    if "page" in paths and report.get("started", True):
+        told.step(f"writing {paths['page'].name}")
+        # Rows of one scan may be read once: no map is made of them.
+        seen = None if isinstance(model, BFRGaussianMixture) else rows.layout.restore(model.predict(rows.values))
+        grid = None if seen is None else map_of(xr.DataArray(seen, dims=rows.dims))
+        write_page(job_page(job, model, report, watch, grid), paths["page"])
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 

@@ -135,18 +135,21 @@ class OutputSection(Section):
         default=None, description=f"{PATH}, of the picture (.png); needs input.image and all its colours"
     )
     report: FilePath | None = Field(default=None, description=f"{PATH}, of the report (JSON)")
+    page: FilePath | None = Field(
+        default=None, description=f"{PATH}, of the report as a page to look at (.html); needs matplotlib"
+    )
     overwrite: bool = Field(default=False, description="true or false: replace outputs that exist")
 
     @property
     def paths(self) -> dict[str, Path]:
         """The outputs that are asked for, by key."""
-        found = {key: getattr(self, key) for key in ("model", "labels", "picture", "report")}
+        found = {key: getattr(self, key) for key in ("model", "labels", "picture", "report", "page")}
         return {key: path for key, path in found.items() if path is not None}
 
     @model_validator(mode="after")
     def _something(self) -> OutputSection:
         if not self.paths:
-            raise ValueError("nothing would be written; give one of model, labels, picture, report")
+            raise ValueError("nothing would be written; give one of model, labels, picture, report, page")
         return self
 
 

@@ -258,10 +258,16 @@ def check_labelled(known: KnownRows, n_rows: int, weights: FloatArray | None) ->
     Raises
     ------
     DataError
-        If all rows are labelled, and a component has none.
+        If all rows are labelled, and a component has none; if values of labelled rows are missing.
     ParameterError
         If a component that has labelled rows would start with weight 0.
     """
+    if np.isnan(known.mean).any():
+        k, feature = (int(i) for i in np.argwhere(np.isnan(known.mean))[0])
+        raise DataError(
+            f"labels: rows with the label {k} have missing values of feature {feature}; sums of labelled rows need all "
+            "their values: give such rows the label -1, or leave them out by missing='drop'"
+        )
     missing = np.flatnonzero(~known.components)
     if known.n_rows == n_rows and len(missing):
         others = f" (nor {missing[1:].tolist()})" if len(missing) > 1 else ""

@@ -105,6 +105,22 @@ class RowSample:
         count = int(np.searchsorted(self.keys, factor, side="right"))
         return RowSample(self.size, self.keys[:count] / factor, self.rows[:count], self.weights[:count])
 
+    def few(self, size: int) -> Array:
+        """At most ``size`` rows, drawn in proportion to their weights; those of smallest key if all weigh the same.
+
+        Notes
+        -----
+        An exponential race: Efraimidis and Spirakis (2006), "Weighted random sampling with a
+        reservoir", Information Processing Letters 97.
+        """
+        if not len(self.keys):
+            return self.rows
+        # Among rows of small keys, keys are uniform below the largest.
+        uniform = self.keys.astype(np.float64) / (float(self.keys[-1]) * (1.0 + 2.0**-40) + 1.0e-300)
+        with np.errstate(divide="ignore"):
+            arrival = -np.log1p(-uniform) / self.weights
+        return self.rows[np.argsort(arrival, kind="stable")[:size]]
+
     def rescaled(self, exponent: int) -> RowSample:
         """The same rows with weights times ``2**exponent``."""
         if exponent == 0:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import dask
 import dask.multiprocessing
@@ -32,6 +33,9 @@ _LEAN_COPIES, _COPIES = 3, 5
 # Arrays as large as A that a model needs on the driver: covariances, factors, A and their successors.
 _COPIES_OF_MODEL = 8
 
+
+Model: TypeAlias = "tuple[CovarianceFamily, int]"
+"""The family and the number of components of a model."""
 
 PASS_RETRIES = 3
 """How often a part of a pass is computed again after workers were lost, unless the user says otherwise."""
@@ -180,8 +184,7 @@ class MemoryNeeds:
 
 def project(
     rows: Rows,
-    family: CovarianceFamily,
-    n_components: int,
+    models: Sequence[Model],
     plan: ExecutionPlan,
     resources: Resources,
     sample: int,
@@ -192,22 +195,25 @@ def project(
 
     Parameters
     ----------
-    rows, family, n_components, plan, resources
+    rows : Rows
+    models : sequence of (CovarianceFamily, int)
+        Families and numbers of components of the models that share the reads.
+    plan, resources
     sample : int
         Bytes of the sample.
     """
-    k, d = n_components, rows.n_features
-    p = 1 + d if family.tied else family.n_mapped(d)
+    d = rows.n_features
+    shapes = [(k, 1 + d if family.tied else family.n_mapped(d)) for family, k in models]
     threads = -(-resources.n_threads // resources.n_workers)  # of a process
     largest = rows.largest_chunk_bytes
     piece = max(largest, min(JOINED * largest, plan.chunk_rows * d * rows.X.dtype.itemsize))
     here = resources.kind != "distributed"
     held = 0 if rows.local else piece * (_LEAN_COPIES if lean else _COPIES)
-    record = 8 * k * p
-    block = 8 * (p + 3 * k) * plan.block_rows
+    records = sum(8 * k * p for k, p in shapes)
+    block = max(8 * (p + 3 * k) for k, p in shapes) * plan.block_rows
     return MemoryNeeds(
         chunks=threads * held,
-        model=threads * (block + 6 * record) + (_COPIES_OF_MODEL * record if here else 2 * record),
+        model=threads * (block + 6 * records) + (_COPIES_OF_MODEL if here else 2) * records,
         sample=3 * sample if here else 0,
         rows=0 if rows.nbytes is None else -(-rows.nbytes // resources.n_workers),
     )
@@ -232,8 +238,7 @@ class Decision:
 def decide(
     execution: Execution,
     rows: Rows,
-    family: CovarianceFamily,
-    n_components: int,
+    models: Sequence[Model],
     plan: ExecutionPlan,
     resources: Resources,
     sample: int,
@@ -245,7 +250,7 @@ def decide(
     InsufficientMemoryError
         If the fit cannot go on with the memory that there is.
     """
-    needs = project(rows, family, n_components, plan, resources, sample, lean=execution.lean)
+    needs = project(rows, models, plan, resources, sample, lean=execution.lean)
     if rows.local or resources.kind == "processes":
         persist = False  # there already; or no process would keep them
     elif execution.persist == "auto":
@@ -257,20 +262,20 @@ def decide(
         needs = replace(needs, rows=0)
     if needs.total <= resources.free:
         return Decision(persist, execution.lean, needs)
-    lean = project(rows, family, n_components, plan, resources, sample, lean=True)
+    lean = project(rows, models, plan, resources, sample, lean=True)
     lean = lean if persist else replace(lean, rows=0)
     if lean.total > resources.free:
-        _refuse(lean, rows, n_components, resources)
+        _refuse(lean, rows, models, resources)
     return Decision(persist, lean=True, needs=lean)
 
 
-def _refuse(needs: MemoryNeeds, rows: Rows, n_components: int, resources: Resources) -> None:
+def _refuse(needs: MemoryNeeds, rows: Rows, models: Sequence[Model], resources: Resources) -> None:
     threads = -(-resources.n_threads // resources.n_workers)
     parts = ", ".join(
         f"{format_bytes(size)} for {what}"
         for what, size in (
             (f"the chunks that {threads} thread{'s' * (threads != 1)} read and work on", needs.chunks),
-            (f"the model (K={n_components}, d={rows.n_features})", needs.model),
+            (_words(models, rows.n_features), needs.model),
             ("the sample of rows", needs.sample),
             ("the rows", needs.rows),
         )
@@ -286,8 +291,17 @@ def _refuse(needs: MemoryNeeds, rows: Rows, n_components: int, resources: Resour
             advice.append(f"use chunks of at most {fitting} rows")
     if threads > 1:
         advice.append("use fewer threads")
+    if len(models) > 1:
+        advice.append("take fewer candidates at a time")
     advice.append("take a smaller model (covariance_type='diag', fewer components)" if room <= 0 else "more memory")
     raise InsufficientMemoryError(
         f"the fit needs about {format_bytes(needs.total)} in a process that has {format_bytes(max(resources.free, 0))} "
         f"free: {parts}; {', or '.join(advice)}"
     )
+
+
+def _words(models: Sequence[Model], d: int) -> str:
+    largest = max(k for _, k in models)
+    if len(models) == 1:
+        return f"the model (K={largest}, d={d})"
+    return f"{len(models)} models (K up to {largest}, d={d})"

@@ -1,8 +1,9 @@
 """Models as zarr v3 groups: arrays and JSON, no pickle, readable with xarray alone.
 
 The group holds the variables ``weights`` (component), ``means`` (component, feature),
-``covariances`` and ``precisions_cholesky`` (of the family's shape) and ``lower_bounds``
-(iteration), all float64, and these attributes: ``format`` ("dgmm-model"), ``format_version``,
+``covariances`` and ``precisions_cholesky`` (of the family's shape), ``lower_bounds`` (iteration)
+and mostly ``sample`` (row, feature: some rows of the data), all float64, and these attributes:
+``format`` ("dgmm-model"), ``format_version``,
 ``dgmm_version``, ``class``, ``dtype`` (of the fitted attributes), ``details`` (a JSON object:
 the estimator's parameters and the scalars of the fit) and ``digest`` (SHA-256 of all these but the
 versions; the first models have none). Chunks end with a CRC-32C, so that other readers notice damage too.
@@ -38,6 +39,7 @@ FORMAT = "dgmm-model"
 FORMAT_VERSION = 1
 
 _REQUIRED = ("weights", "means", "covariances", "precisions_cholesky", "lower_bounds")
+_OPTIONAL = ("sample",)
 _DTYPES = {name: name for name in ("float32", "float64")}
 _CODECS = frozenset({"bytes", "zstd", "crc32c"})
 
@@ -54,7 +56,7 @@ class ModelRecord:
         Of the fitted attributes.
     arrays : dict of str to float64 array
         ``weights``, ``means``, ``covariances``, ``precisions_cholesky``, ``lower_bounds``, in
-        public shapes.
+        public shapes; ``sample`` if there is one.
     details : dict
         JSON values: ``params`` of the constructor and ``fit``, the scalars of the fit.
     """
@@ -66,7 +68,12 @@ class ModelRecord:
 
 
 def _dimensions(name: str, family: CovarianceFamily) -> tuple[str, ...]:
-    table = {"weights": ("component",), "means": ("component", "feature"), "lower_bounds": ("iteration",)}
+    table = {
+        "weights": ("component",),
+        "means": ("component", "feature"),
+        "lower_bounds": ("iteration",),
+        "sample": ("row", "feature"),
+    }
     return table.get(name, family.dimensions)
 
 
@@ -142,7 +149,8 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
             "later one"
         )
     try:
-        arrays = {name: _read(source, name) for name in _REQUIRED}
+        names = (*_REQUIRED, *(name for name in _OPTIONAL if (source / name).exists()))
+        arrays = {name: _read(source, name) for name in names}
         record = ModelRecord(
             str(attributes["class"]),
             _DTYPES[str(attributes["dtype"])],

@@ -243,3 +243,29 @@ def test_one_scan_is_compared_in_all_orders() -> None:
             assert all(abs(float(row[name])) < 0.02 for row in rows for name in ("+2", "split", "mean", "step"))
         else:  # stepwise EM forgets what came first
             assert all(float(row["step"]) < 0.0 for row in rows)
+
+
+def test_a_selection_agrees_with_its_candidates_one_by_one() -> None:
+    rows = table(run("benchmarks/selection.py"), "K = 1 to 3")
+    assert [(row["rows"], row["way"]) for row in rows] == [
+        *(("memory", way) for way in ("select", "one by one", "scikit-learn")),
+        *(("zarr", way) for way in ("select", "one by one")),
+    ]
+    assert {row["best"] for row in rows} == {"3"}
+    assert len({row["BIC"] for row in rows if row["way"] != "scikit-learn"}) == 1
+    reads = {(row["rows"], row["way"]): int(row["reads"]) for row in rows}
+    assert all(reads[place, "select"] < reads[place, "one by one"] for place in ("memory", "zarr"))
+
+
+def test_predictions_of_scenes_are_built_without_a_compute() -> None:
+    rows = table(run("benchmarks/labelled.py"), "200 chunks, seven features")
+    assert [row["what"] for row in rows] == [
+        "open_rows", "predict", "predict_proba", "predict_proba(top=3)", "score_samples",
+    ]  # fmt: skip
+
+
+def test_missing_values_are_priced_by_their_patterns() -> None:
+    rows = table(run("benchmarks/missing.py"), "an E-step, times that of complete rows")
+    assert {row["family"] for row in rows} == {"full", "tied", "diag", "spherical"}
+    assert {row["patterns"] for row in rows} >= {"1", "16", "255"}
+    assert all(float(row["differ"]) < 1e-12 for row in rows)

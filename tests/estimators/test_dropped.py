@@ -182,3 +182,14 @@ def test_sums_cannot_be_marginalized(X, estimator):
         estimator(K, missing="marginalize").fit(X)
     with pytest.raises(ParameterError, match="missing is 'ignore'; it must be one of 'raise', 'drop', 'marginalize'"):
         GaussianMixture(K, missing="ignore").fit(X)
+
+
+def test_it_is_said_what_is_missing(X, gaps, capsys):
+    for missing, words in (("drop", "rows left out, 0 fitted"), ("marginalize", "0 rows left out, ")):
+        gaps[np.isnan(gaps).all(axis=1)] = 1.0
+        started(X, missing=missing, verbose=1).fit(gaps)
+        out = capsys.readouterr().out
+        assert f"Missing values: {np.isnan(gaps).sum()} (" in out
+        assert words in out
+    started(X, missing=missing, verbose=1).fit(X)
+    assert "Missing" not in capsys.readouterr().out

@@ -24,7 +24,7 @@ from dgmm.jobs.progress import LogReporter
 from dgmm.storage.storing import write_array
 
 QUICKSTART = Path(__file__).parents[2] / "workflows" / "quickstart.yaml"
-OUTPUTS = ["labels.zarr", "model.zarr", "pixels.zarr", "report.json", "segmentation.png"]
+OUTPUTS = ["labels.zarr", "model.zarr", "pixels.zarr", "report.html", "report.json", "segmentation.png"]
 
 
 def tree(folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ def threads(n=2, free=1000 * MB):
 
 
 def choose(rows, resources, execution=Execution(), k=8, sample=MB):  # noqa: B008
-    return decide(execution, rows, FULL, k, ExecutionPlan.choose(FULL, k, rows.n_features), resources, sample)
+    return decide(execution, rows, [(FULL, k)], ExecutionPlan.choose(FULL, k, rows.n_features), resources, sample)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_rows_of_unknown_number_are_read_in_each_pass():
 
 def test_a_fit_grows_lean_where_memory_is_short():
     rows = zeros(16_000 * 2**13)
-    needs = [project(rows, FULL, 8, ExecutionPlan.choose(FULL, 8, 16), threads(), MB, lean=lean) for lean in (0, 1)]
+    needs = [project(rows, [(FULL, 8)], ExecutionPlan.choose(FULL, 8, 16), threads(), MB, lean=lean) for lean in (0, 1)]
     assert needs[1].chunks < needs[0].chunks
     between = (needs[0].total + needs[1].total) // 2 - needs[0].rows
     assert choose(rows, threads(free=between)).lean

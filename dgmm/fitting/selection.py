@@ -1,0 +1,327 @@
+"""Many mixtures fitted to the same rows, each read serving all that still run; then compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgmm.errors import DataError
+from dgmm.fitting.driving import ManyMap, together
+from dgmm.fitting.events import Event
+from dgmm.fitting.progress import FitProgress
+from dgmm.fitting.ranking import clearly_behind, foreseen
+from dgmm.mixture.held_out import Comparison, ComparisonMap
+from dgmm.mixture.scores import Score, ScoreMap
+from dgmm.mixture.sizes import Sized
+
+if TYPE_CHECKING:
+    from dgmm.fitting.driving import Reads
+    from dgmm.fitting.fit import FitResult
+    from dgmm.fitting.problem import FitProblem
+    from dgmm.fitting.progress import RandomNumbers
+    from dgmm.fitting.ranking import Criterion
+    from dgmm.mixture.chunks import Chunk, ChunkMap, RunPass
+    from dgmm.mixture.compiled import CompiledMixture
+    from dgmm.mixture.families import CovarianceFamily
+    from dgmm.mixture.held_out import HeldOut
+    from dgmm.mixture.moments import Moments, MomentsMap
+    from dgmm.mixture.sampling import RowSample
+    from dgmm.typing import Array, FloatArray
+
+
+@dataclass(frozen=True)
+class CandidateEvent(Event):
+    """One candidate of a selection tells an event of its fit; returning True stops that candidate alone."""
+
+    covariance_type: str
+    n_components: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mixture to be fitted.
+
+    Attributes
+    ----------
+    family : CovarianceFamily
+    n_components : int
+    problem : callable
+        From the moments of the rows to the problem.
+    fit : callable
+        Makes the algorithm of the fit, of where it begins and of what is told its progress.
+    """
+
+    family: CovarianceFamily
+    n_components: int
+    problem: Callable[[Moments], FitProblem]
+    fit: Callable[[FitProgress, Callable[[FitProgress], object]], Reads[FitResult]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a candidate.
+
+    Attributes
+    ----------
+    result : FitResult or None
+        None if it failed, or was dropped.
+    score : Score or None
+        Of the result on the rows of the fit.
+    seconds : float
+        Of work for this candidate alone, summed over the threads.
+    failure : DataError or None
+        Why it could not be fitted.
+    behind : (float, float) or None
+        Nats per row by which it was behind on the sample, and their standard error, if it was dropped.
+    n_reads : int
+        Reads that served it before the last one.
+    """
+
+    result: FitResult | None
+    score: Score | None
+    seconds: float
+    failure: DataError | None
+    behind: tuple[float, float] | None
+    n_reads: int
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of all candidates.
+
+    Attributes
+    ----------
+    each : tuple of Outcome
+    scored : tuple of int
+        Numbers of the candidates that have a result.
+    held_out : Comparison or None
+        Of the log-densities of the rows that were set aside, by the candidates that have a result.
+    n_rows : int
+        Rows of the fit of positive weight.
+    """
+
+    each: tuple[Outcome, ...]
+    scored: tuple[int, ...]
+    held_out: Comparison | None
+    n_rows: int
+
+
+def fit_candidates(
+    candidates: Sequence[Candidate],
+    first: MomentsMap,
+    random_numbers: RandomNumbers,
+    held_out: HeldOut | None,
+    screen: Criterion | None,
+    run_on_sample: Callable[[RowSample], RunPass],
+) -> Reads[Outcomes]:
+    """Fit all candidates from one first read on; a last read scores them.
+
+    Each has the result that it has alone with the same rows, to the bit. One that cannot be fitted
+    does not end the others.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    first : MomentsMap
+        Of the first read.
+    random_numbers : RandomNumbers
+        That each makes its starts with.
+    held_out : HeldOut, optional
+        Rows that are set aside: for the last read alone.
+    screen : Criterion, optional
+        By which candidates that are clearly behind on the sample are dropped, before they read
+        the data; none are where the sample is all the rows, since starts are not fitted to it then.
+    run_on_sample : callable
+        Makes a runner of passes over sampled rows.
+
+    Raises
+    ------
+    DataError
+        If no candidate can be fitted: what the first one says. If no row is set aside.
+    """
+
+    def of_the_fit(chunk_map: ChunkMap[Any]) -> ChunkMap[Any]:
+        return chunk_map if held_out is None else held_out.train(chunk_map)
+
+    moments: Moments = (yield of_the_fit(first)).settled()
+    if held_out is not None:
+        _check_held_out(moments.n_rows - moments.n_positive)
+    begun = FitProgress(first, random_numbers, n_reads=1, moments=moments)
+    runs = [_Run(candidate, begun) for candidate in candidates]
+    yield from _on(together([run.start() for run in runs]), of_the_fit)
+    if screen is not None and len(moments.sample.rows) < moments.n_positive:
+        _screen([run for run in runs if run.failure is None], screen, moments, run_on_sample)
+    yield from _on(together([run.finish() for run in runs if run.behind is None]), of_the_fit)
+    scored = [run for run in runs if run.result is not None]
+    if not scored:
+        raise next(run.failure for run in runs if run.failure is not None)
+    compared = yield from _score(scored, moments, held_out)
+    return Outcomes(
+        tuple(run.outcome() for run in runs),
+        tuple(number for number, run in enumerate(runs) if run.result is not None),
+        compared,
+        moments.n_positive,
+    )
+
+
+def _on(algorithm: Reads[Any], part: Callable[[ChunkMap[Any]], ChunkMap[Any]]) -> Reads[Any]:
+    """The same algorithm on a part of the rows."""
+    record = None
+    try:
+        while True:
+            record = yield part(algorithm.send(record))
+    except StopIteration as end:
+        return end.value
+
+
+@dataclass(frozen=True)
+class TimedRecord(Sized):
+    """A record, and the seconds that its maps took."""
+
+    record: Any
+    seconds: float
+
+    def merge(self, other: TimedRecord) -> TimedRecord:
+        """Merge the records, and add the seconds."""
+        return TimedRecord(self.record.merge(other.record), self.seconds + other.seconds)
+
+
+@dataclass(frozen=True)
+class TimedMap(Sized):
+    """A map whose seconds are told."""
+
+    inner: ChunkMap[Any]
+
+    @property
+    def name(self) -> str:
+        """The inner map's."""
+        return self.inner.name
+
+    def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> TimedRecord:
+        """Map the rows of a chunk, (n, d), and their weights, (n,)."""
+        began = time.perf_counter()
+        record = self.inner(X, weights, chunk)
+        return TimedRecord(record, time.perf_counter() - began)
+
+
+class _Run:
+    """The fit of one candidate, under way.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    progress : FitProgress
+        From where it could go on.
+    result, failure, behind, score, seconds
+        See :class:`Outcome`.
+    """
+
+    def __init__(self, candidate: Candidate, begun: FitProgress) -> None:
+        self.candidate, self.progress = candidate, begun
+        self.result: FitResult | None = None
+        self.failure: DataError | None = None
+        self.behind: tuple[float, float] | None = None
+        self.score: Score | None = None
+        self.seconds = 0.0
+        self._algorithm = candidate.fit(begun, self._follow)
+        self._wanted: TimedMap | None = None
+
+    def densities(self, moments: Moments) -> CompiledMixture:
+        """The result, or else the start, made ready for densities in float64."""
+        # Differences of likelihoods are wanted to more digits than float32 products keep.
+        problem = replace(self.candidate.problem(moments), dtype=np.dtype(np.float64))
+        if self.result is not None:
+            inner = problem.family.to_inner(self.result.parameters, problem.coordinates)
+        elif self.progress.em is not None:
+            inner = self.progress.em.parameters
+        else:
+            raise AssertionError("the fit has no start yet")
+        return problem.compile(inner, whole_density=True)
+
+    def n_parameters(self, d: int) -> int:
+        """Free parameters of the mixture of d features."""
+        return self.candidate.family.n_parameters(self.candidate.n_components, d)
+
+    def _follow(self, progress: FitProgress) -> None:
+        self.progress = progress
+
+    def start(self) -> Reads[None]:
+        """Run until there are parameters that EM starts from."""
+        self._advance(None)
+        yield from self._serve(lambda: self.progress.em is not None)
+
+    def finish(self) -> Reads[None]:
+        """Run on to the end."""
+        yield from self._serve(lambda: False)
+
+    def _serve(self, enough: Callable[[], bool]) -> Reads[None]:
+        while self._wanted is not None and not enough():
+            told: TimedRecord = yield self._wanted
+            self.seconds += told.seconds
+            self._advance(told.record)
+
+    def _advance(self, record: Any) -> None:
+        began = time.perf_counter()
+        try:
+            self._wanted = TimedMap(self._algorithm.send(record))
+        except StopIteration as end:
+            self.result, self._wanted = end.value, None
+        except DataError as error:
+            self.failure, self._wanted = error, None
+        self.seconds += time.perf_counter() - began
+
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        n_reads = self.progress.n_reads if self.result is None else self.result.n_reads
+        return Outcome(self.result, self.score, self.seconds, self.failure, self.behind, n_reads)
+
+
+def _screen(
+    runs: list[_Run], criterion: Criterion, moments: Moments, run_on_sample: Callable[[RowSample], RunPass]
+) -> None:
+    """Mark those whose start is clearly behind the best one's on the sample."""
+    sample, d = moments.sample, len(moments.mean)
+    n_parameters = np.array([run.n_parameters(d) for run in runs])
+    mixtures = tuple(run.densities(moments) for run in runs)
+    compared = run_on_sample(sample)(ComparisonMap(mixtures, criterion.entropy))
+    m, n = len(sample.rows), max(moments.total_weight, float(moments.n_positive))
+    each = zip(compared.mean, n_parameters.tolist(), strict=True)
+    merits = np.array([foreseen(criterion, value, p, m, n) for value, p in each])
+    errors = compared.difference_errors(int(np.argmax(merits)))
+    behind = clearly_behind(merits, errors, n_parameters, m)
+    for run, dropped, merit, error in zip(runs, behind, merits, errors, strict=True):
+        if dropped:
+            run.behind = (float(merits.max() - merit), float(error))
+
+
+def _score(runs: Sequence[_Run], moments: Moments, held_out: HeldOut | None) -> Reads[Comparison | None]:
+    """The last read: the likelihood and entropy of each, and a comparison on the rows that were set aside."""
+    mixtures = tuple(run.densities(moments) for run in runs)
+    some_missing = moments.missing is not None
+    maps = [ScoreMap(mixture, entropy=True, missing=some_missing) for mixture in mixtures]
+    scores: ChunkMap[Any] = ManyMap(tuple(map(TimedMap, maps)))
+    compared: Comparison | None = None
+    if held_out is None:
+        found = yield scores
+    else:
+        found, compared = (yield ManyMap((held_out.train(scores), held_out.test(ComparisonMap(mixtures))))).records
+    for run, told in zip(runs, found.records, strict=True):
+        run.score = told.record
+        run.seconds += told.seconds
+    if compared is not None:
+        _check_held_out(compared.n_rows)
+    return compared
+
+
+def _check_held_out(n_rows: int) -> None:
+    """Refuse too few rows for a mean with a standard error; raises DataError."""
+    if n_rows < 2:
+        raise DataError(
+            f"{n_rows} rows of positive weight are held out, and at least 2 are needed; "
+            "give more rows, raise held_out, or choose by criterion='bic'"
+        )

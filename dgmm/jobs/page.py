@@ -1,0 +1,135 @@
+"""Reports as pages: of a job, and of a saved model."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgmm.estimators._seeing import look_at
+from dgmm.estimators.loading import load_mixture
+from dgmm.fitting.events import Event, PassFinished, RoundFinished, StartChosen
+from dgmm.inputs.opening import open_request
+from dgmm.inputs.table import Request
+from dgmm.jobs.checks import check_report
+from dgmm.jobs.pixels import COLOURS
+from dgmm.jobs.report import versions
+from dgmm.jobs.specification import ImageInput
+from dgmm.viz.page import write_page
+from dgmm.viz.segmentation import require_matplotlib
+
+if TYPE_CHECKING:
+    from dgmm.estimators.loading import Mixture
+    from dgmm.jobs.loading import Job
+    from dgmm.viz.content import ReportContent
+    from dgmm.viz.labelmap import LabelMap
+
+_PASSES = {"moments": "first read: moments and sample", "statistics": "EM iterations", "rounds": "rounds of the scan"}
+
+
+class Stopwatch:
+    """Takes the events of a fit, and tells what took how long."""
+
+    def __init__(self) -> None:
+        self._passes: dict[str, tuple[int, float]] = {}
+        self._start = self._rounds = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        match event:
+            case PassFinished():
+                reads, seconds = self._passes.get(event.name, (0, 0.0))
+                self._passes[event.name] = reads + 1, seconds + event.seconds
+            case StartChosen():
+                self._start += event.seconds
+            case RoundFinished():
+                self._rounds += event.seconds
+
+    def parts(self, seconds: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+        """Parts of the time of a job, in the order that they come in; ``seconds`` is of the fit, and in total."""
+        found = []
+        for name, (reads, taken) in self._passes.items():
+            count = f", {reads} reads" if reads > 1 else ""
+            found.append((f"{_PASSES.get(name, name)}{count}", taken))
+        if self._start:
+            found.insert(min(len(found), 1), ("start, from the sample in memory", self._start))
+        if self._rounds and "rounds" not in self._passes:
+            found.append((_PASSES["rounds"], self._rounds))
+        rest = seconds["fit"] - sum(taken for _, taken in found)
+        if rest > 0.0:
+            found.append(("rest of the fit, in memory", rest))
+        found.append(("before and after: opening, scoring, writing", max(seconds["total"] - seconds["fit"], 0.0)))
+        return tuple(found)
+
+
+def job_page(
+    job: Job, model: Mixture, report: Mapping[str, Any], watch: Stopwatch, grid: LabelMap | None
+) -> ReportContent:
+    """What the page of a job tells; ``report`` is its report."""
+    facts = [("job", report["job"]), ("input", report["input"]), ("computed on", report["cluster"])]
+    facts += [(f"model.{key}", str(value)) for key, value in report["model"].items() if value is not None]
+    known: dict[str, Any] = {}
+    if isinstance(job.input, ImageInput) and getattr(job.preprocess, "features", None) is None:
+        known["feature_names"] = COLOURS
+    return model._report_content(
+        Path(job.file).name,
+        n_rows=float(report["n_rows"]),
+        log_likelihood=report.get("mean_log_likelihood"),
+        bic=report.get("bic"),
+        grid=grid,
+        seconds=watch.parts(report["seconds"]),
+        facts=tuple(facts),
+        versions=tuple(report["versions"].items()),
+        **known,
+    )
+
+
+def report_model(
+    model: Path,
+    page: Path,
+    data: Path | None = None,
+    *,
+    variable: str | None = None,
+    features: list[int] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the page of a saved model.
+
+    Parameters
+    ----------
+    model, page : path
+    data : path, optional
+        What :func:`dgmm.open_rows` takes: some of its rows are drawn below the components, and if they lie in lines
+        and columns a map is made, which reads them once.
+    variable : str, optional
+        The array to read in ``data``.
+    features : list of int, optional
+        The columns to use.
+    overwrite : bool
+
+    Raises
+    ------
+    JobError
+        If the model or the data are not there, or the page is in the way.
+    DataError, FormatError
+        If the model or the data cannot be read or do not fit together.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    check_report(model, data, page, overwrite=overwrite)
+    require_matplotlib()
+    mixture = load_mixture(model)
+    facts, known = [("model", str(model))], {}
+    if data is not None:
+        names = getattr(mixture, "feature_names_in_", None)
+        request = Request(
+            features=features,
+            variable=variable,
+            fitted=None if names is None else tuple(names),
+            feature_dims=getattr(mixture, "feature_dims_", None),
+        )
+        known = look_at(mixture, open_request(data, request))
+        facts.append(("data", str(data)))
+    made = (("python", platform.python_version()), *versions().items())
+    write_page(mixture._report_content(model.name, facts=tuple(facts), versions=made, **known), page)
