@@ -3,24 +3,59 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("estimator", "inputs", "checkpoints", "security", "bfr", "missing", "report")
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
+PICTURES = ROOT / "docs" / "pictures"
+TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Runs in tests/jobs/test_docs.py, together with its job files and commands.
+ELSEWHERE = ("docs/jobs.md",)
+PAGES = [
+    page for page in TEXTS if "```python" in page.read_text() and page.relative_to(ROOT).as_posix() not in ELSEWHERE
+]
+EXAMPLES = [page for page in TEXTS if page.parent.name == "examples" and page.name != "README.md"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    assert blocks
     names: dict[str, object] = {"__name__": "docs"}
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
+    if page in EXAMPLES:
+        _check_pictures(page, tmp_path)
+
+
+def _check_pictures(page: Path, folder: Path) -> None:
+    """The pictures that a page shows are those that its code writes, but for fonts and rounding."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    plt.close("all")
+    shown = re.findall(r"!\[[^]]+\]\(\.\./pictures/(\w+\.png)\)", page.read_text())
+    written = sorted(path.name for path in folder.glob("*.png"))
+    assert written == sorted(shown) == [f"{page.stem}.png"]
+    for name in shown:
+        own, kept = (Image.open(place / name).convert("RGB") for place in (folder, PICTURES))
+        assert own.size == kept.size, f"{name} is not what the page draws: python docs/pictures/examples.py {page.stem}"
+        difference = np.abs(np.asarray(own, dtype=float) - np.asarray(kept, dtype=float)).mean() / 255
+        assert difference < 0.05, f"{name} is not what the page draws: python docs/pictures/examples.py {page.stem}"
+        assert (PICTURES / name).stat().st_size < 150_000
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+    for page in TEXTS:
+        for target in re.findall(r"(?:\]\(|src=\")(?!http)([^)#\"]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_index_names_every_example() -> None:
+    index = (ROOT / "docs" / "examples" / "README.md").read_text()
+    assert [page.name for page in EXAMPLES] == sorted({*re.findall(r"\]\((\w+\.md)\)", index)})
