@@ -61,7 +61,7 @@ _NAMED = 5
 _DEFAULTS = {"tol": "auto", "max_iter": 200}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Selection:
     """Fitted candidates, and which of them is the best; made by :func:`select`.
 

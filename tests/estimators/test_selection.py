@@ -65,7 +65,7 @@ def test_each_candidate_has_the_bits_that_it_has_alone(X, small_pieces, paramete
     lazy = da.from_array(X, chunks=(240, 2))
     weights = da.from_array(np.arange(len(X)) % 3 + 0.5, chunks=240)
     found = dgmm.select(
-        lazy, [1, 3], ["full", "tied", "diag"], "bic", sample_weight=weights, random_state=3, **parameters
+        lazy, [1, 3], ["full", "tied", "tied-diag"], "bic", sample_weight=weights, random_state=3, **parameters
     )
     assert len(found.models) == 6
     for (name, k), model in found.models.items():
@@ -182,6 +182,15 @@ def test_values_are_scikit_learns_own_at_the_same_parameters(X, selection):
         assert float(row.entropy) == pytest.approx(entropy, rel=1e-8, abs=1e-8)
         assert float(row.icl) == pytest.approx(other.bic(X) + 2.0 * entropy, rel=1e-10)
         assert float(row.bic) == pytest.approx(model.bic(X), rel=1e-12)
+
+
+def test_float32_rows_are_compared_in_float64(X):
+    rows = (X + 1000.0).astype(np.float32)
+    found = dgmm.select(rows, [2, 3], ["full", "diag"], random_state=0)
+    for (name, k), model in found.models.items():
+        assert model.means_.dtype == np.float32
+        row = found.table.sel(covariance_type=name, n_components=k)
+        assert float(row.bic) == pytest.approx(model.bic(rows.astype(np.float64)), rel=1e-10)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -329,7 +338,7 @@ def test_screening_drops_only_what_is_clearly_behind():
     assert "dropped" in screened.summary()
 
 
-@pytest.mark.parametrize("criterion", ["aic", "icl", "heldout"])
+@pytest.mark.parametrize("criterion", ["icl", "heldout"])
 def test_screening_foresees_each_criterion(criterion):
     X = np.random.default_rng(1).permutation(make_blobs(4000, 2, 3, seed=2, spread=8.0))
     options = {"n_components": range(1, 5), "criterion": criterion, "random_state": 0, "sample_rows": 900}
