@@ -31,8 +31,7 @@ from benchmarks.reads import Case
 from dgmm import Execution, GaussianMixture
 
 THREADS = 2
-CASES = (Case(200_000, 8, 8, 0.0, 4.0, 0.02),)
-QUICK_CASES = (Case(2_000, 2, 3, 0.0, 12.0),)
+ROWS = 500_000
 OPTIONS: dict[str, Any] = {"tol": "auto", "max_iter": 200}
 
 Found = tuple[int, dict[int, float]]
@@ -131,12 +130,8 @@ def growth(*, quick: bool) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison."""
-    options = arguments(
-        __doc__,
-        argv,
-        ("--growth", "compare the criteria instead"),
-        values={"--folder": ("", "where the store is written")},
-    )
+    values = {"--folder": ("", "where the store is written"), "--rows": (ROWS, "rows")}
+    options = arguments(__doc__, argv, ("--growth", "compare the criteria instead"), values=values)
     introduce(options)
     warnings.simplefilter("ignore")
     numbers = range(1, 4 if options.quick else 21)
@@ -145,8 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with dask.config.set(scheduler="threads", num_workers=THREADS), folder_for_stores(options.folder) as folder:
         if options.growth:
             return growth(quick=options.quick)
-        for case in QUICK_CASES if options.quick else CASES:
-            compare(case, numbers, folder, quick=options.quick)
+        case = Case(2_000, 2, 3, 0.0, 12.0) if options.quick else Case(options.rows, 8, 8, 0.0, 4.0, 0.02)
+        compare(case, numbers, folder, quick=options.quick)
 
 
 if __name__ == "__main__":
