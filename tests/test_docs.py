@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("estimator", "checkpoints", "security", "bfr", "selection")
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in NAMES)]
 PICTURES = ROOT / "docs" / "pictures"
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Runs in tests/jobs/test_docs.py, together with its job files and commands.
