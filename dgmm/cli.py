@@ -33,11 +33,18 @@ from dgmm.errors import (
     redact,
 )
 from dgmm.jobs.certificates import HOSTS, make_certificates
-from dgmm.jobs.commands import fit_array, predict_array
+from dgmm.jobs.commands import fit_source, predict_source, report_source
 from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.interrupts import Interrupted, interruptible
 from dgmm.jobs.loading import load_cluster, load_job
-from dgmm.jobs.page import report_model
+from dgmm.jobs.options import (
+    ClusterOption,
+    DataArgument,
+    DimsOption,
+    FeaturesOption,
+    OverwriteOption,
+    VariableOption,
+)
 from dgmm.jobs.progress import default_reporter
 from dgmm.jobs.report import in_words
 from dgmm.jobs.running import JobResult, run_job
@@ -76,7 +83,8 @@ app = typer.Typer(
     help=(
         "Gaussian mixture models for data larger than memory.\n\n"
         "A job file says what to read, what to fit and what to write; the other commands do single steps by "
-        "hand. Arrays are zarr stores or .npy files, with one row per observation."
+        "hand. Data are zarr, NetCDF, Parquet or .npy; what is said of their rows is written as zarr, NetCDF, Parquet "
+        "or GeoTIFF."
     ),
     epilog=EPILOG,
     no_args_is_help=True,
@@ -85,25 +93,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ClusterOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cluster",
-        metavar="FILE",
-        help="Compute there, as in cluster_configs/; else on this machine's threads.",
-    ),
-]
-VariableOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The array to read, where DATA is a zarr group of several.")
-]
-FeaturesOption = Annotated[
-    str | None, typer.Option(metavar="0,2,...", help="The columns to use, from 0; all if left out.")
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
-DataArgument = Annotated[
-    Path, typer.Argument(metavar="DATA", help="A zarr array or group, or a .npy file: rows by features.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -155,10 +144,16 @@ def fit(
     ] = "kmeans",
     random_state: Annotated[int | None, typer.Option(metavar="SEED", help="Makes the start repeatable.")] = None,
     sample_weight: Annotated[
-        Path | None, typer.Option(metavar="WEIGHTS", help="An array with one weight per row.")
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="One weight per row: a column or variable, or an array of its own."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Known component of each row, -1 where it is not known; likewise."),
     ] = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
+    sample_dims: DimsOption = None,
     cluster: ClusterOption = None,
     checkpoint: Annotated[
         str | None,
@@ -166,7 +161,7 @@ def fit(
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Fit a mixture to an array and save the model."""
+    """Fit a mixture to data and save the model."""
     model: dict[str, Any] = {
         "n_components": n_components,
         "covariance_type": covariance_type,
@@ -177,13 +172,18 @@ def fit(
         "init_params": init_params,
         "random_state": random_state,
     }
-    result = fit_array(
-        data,
+    source = {
+        "path": data,
+        "variable": variable,
+        "features": _columns(features),
+        "sample_dims": _names(sample_dims),
+        "sample_weight": sample_weight,
+        "labels": labels,
+    }
+    result = fit_source(
+        source,
         output,
         model,
-        variable=variable,
-        features=_columns(features),
-        sample_weight=sample_weight,
         cluster=cluster,
         checkpoint=checkpoint,
         overwrite=overwrite,
@@ -196,31 +196,50 @@ def fit(
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
     data: DataArgument,
-    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The zarr store that the labels are written to.")],
+    labels: Annotated[
+        str | None,
+        typer.Argument(metavar="[LABELS]", help="Where each row's component is written: .zarr, .nc, .parquet or .tif."),
+    ] = None,
+    probabilities: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where each row's probabilities are written, likewise.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(metavar="N", help="Only those of so many components of each row, the most probable.")
+    ] = None,
+    log_densities: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where each row's log-density is written, likewise.")
+    ] = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
+    sample_dims: DimsOption = None,
     cluster: ClusterOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the component of each row of an array."""
-    predict_array(
-        model,
-        data,
-        labels,
-        variable=variable,
-        features=_columns(features),
-        cluster=cluster,
-        overwrite=overwrite,
-        reporter=default_reporter(),
-    )
-    Console().print(Text(f"labels: {labels}"), soft_wrap=True)
+    """Write what a model says of each row: its component, probabilities, log-density."""
+    if top is not None and probabilities is None:
+        raise typer.BadParameter("is for --probabilities, which is not given", param_hint="--top")
+    source = {
+        "path": data,
+        "variable": variable,
+        "features": _columns(features),
+        "sample_dims": _names(sample_dims),
+    }
+    outputs = {
+        "labels": labels,
+        "probabilities": None if probabilities is None else {"path": probabilities, "top": top},
+        "log_densities": log_densities,
+        "overwrite": overwrite,
+    }
+    written = predict_source(model, source, outputs, cluster=cluster, reporter=default_reporter())
+    for key, path in written.items():
+        Console().print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 
 
 @app.command()
 def report(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="[DATA]", help="Rows to draw below the components; else those that the model holds."),
     ] = None,
     output: Annotated[
@@ -228,10 +247,17 @@ def report(
     ] = Path("report.html"),
     variable: VariableOption = None,
     features: FeaturesOption = None,
+    sample_dims: DimsOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a page to look at: what a model holds, how its fit went, and what stands out."""
-    report_model(model, output, data, variable=variable, features=_columns(features), overwrite=overwrite)
+    source = {
+        "path": data,
+        "variable": variable,
+        "features": _columns(features),
+        "sample_dims": _names(sample_dims),
+    }
+    report_source(model, output, source, overwrite=overwrite)
     Console().print(Text(printable(f"page: {output}")), soft_wrap=True)
 
 
@@ -277,15 +303,16 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _columns(text: str | None) -> list[int] | None:
-    if text is None:
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else text.split(",")
+
+
+def _columns(text: str | None) -> list[int | str] | None:
+    """Names, or numbers where they look like some; what is too long for a number stays as it is."""
+    parts = _names(text)
+    if parts is None:
         return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"found {text!r}; expected column indices with commas between, as 0,2,3", param_hint="--features"
-        ) from None
+    return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
 
 
 def _print_result(result: JobResult) -> None:

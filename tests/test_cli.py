@@ -103,7 +103,7 @@ def test_fit_predict_inspect(folder, capsys):
 
     assert main(["inspect", "l.zarr"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"labels\s+400\s+row\s+int64\s+400", out)
+    assert re.search(r"labels\s+400\s+row\s+int32\s+400", out)
 
 
 def test_inspect_shows_every_array_of_a_store(folder, capsys):

@@ -131,6 +131,8 @@ class Keeper:
     def __init__(self, options: Checkpoint, fingerprint: dict[str, Any], emit: Callable[[Event], object]) -> None:
         self._options, self._emit = options, emit
         self._fingerprint = {**fingerprint, NOTE: dict(options.note)}
+        if options.source:
+            self._fingerprint["source"] = dict(options.source)
         self.interval = options.interval
         self._finished = False
         self.place = str(options.path)

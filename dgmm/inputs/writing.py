@@ -15,9 +15,10 @@ import pandas as pd
 import xarray as xr
 
 from dgmm.errors import DataError, DataTypeError, ParameterError
-from dgmm.storage.geotiff import GEOTIFF, NO_LABEL, write_geotiff
-from dgmm.storage.netcdf import NETCDF, write_netcdf
-from dgmm.storage.parquet import PARQUET, write_parquet
+from dgmm.storage import geotiff, netcdf, parquet
+from dgmm.storage.geotiff import GEOTIFF, NO_LABEL
+from dgmm.storage.netcdf import NETCDF
+from dgmm.storage.parquet import PARQUET
 from dgmm.storage.paths import local_path
 from dgmm.storage.replacing import ZARR, Form
 from dgmm.storage.storing import write_zarr
@@ -48,13 +49,19 @@ class Writer:
     form : Form
         What may be replaced.
     is_folder : bool
+    require : callable
+        Raises MissingExtraError if a package that it takes is not installed.
+    check : callable
+        Takes results; raises DataError if they cannot be written so, before anything is computed.
     write : callable
-        Takes results, a path and ``overwrite``.
+        Takes results, a path, and whether to overwrite.
     """
 
     form: Form
     is_folder: bool
-    write: Callable[..., None]
+    require: Callable[[], object]
+    check: Callable[[Any], object]
+    write: Callable[[Any, Path, bool], None]
 
 
 def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -67,9 +74,9 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
     results : DataArray, Dataset, array, dask array, series, dataframe, or TopProbabilities
         What ``predict``, ``predict_proba`` or ``score_samples`` returned.
     path : path
-        ``.zarr`` (format 3); ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with a row for
-        each cell, and its coordinates as columns (extra ``parquet``); ``.tif`` (GeoTIFF, extra ``geotiff``) of one
-        result with two dimensions of space, and at most one other.
+        ``.zarr`` (format 3), or no suffix; ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with
+        a row for each cell, and its coordinates as columns (extra ``parquet``); ``.tif`` (GeoTIFF, extra
+        ``geotiff``) of one result with two dimensions of space, and at most one other.
     overwrite : bool
         Replace what was written there before, if it is of the same format.
 
@@ -100,15 +107,15 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_results(labels, f"{folder}/labels.zarr")
     ...     read = xr.open_zarr(f"{folder}/labels.zarr").labels.load()
-    >>> bool((read == labels).all()), read.dtype, read.attrs["flag_meanings"]
-    (True, dtype('int32'), 'no_label')
+    >>> bool((read == labels).all()), read.dtype.name, read.attrs["flag_meanings"]
+    (True, 'int32', 'no_label')
     """
-    writer_of(path).write(results, local_path(path), overwrite=overwrite)
+    writer_of(path).write(results, local_path(path), overwrite)
 
 
 def writer_of(path: str | os.PathLike[str]) -> Writer:
     """Return how results are written under a name; raises ParameterError if its suffix is of no format."""
-    suffix = Path(path).suffix.lower()
+    suffix = Path(path).suffix.lower() or ".zarr"
     if suffix not in WRITERS:
         raise ParameterError(f"{path}: results are written as {', '.join(WRITERS)}; end the name with one of these")
     return WRITERS[suffix]
@@ -181,14 +188,13 @@ def _are_labels(name: Hashable) -> bool:
 # -- results as rows of a table -------------------------------------------------------------------
 
 
-def _write_rows(results: Any, path: Path, *, overwrite: bool) -> None:
+def _rows(results: Any) -> list[Any]:
+    """Dataframes, or Delayed ones, that are the rows of results of any kind."""
     if isinstance(results, pd.Series | pd.DataFrame):
-        frames: list[Any] = [_narrow(results)]
-    elif hasattr(results, "to_delayed") and hasattr(results, "divisions"):
-        frames = [dask.delayed(_narrow)(part) for part in results.to_delayed()]
-    else:
-        frames = _frames(to_dataset(results))
-    write_parquet(frames, path, overwrite=overwrite)
+        return [_narrow(results)]
+    if hasattr(results, "to_delayed") and hasattr(results, "divisions"):
+        return [dask.delayed(_narrow)(part) for part in results.to_delayed()]
+    return _frames(to_dataset(results))
 
 
 def _narrow(part: pd.DataFrame | pd.Series) -> pd.DataFrame:
@@ -253,28 +259,45 @@ def _mapping(values: xr.DataArray) -> Any:
 # -- the table of formats -------------------------------------------------------------------------
 
 
-def _write_labelled(write: Callable[..., None]) -> Callable[..., None]:
-    def writer(results: Any, path: Path, *, overwrite: bool) -> None:
-        write(to_dataset(results), path, overwrite=overwrite)
-
-    return writer
-
-
-def _write_raster(results: Any, path: Path, *, overwrite: bool) -> None:
+def _one(results: Any) -> xr.DataArray:
     dataset = to_dataset(results)
     if len(dataset.data_vars) != 1:
         names = ", ".join(map(str, dataset.data_vars))
-        raise DataError(f"{path}: a GeoTIFF holds one result, and these are several: {names}; write .zarr or .nc")
+        raise DataError(f"a GeoTIFF holds one result, and these are several: {names}; write .zarr or .nc")
     (values,) = dataset.data_vars.values()
-    write_geotiff(values, path, overwrite=overwrite)
+    return values
 
 
-_TIFF = Writer(GEOTIFF, is_folder=False, write=_write_raster)
+_TIFF = Writer(
+    GEOTIFF,
+    is_folder=False,
+    require=geotiff.library,
+    check=lambda results: geotiff.spatial_dims(_one(results)),
+    write=lambda results, path, overwrite: geotiff.write_geotiff(_one(results), path, overwrite=overwrite),
+)
 
 WRITERS: Mapping[str, Writer] = {
-    ".zarr": Writer(ZARR, is_folder=True, write=_write_labelled(write_zarr)),
-    ".nc": Writer(NETCDF, is_folder=False, write=_write_labelled(write_netcdf)),
-    ".parquet": Writer(PARQUET, is_folder=True, write=_write_rows),
+    ".zarr": Writer(
+        ZARR,
+        is_folder=True,
+        require=lambda: None,
+        check=to_dataset,
+        write=lambda results, path, overwrite: write_zarr(to_dataset(results), path, overwrite=overwrite),
+    ),
+    ".nc": Writer(
+        NETCDF,
+        is_folder=False,
+        require=netcdf.library,
+        check=to_dataset,
+        write=lambda results, path, overwrite: netcdf.write_netcdf(to_dataset(results), path, overwrite=overwrite),
+    ),
+    ".parquet": Writer(
+        PARQUET,
+        is_folder=True,
+        require=parquet.library,
+        check=lambda results: None,
+        write=lambda results, path, overwrite: parquet.write_parquet(_rows(results), path, overwrite=overwrite),
+    ),
     ".tif": _TIFF,
     ".tiff": _TIFF,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dgmm.inputs.writing import writer_of
 from dgmm.jobs.source import KeyPath, Problem, fail
-from dgmm.jobs.specification import SHIPPED_PICTURES, ImageInput, PathInput
+from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
 from dgmm.storage.listing import is_model
 from dgmm.storage.paths import local_path
 from dgmm.storage.places import folder_of
-from dgmm.storage.replacing import is_zarr
+from dgmm.storage.replacing import ZARR, Form
 from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:
@@ -36,11 +39,13 @@ def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
     JobError
         With one line for each problem.
     MissingExtraError
-        If a picture or a page is to be drawn and matplotlib is not installed.
+        If an output takes a package that is not installed.
     """
     _refuse(job, [*_inputs(job), *_outputs(job, own), *_collisions(job)])
     if job.output.picture is not None or job.output.page is not None:
         require_matplotlib()
+    for path in job.output.results.values():
+        writer_of(path).require()
 
 
 def check_outputs(job: Job, own: frozenset[Path] = frozenset()) -> None:
@@ -54,16 +59,29 @@ def _refuse(job: Job, problems: list[Problem]) -> None:
 
 
 def _inputs(job: Job) -> Iterator[Problem]:
-    files: dict[str, Path | None] = {"sample_weight": job.input.sample_weight}
-    if isinstance(job.input, PathInput):
-        files["path"] = job.input.path
-    elif job.input.image not in SHIPPED_PICTURES:
-        files["image"] = Path(job.input.image)
-    for key, path in files.items():
-        if path is not None and not path.exists():
-            yield job.problem(("input", key), f"there is no such file or folder: {path}; correct the path")
+    for key, place in _sources(job):
+        if not _exists(place):
+            yield job.problem(("input", key), f"there is no such file or folder: {place}; correct the path")
     if isinstance(job.input, ImageInput):
         yield from _place(job, ("input", "store"), job.input.store)
+
+
+def _sources(job: Job) -> Iterator[tuple[str, str]]:
+    """Paths and URLs that exist, by the key of the input."""
+    if isinstance(job.input, PathInput):
+        yield "path", job.input.path
+    elif job.input.image not in SHIPPED_PICTURES:
+        yield "image", job.input.image
+    for key in ("sample_weight", "labels"):
+        beside = getattr(job.input, key, None)
+        if beside is not None and beside.is_path:
+            yield key, beside.text
+
+
+def _exists(place: str) -> bool:
+    """Whether there may be something at a path, URL or pattern."""
+    folder = folder_of(place)
+    return folder is None or folder.exists() or glob.has_magic(str(folder))
 
 
 def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
@@ -74,15 +92,19 @@ def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
             suffix, what = _SUFFIXES[key]
             yield job.problem(place, f"found {path.name!r}; the {key} is {what}: its name must end in {suffix}")
         replaceable = job.output.overwrite or path in own
-        for text in _in_the_way(path, is_folder=key in ("model", "labels"), overwrite=replaceable):
+        form = writer_of(path).form if key in RESULT_KEYS else ZARR if key == "model" else _FILE
+        for text in _in_the_way(path, form, overwrite=replaceable):
             yield job.problem(place, text)
 
 
-def _in_the_way(path: Path, *, is_folder: bool, overwrite: bool) -> Iterator[str]:
+_FILE = Form("file", Path.is_file)
+
+
+def _in_the_way(path: Path, form: Form, *, overwrite: bool) -> Iterator[str]:
     if path.is_symlink() or not path.exists():
         return
-    if is_folder != path.is_dir() or (is_folder and not is_zarr(path)):
-        yield f"{path} exists and is no {'zarr store' if is_folder else 'file'}, so it is never overwritten"
+    if not form.matches(path):
+        yield f"{path} exists and is no {form.name}, so it is never overwritten"
     elif not overwrite:
         yield f"{path} exists already; remove it, or set output.overwrite: true (--overwrite)"
 
@@ -111,14 +133,11 @@ def _collisions(job: Job) -> Iterator[Problem]:
     for name in ("tls_ca_file", "tls_cert", "tls_key"):
         if (file := getattr(job.cluster, name, None)) is not None:
             taken[f"cluster.{name}"] = file
-    if isinstance(job.input, PathInput):
-        taken["input.path"] = job.input.path
-    else:
+    if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
-        if job.input.image not in SHIPPED_PICTURES:
-            taken["input.image"] = Path(job.input.image)
-    if job.input.sample_weight is not None:
-        taken["input.sample_weight"] = job.input.sample_weight
+    for key, place in _sources(job):
+        if (folder := folder_of(place)) is not None:
+            taken[f"input.{key}"] = folder
     if job.checkpoint is not None and (folder := folder_of(job.checkpoint.path)) is not None:
         for text in _overlaps(folder, taken):
             yield job.problem(("checkpoint", "path"), text)
@@ -132,26 +151,42 @@ def _collisions(job: Job) -> Iterator[Problem]:
 def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
     for name, other in taken.items():
         a, b = (Path(os.path.realpath(each)) for each in (path, other))  # resolve() fails at links in a circle
-        if a == b or a in b.parents or b in a.parents:
+        if glob.has_magic(str(other)) and fnmatch.fnmatch(str(a), str(b)):
+            yield f"{path} is matched by {name}; choose another"
+        elif a == b or a in b.parents or b in a.parents:
             yield f"{path} is the same place as, or lies within, {name}; choose another"
 
 
-def check_prediction(model: Path, data: Path, labels: Path, *, overwrite: bool) -> None:
-    """Refuse a prediction whose inputs are missing or whose labels cannot be written.
+def check_prediction(model: Path, data: str, output: OutputSection) -> None:
+    """Refuse a prediction whose inputs are missing or whose outputs cannot be written.
 
     Raises
     ------
     JobError
         With one line for each problem.
+    MissingExtraError
+        If an output takes a package that is not installed.
     """
-    inputs = {"MODEL": local_path(model), "DATA": local_path(data)}
-    found = [*_missing(inputs), *_written("LABELS", labels, inputs, is_folder=True, overwrite=overwrite)]
-    if not found and labels.exists() and is_model(labels):
-        found.append(("LABELS", f"{labels} is a model; choose another path"))
+    inputs = {"MODEL": str(local_path(model)), "DATA": data}
+    found = list(_not_there(inputs))
+    taken = {key: folder for key, place in inputs.items() if (folder := folder_of(place)) is not None}
+    for key, path in output.results.items():
+        name = PREDICTION_NAMES[key]
+        texts = list(_written(path, writer_of(path).form, taken, overwrite=output.overwrite))
+        if not found and not texts and path.exists() and is_model(path):
+            texts = [f"{path} is a model; choose another path"]
+        found += [(name, text) for text in texts]
+        taken[name] = path
     _refuse_command("dgmm predict", found)
+    for path in output.results.values():
+        writer_of(path).require()
 
 
-def check_report(model: Path, data: Path | None, page: Path, *, overwrite: bool) -> None:
+PREDICTION_NAMES = {"labels": "LABELS", "probabilities": "--probabilities", "log_densities": "--log-densities"}
+"""What the outputs of ``dgmm predict`` are called."""
+
+
+def check_report(model: Path, data: str | None, page: Path, *, overwrite: bool) -> None:
     """Refuse a report whose inputs are missing or whose page cannot be written.
 
     Raises
@@ -159,29 +194,25 @@ def check_report(model: Path, data: Path | None, page: Path, *, overwrite: bool)
     JobError
         With one line for each problem.
     """
-    inputs = {"MODEL": local_path(model)} | ({} if data is None else {"DATA": local_path(data)})
-    found = [*_missing(inputs), *_written("--output", page, inputs, is_folder=False, overwrite=overwrite)]
+    inputs = {"MODEL": str(local_path(model))} | ({} if data is None else {"DATA": data})
+    taken = {key: folder for key, place in inputs.items() if (folder := folder_of(place)) is not None}
+    found = list(_not_there(inputs))
+    found += [("--output", text) for text in _written(local_path(page), _FILE, taken, overwrite=overwrite)]
     if page.suffix.lower() != ".html":
         found.append(("--output", f"found {page.name!r}; the page is HTML: its name must end in .html"))
     _refuse_command("dgmm report", found)
 
 
-def _missing(inputs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    for key, path in inputs.items():
-        if not path.exists():
-            yield key, f"there is no such file or folder: {path}; correct the path"
+def _not_there(inputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for key, place in inputs.items():
+        if not _exists(place):
+            yield key, f"there is no such file or folder: {place}; correct the path"
 
 
-def _written(
-    key: str, path: Path, inputs: Mapping[str, Path], *, is_folder: bool, overwrite: bool
-) -> Iterator[tuple[str, str]]:
-    local_path(path)
-    for text in (
-        *_unwritable(path),
-        *_in_the_way(path, is_folder=is_folder, overwrite=overwrite),
-        *_overlaps(path, inputs),
-    ):
-        yield key, text
+def _written(path: Path, form: Form, taken: Mapping[str, Path], *, overwrite: bool) -> Iterator[str]:
+    yield from _unwritable(path)
+    yield from _in_the_way(path, form, overwrite=overwrite)
+    yield from _overlaps(path, taken)
 
 
 def _refuse_command(name: str, found: list[tuple[str, str]]) -> None:

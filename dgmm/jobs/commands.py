@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dgmm.errors import JobError
+from dgmm.errors import DataError, JobError, ParameterError
 from dgmm.estimators.loading import load_mixture
-from dgmm.inputs.layout import layout_of
-from dgmm.jobs.checks import check_prediction
+from dgmm.jobs.answers import check_answers, open_input, write_answers
+from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
 from dgmm.jobs.clusters import open_cluster
-from dgmm.jobs.loading import load_cluster, make_job
+from dgmm.jobs.loading import load_cluster, make_job, make_prediction
+from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter
-from dgmm.jobs.running import JobResult, leading_dims, run_job, write_labels
-from dgmm.storage.arrays import open_array
+from dgmm.jobs.running import JobResult, run_job
+from dgmm.viz.page import write_page
+from dgmm.viz.segmentation import require_matplotlib
+
+if TYPE_CHECKING:
+    from dgmm.estimators.loading import Mixture
+    from dgmm.inputs.table import Table
+    from dgmm.jobs.specification import PathInput
 
 
-def fit_array(
-    data: Path,
+def fit_source(
+    source: Mapping[str, Any],
     output: Path,
     parameters: dict[str, Any],
     *,
-    variable: str | None = None,
-    features: list[int] | None = None,
-    sample_weight: Path | None = None,
     cluster: Path | None = None,
     checkpoint: str | None = None,
     overwrite: bool = False,
     reporter: Reporter | None = None,
 ) -> JobResult:
-    """Fit a mixture to a stored array and save the model; the arguments are those of a job file.
+    """Fit a mixture to what lies at a path or URL and save the model; the arguments are those of a job file.
 
     Raises
     ------
@@ -39,53 +44,100 @@ def fit_array(
         As :func:`dgmm.jobs.run_job`.
     """
     sections: dict[str, Any] = {
-        "input": {"path": str(data), "variable": variable},
-        "preprocess": {"features": features},
+        "input": _given(source),
         "model": parameters,
         "output": {"model": str(output), "overwrite": overwrite},
     }
-    if sample_weight is not None:
-        sections["input"]["sample_weight"] = str(sample_weight)
     if checkpoint is not None:
         sections["checkpoint"] = {"path": checkpoint}
     where = None if cluster is None else load_cluster(cluster)
     return run_job(make_job(sections, Path.cwd(), name="dgmm fit", cluster=where), reporter)
 
 
-def predict_array(
+def predict_source(
     model: Path,
-    data: Path,
-    labels: Path,
+    source: Mapping[str, Any],
+    outputs: Mapping[str, Any],
     *,
-    variable: str | None = None,
-    features: list[int] | None = None,
     cluster: Path | None = None,
-    overwrite: bool = False,
     reporter: Reporter | None = None,
-) -> None:
-    """Write the component of each row of a stored array.
+) -> dict[str, Path]:
+    """Write what a model says of the rows of what lies at a path or URL.
+
+    Parameters
+    ----------
+    model : path
+    source, outputs : mapping
+        The sections ``input`` and ``output`` of a job file.
+    cluster : path, optional
+    reporter : Reporter, optional
+
+    Returns
+    -------
+    dict
+        What was written, by the key of the output.
 
     Raises
     ------
     JobError
-        If the model or the data are not there, the labels are in the way, or ``features`` asks for a
-        column that is not there.
+        If the model or the data are not there, an output is in the way, or columns are asked for that are not there.
     DataError, FormatError, ClusterError
         If the model or the data cannot be read or do not fit together, or the cluster is lost.
     """
-    check_prediction(model, data, labels, overwrite=overwrite)
+    section, output = make_prediction(_given(source), _given(outputs), Path.cwd(), name="dgmm predict")
+    check_prediction(model, section.path, output)
     where = None if cluster is None else load_cluster(cluster)
     with reporter or LogReporter() as told:
         told.step(f"reading the model {model.name}")
         mixture = load_mixture(model)
-        x = open_array(data, variable)
-        layout = layout_of(x, str(data))
-        if features is not None:
-            if not all(0 <= column < x.shape[-1] for column in features) or len({*features}) < len(features):
-                raise JobError(f"--features: found {features}; allowed: different columns, 0 to {x.shape[-1] - 1}")
-            x = x[..., features]
+        table = _open(section, mixture)
+        check_answers(output, table)
         with open_cluster(where):
-            told.step(f"writing the labels to {labels.name}")
-            found = layout.restore(mixture.predict(layout.flatten(x)))
-            dims = leading_dims(data, variable, len(layout.chunks))
-            write_labels(found, labels, dims, overwrite=overwrite)
+            write_answers(output, mixture, table, told, overwrite=dict.fromkeys(PREDICTION_NAMES, output.overwrite))
+    return output.results
+
+
+def report_source(model: Path, page: Path, source: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write the page of a saved model.
+
+    Parameters
+    ----------
+    model, page : path
+    source : mapping
+        The section ``input`` of a job file, of rows that are drawn below the components; without a path the page
+        shows those that the model holds.
+    overwrite : bool
+
+    Raises
+    ------
+    JobError
+        If the model or the data are not there, or the page is in the way.
+    DataError, FormatError
+        If the model or the data cannot be read or do not fit together.
+    MissingExtraError
+        If matplotlib is not installed.
+    """
+    section = None
+    if source.get("path") is not None:
+        section, _ = make_prediction(_given(source), {"page": str(page)}, Path.cwd(), name="dgmm report")
+    data = None if section is None else section.path
+    check_report(model, data, page, overwrite=overwrite)
+    require_matplotlib()
+    mixture = load_mixture(model)
+    table = None if section is None else _open(section, mixture)
+    write_page(model_page(model, mixture, data or "", table), page)
+
+
+def _open(section: PathInput, mixture: Mixture) -> Table:
+    """Open the rows for a mixture; what is wrong with a key of the section is said of its option."""
+    try:
+        return open_input(section, mixture)
+    except (DataError, ParameterError) as error:
+        key, _, text = str(error).partition(": ")
+        if key not in type(section).model_fields:
+            raise
+        raise JobError(f"--{key.replace('_', '-')}: {text}") from error
+
+
+def _given(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}

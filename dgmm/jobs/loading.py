@@ -22,13 +22,14 @@ from dgmm.jobs.specification import (
     MisplacedKeyError,
     OutputSection,
     PathInput,
+    PredictionFile,
     PreprocessSection,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_File = TypeVar("_File", JobFile, ClusterFile)
+_File = TypeVar("_File", JobFile, ClusterFile, PredictionFile)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,21 @@ def make_job(sections: dict[str, Any], folder: Path, *, name: str, cluster: Clus
     """
     job = _job(Source(name, sections, {(): 0}, ()), folder)
     return job if cluster is None else replace(job, cluster=cluster)
+
+
+def make_prediction(
+    source: dict[str, Any], output: dict[str, Any], folder: Path, *, name: str
+) -> tuple[PathInput, OutputSection]:
+    """Check the sections ``input`` and ``output`` of a prediction that is given as values.
+
+    Raises
+    ------
+    JobError
+        As :func:`load_job`, without lines.
+    """
+    sections = {"input": source, "output": output}
+    checked = _validate(PredictionFile, Source(name, sections, {(): 0}, ()), sections, folder)
+    return checked.input, checked.output
 
 
 def _job(source: Source, folder: Path) -> Job:

@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.estimators._seeing import look_at
-from dgmm.estimators.loading import load_mixture
 from dgmm.fitting.events import Event, PassFinished, RoundFinished, StartChosen
-from dgmm.inputs.opening import open_request
-from dgmm.inputs.table import Request
-from dgmm.jobs.checks import check_report
 from dgmm.jobs.pixels import COLOURS
 from dgmm.jobs.report import versions
 from dgmm.jobs.specification import ImageInput
-from dgmm.viz.page import write_page
-from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:
     from dgmm.estimators.loading import Mixture
+    from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
     from dgmm.viz.content import ReportContent
     from dgmm.viz.labelmap import LabelMap
@@ -85,51 +80,23 @@ def job_page(
     )
 
 
-def report_model(
-    model: Path,
-    page: Path,
-    data: Path | None = None,
-    *,
-    variable: str | None = None,
-    features: list[int] | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Write the page of a saved model.
+def model_page(path: Path, mixture: Mixture, data: str, table: Table | None) -> ReportContent:
+    """What the page of a saved model tells.
 
     Parameters
     ----------
-    model, page : path
-    data : path, optional
-        What :func:`dgmm.open_rows` takes: some of its rows are drawn below the components, and if they lie in lines
-        and columns a map is made, which reads them once.
-    variable : str, optional
-        The array to read in ``data``.
-    features : list of int, optional
-        The columns to use.
-    overwrite : bool
-
-    Raises
-    ------
-    JobError
-        If the model or the data are not there, or the page is in the way.
-    DataError, FormatError
-        If the model or the data cannot be read or do not fit together.
-    MissingExtraError
-        If matplotlib is not installed.
+    path : path
+        Of the model.
+    mixture : mixture
+    data : str
+        What the rows come from.
+    table : Table, optional
+        Rows: some are drawn below the components, and if they lie in lines and columns a map is made, which reads
+        them once.
     """
-    check_report(model, data, page, overwrite=overwrite)
-    require_matplotlib()
-    mixture = load_mixture(model)
-    facts, known = [("model", str(model))], {}
-    if data is not None:
-        names = getattr(mixture, "feature_names_in_", None)
-        request = Request(
-            features=features,
-            variable=variable,
-            fitted=None if names is None else tuple(names),
-            feature_dims=getattr(mixture, "feature_dims_", None),
-        )
-        known = look_at(mixture, open_request(data, request))
-        facts.append(("data", str(data)))
+    facts, known = [("model", str(path))], {}
+    if table is not None:
+        known = look_at(mixture, table)
+        facts.append(("data", data))
     made = (("python", platform.python_version()), *versions().items())
-    write_page(mixture._report_content(model.name, facts=tuple(facts), versions=made, **known), page)
+    return mixture._report_content(path.name, facts=tuple(facts), versions=made, **known)

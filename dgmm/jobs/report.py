@@ -12,34 +12,33 @@ import numpy as np
 from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.jobs.specification import ImageInput
+from dgmm.mixture.criteria import bic
 from dgmm.mixture.families import get_family
 
 if TYPE_CHECKING:
-    import dask.array as da
-
     from dgmm.estimators.gaussian_mixture import GaussianMixture
     from dgmm.estimators.loading import Mixture
+    from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
     from dgmm.jobs.progress import Reporter
 
 _PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "zarr")
 
 
-def make_report(
-    job: Job, model: Mixture, rows: da.Array, weights: da.Array | None, cluster: str, told: Reporter
-) -> dict[str, Any]:
+def make_report(job: Job, model: Mixture, table: Table, cluster: str, told: Reporter) -> dict[str, Any]:
     """Return the report as values that JSON can hold.
 
     Log-likelihoods are in nats; the information criterion is lower for better models. It costs one
     pass over the rows, but none of those of one scan, which may be read once.
     """
-    n_parameters = get_family(job.model.covariance_type).n_parameters(job.model.n_components, rows.shape[1])
+    n_parameters = get_family(job.model.covariance_type).n_parameters(job.model.n_components, table.X.shape[1])
     what: dict[str, Any] = {
         "job": Path(job.file).name,
         "kind": job.model.kind,
         "input": str(job.input.store if isinstance(job.input, ImageInput) else job.input.path),
         "cluster": cluster,
-        "n_features": int(rows.shape[1]),
+        "n_features": int(table.X.shape[1]),
+        **({} if table.feature_names is None else {"feature_names": list(table.feature_names)}),
         "n_components": int(model.n_components),
         "covariance_type": str(model.covariance_type),
         "free_parameters": n_parameters,
@@ -52,7 +51,7 @@ def make_report(
         what["means"] = np.asarray(model.means_, dtype=float).tolist()
     if isinstance(model, BFRGaussianMixture):
         return what | _of_scan(model)
-    return what | _of_fit(model, rows, weights, n_parameters, told)
+    return what | _of_fit(model, table, n_parameters, told)
 
 
 def _of_scan(model: BFRGaussianMixture) -> dict[str, Any]:
@@ -68,24 +67,20 @@ def _of_scan(model: BFRGaussianMixture) -> dict[str, Any]:
     }
 
 
-def _of_fit(
-    model: GaussianMixture, rows: da.Array, weights: da.Array | None, n_parameters: int, told: Reporter
-) -> dict[str, Any]:
+def _of_fit(model: GaussianMixture, table: Table, n_parameters: int, told: Reporter) -> dict[str, Any]:
     told.step("scoring the model")
-    bic = float(model.bic(rows, sample_weight=weights))
-    total = float(rows.shape[0] if weights is None else weights.sum().compute())
-    log_likelihood = (n_parameters * float(np.log(total)) - bic) / 2
+    score = model._score(table, None)
     return {
-        "n_rows": int(rows.shape[0]),
+        "n_rows": score.n_rows,
         "converged": bool(model.converged_),
         "stop_reason": model.stop_reason_.value,
         "iterations": int(model.n_iter_),
         "reads": int(model.n_reads_),
         "remaining_gap": model.remaining_gap_,
         "sampling_error": float(model.sampling_error_),
-        "log_likelihood": log_likelihood,
-        "mean_log_likelihood": log_likelihood / total,
-        "bic": bic,
+        "log_likelihood": score.log_likelihood,
+        "mean_log_likelihood": score.log_likelihood / score.total_weight,
+        "bic": bic(score.log_likelihood, n_parameters, score.total_weight),
     }
 
 

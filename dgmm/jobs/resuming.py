@@ -57,7 +57,13 @@ def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
     """Where the progress of a job's fit is kept."""
     if job.checkpoint is None:
         return None
-    return Checkpoint(**job.checkpoint.model_dump(), note=_note(earlier.outputs))
+    # What is chosen among all that lies there. Where it lies may change.
+    given = {key: getattr(job.input, key, None) for key in ("variable", "features", "sample_dims")}
+    for key in ("sample_weight", "labels"):
+        beside = getattr(job.input, key, None)
+        given[key] = None if beside is None or beside.is_path else beside.text
+    source = {key: value for key, value in given.items() if value is not None}
+    return Checkpoint(**job.checkpoint.model_dump(), note=_note(earlier.outputs), source=source)
 
 
 def _note(outputs: frozenset[Path], report: dict[str, Any] | None = None) -> dict[str, Any]:

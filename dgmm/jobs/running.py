@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-import zarr
+import numpy as np
 
-from dgmm.errors import DataError
+from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
-from dgmm.inputs.layout import Layout, concrete, layout_of, row_weights
+from dgmm.jobs.answers import check_answers, is_counted, open_input, write_answers
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
@@ -26,9 +25,7 @@ from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
-from dgmm.storage.arrays import choose_array, dimension_names, open_array, open_node
-from dgmm.storage.replacing import is_zarr, replacing_file
-from dgmm.storage.storing import write_array
+from dgmm.storage.replacing import replacing_file
 from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
@@ -36,13 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import dask.array as da
-
     from dgmm.estimators.loading import Mixture
+    from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
     from dgmm.viz.pictures import Picture
-
-LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -54,16 +48,6 @@ class JobResult:
     """What ran, on what, how it ended; the content of ``output.report``."""
     outputs: dict[str, Path]
     """The files and stores that were written, by their key in the section ``output``."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A job's rows, and how they lie in their store."""
-
-    values: da.Array
-    weights: da.Array | None
-    layout: Layout
-    dims: tuple[str, ...]
 
 
 def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
@@ -93,17 +77,17 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     with reporter or LogReporter() as told:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
         with open_cluster(job.cluster) as words:
-            rows, watch = _open_rows(job), Stopwatch()
-            model, fit_seconds = _fit(job, rows, told, words, earlier, watch)
+            table, watch = _open(job), Stopwatch()
+            model, fit_seconds = _fit(job, table, told, words, earlier, watch)
             if earlier.report is not None and not _has_gone_on(model, earlier.report):
                 new = "no rows are new, and " if _grows(job) else ""
                 told.step(f"{new}everything was written before: nothing is left to do")
                 return JobResult(model, earlier.report, job.output.paths)
-            report = make_report(job, model, rows.values, rows.weights, words, told)
+            report = make_report(job, model, table, words, told)
             report["seconds"] = {"fit": round(fit_seconds, 3)}
             check_outputs(job, earlier.outputs)  # the fit may have taken days
             with own_outputs(job) as written:
-                _write(job, model, rows, picture, report, told, began, earlier, watch)
+                _write(job, model, table, picture, report, told, began, earlier, watch)
                 written(report)
     return JobResult(model, report, {key: path for key, path in job.output.paths.items() if path.exists()})
 
@@ -117,52 +101,34 @@ def _has_gone_on(model: Mixture, report: dict[str, Any]) -> bool:
     return isinstance(model, BFRGaussianMixture) and model.n_iter_ != report["rounds"]
 
 
-def _open_rows(job: Job) -> _Rows:
-    path, variable = (
-        (job.input.store, PIXELS) if isinstance(job.input, ImageInput) else (job.input.path, job.input.variable)
-    )
-    x = open_array(path, variable)
-    layout = layout_of(x, str(path))
-    if _grows(job) and x.ndim != 2:
-        raise DataError(f"{path}: found {x.ndim} dimensions; an array that grows must have two, rows and features")
-    features = job.preprocess.features
-    if features is not None:
-        if max(features) >= x.shape[-1]:
-            most = x.shape[-1] - 1
-            text = f"found {max(features)}; allowed: 0 to {most}, the columns of {path}"
-            raise fail(job.file, (job.problem(("preprocess", "features"), text),))
-        x = x[..., features]
-    values = layout.flatten(x)
-    if job.preprocess.dtype is not None:
-        values = values.astype(job.preprocess.dtype)
-    weights = None
-    if job.input.sample_weight is not None:
-        weights = row_weights(open_array(job.input.sample_weight), layout, str(job.input.sample_weight))
-    return _Rows(values, weights, layout, leading_dims(path, variable, len(layout.chunks)))
+def _open(job: Job) -> Table:
+    section = job.input if isinstance(job.input, PathInput) else _pixels(job.input)
+    try:
+        table = open_input(section)
+    except (DataError, ParameterError) as error:
+        # What begins with a key of the section is said with its line.
+        key, _, text = str(error).partition(": ")
+        if key not in PathInput.model_fields:
+            raise
+        raise fail(job.file, (job.problem(("input", key), text),)) from error
+    if _grows(job) and len(table.origin.sample_dims or ("row",)) != 1:
+        dims = ", ".join(map(str, table.origin.sample_dims or ()))
+        raise DataError(f"{section.path}: rows run over {dims}; what grows must have one dimension beside its features")
+    check_answers(job.output, table)
+    return table if job.preprocess.dtype is None else replace(table, X=table.X.astype(job.preprocess.dtype))
 
 
-def leading_dims(path: Path, variable: str | None, count: int) -> tuple[str, ...]:
-    """Return the names of the row dimensions: the file's own, or ``row``, or ``dim_0, dim_1, ...``."""
-    names: tuple[str | None, ...] = ()
-    if is_zarr(path):
-        node = open_node(path)
-        if isinstance(node, zarr.Group):
-            arrays = dict(node.arrays())
-            node = arrays[choose_array(path, arrays, variable)]
-        names = dimension_names(node)[:count]
-    if len(names) == count and all(names) and len(set(names)) == count:
-        return tuple(str(name) for name in names)
-    return ("row",) if count == 1 else tuple(f"dim_{i}" for i in range(count))
+def _pixels(section: ImageInput) -> PathInput:
+    return PathInput.model_construct(path=str(section.store), variable=PIXELS, sample_weight=section.sample_weight)
 
 
 def _fit(
-    job: Job, rows: _Rows, told: Reporter, words: str, earlier: EarlierRun, watch: Stopwatch
+    job: Job, table: Table, told: Reporter, words: str, earlier: EarlierRun, watch: Stopwatch
 ) -> tuple[Mixture, float]:
-    n, d = rows.values.shape
+    n, d = table.X.shape
     spec = job.model
-    told.step(
-        f"fitting {spec.n_components} components ({spec.covariance_type}) to {n:,} rows of {d} features on {words}"
-    )
+    rows = f"{n:,} rows" if is_counted(table) else "rows"
+    told.step(f"fitting {spec.n_components} components ({spec.covariance_type}) to {rows} of {d} features on {words}")
     began = time.perf_counter()
     parameters = spec.model_dump(exclude={"kind"})
     execution = Execution(persist=job.cluster.persist, lean=job.cluster.lean)
@@ -176,8 +142,7 @@ def _fit(
         model = GaussianMixture(**parameters)
         fit = model.fit
     fit(
-        rows.values,
-        sample_weight=rows.weights,
+        table,
         checkpoint=checkpoint_of(job, earlier),
         callbacks=(told, watch),
         execution=execution,
@@ -188,7 +153,7 @@ def _fit(
 def _write(
     job: Job,
     model: Mixture,
-    rows: _Rows,
+    table: Table,
     picture: Picture | None,
     report: dict[str, Any],
     told: Reporter,
@@ -206,17 +171,12 @@ def _write(
     elif "model" in paths:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
-    if paths.keys() & {"labels", "picture"}:
-        labels = rows.layout.restore(model.predict(rows.values))
-    if "labels" in paths:
-        told.step(f"writing the labels to {paths['labels'].name}")
-        write_labels(labels, paths["labels"], rows.dims, overwrite=replaced["labels"])
-        labels = open_array(paths["labels"], LABELS)
+    write_answers(job.output, model, table, told, overwrite=replaced)
     if "picture" in paths and picture is not None:
         told.step(f"drawing {paths['picture'].name}")
         figure = segmentation_figure(
             picture.pixels,
-            concrete(labels),
+            np.asarray(model.predict(table)),
             model.means_,
             model.lower_bounds_,
             name=picture.name,
@@ -228,17 +188,10 @@ def _write(
     if "page" in paths and report.get("started", True):
         told.step(f"writing {paths['page'].name}")
         # Rows of one scan may be read once: no map is made of them.
-        seen = None if isinstance(model, BFRGaussianMixture) else rows.layout.restore(model.predict(rows.values))
-        grid = None if seen is None else map_of(xr.DataArray(seen, dims=rows.dims))
+        grid = None if isinstance(model, BFRGaussianMixture) else map_of(model.predict(table))
         write_page(job_page(job, model, report, watch, grid), paths["page"])
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
-
-
-def write_labels(labels: da.Array, path: Path, dims: tuple[str, ...], *, overwrite: bool) -> None:
-    """Write labels as a zarr group with the array ``labels``."""
-    attrs = {"long_name": "component of the mixture with the largest responsibility, from 0"}
-    write_array(labels, path, name=LABELS, dims=dims, attrs=attrs, overwrite=overwrite)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -6,10 +6,12 @@ The ``description`` of a field states its allowed values; error messages and the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -20,6 +22,7 @@ from pydantic import (
 )
 
 from dgmm.errors import ParameterError
+from dgmm.inputs.writing import WRITERS, writer_of
 from dgmm.jobs.models import AnyModel, ScanSection
 from dgmm.jobs.sections import COUNT, Count, Section
 from dgmm.storage.paths import is_url
@@ -39,7 +42,7 @@ def _locate(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError("not a path")
     if is_url(value):
-        raise ValueError("a URL; this version reads and writes local files only")
+        raise ValueError("a URL; this must be a local file")
     folder = (info.context or {}).get("folder", Path())
     try:
         path = Path(folder, Path(value).expanduser()).absolute()
@@ -57,16 +60,97 @@ FilePath = Annotated[Path, BeforeValidator(_locate)]
 PATH = "a path, taken from the job file's folder unless absolute"
 
 
-class PathInput(Section):
-    """Rows from an array that exists."""
+def _locate_result(value: Any, info: ValidationInfo) -> Any:
+    path = _locate(value, info)
+    try:
+        writer_of(path)
+    except ParameterError:
+        raise ValueError(f"its name must end in {', '.join(WRITERS)}") from None
+    return path
 
-    path: FilePath = Field(description=f"{PATH}, of a zarr array, a zarr group or a .npy file")
+
+ResultPath = Annotated[Path, BeforeValidator(_locate_result)]
+RESULTS = "as zarr, NetCDF (.nc), Parquet or GeoTIFF (.tif)"
+RESULT_KEYS = ("labels", "probabilities", "log_densities")
+"""Outputs that say something of each row."""
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _locate_source(value: Any, info: ValidationInfo) -> Any:
+    """Make an absolute path, or check a URL."""
+    if not (isinstance(value, str) and is_url(value)):
+        return str(_locate(value, info))
+    try:
+        check_path(value)
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _locate_or_path(value: Any, info: ValidationInfo) -> Any:
+    return Beside(_locate_source(value, info), is_path=True)
+
+
+def _locate_or_name(value: Any, info: ValidationInfo) -> Any:
+    """Make an absolute path of what has the look of one; else it is a name."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("neither a name nor a path")
+    looks = is_url(value) or "/" in value or Path(value).suffix.lower() in _ARRAY_SUFFIXES
+    return Beside(_locate_source(value, info), is_path=True) if looks else Beside(value, is_path=False)
+
+
+_ARRAY_SUFFIXES = (".zarr", ".npy", ".nc")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside the features of each row: a name within the input, or a path or URL of its own."""
+
+    text: str
+    is_path: bool
+
+
+def _different(value: list[Any] | None) -> list[Any] | None:
+    if value is not None and len(set(value)) != len(value):
+        raise ValueError("an entry stands twice")
+    return value
+
+
+SourcePath = Annotated[str, BeforeValidator(_locate_source)]
+NameOrPath = Annotated[Beside, BeforeValidator(_locate_or_name)]
+Index = Annotated[int, Field(ge=0)]
+
+_BESIDE = "the name of a column or variable, or a path or URL (.zarr, .npy or .nc) of an array, with one"
+
+
+class PathInput(Section):
+    """Rows from what lies at a path or URL."""
+
+    path: SourcePath = Field(
+        description=f"{PATH}, or a URL as s3://bucket/x.zarr: zarr, NetCDF, .npy or Parquet (a file, a folder, or a "
+        "pattern with *); URLs of zarr only"
+    )
     variable: str | None = Field(
         default=None,
         min_length=1,
-        description="the name of the array within the group; not needed if there is one",
+        description="the name of the array that is meant, of a group or file that holds several",
     )
-    sample_weight: FilePath | None = Field(default=None, description=f"{PATH}, of an array with one weight per row")
+    features: Annotated[list[Index | Name], AfterValidator(_different)] | None = Field(
+        default=None,
+        min_length=1,
+        description="a list of different names, or numbers from 0, of columns or variables; all if left out",
+    )
+    sample_dims: Annotated[list[Name], AfterValidator(_different)] | None = Field(
+        default=None,
+        min_length=1,
+        description="a list of different names of the dimensions that rows run over; all but the last of an array, "
+        "and those that all variables share, if left out",
+    )
+    sample_weight: NameOrPath | None = Field(default=None, description=f"{_BESIDE} weight per row")
+    labels: NameOrPath | None = Field(
+        default=None, description=f"{_BESIDE} known component per row, -1 where it is not known"
+    )
     growing: bool = Field(
         default=False,
         description="true or false: rows are appended to the array, and each run takes those that are new",
@@ -85,7 +169,9 @@ class ImageInput(Section):
         default=64,
         description="a whole number of at least 1: lines of the picture in each chunk of the store",
     )
-    sample_weight: FilePath | None = Field(default=None, description=f"{PATH}, of an array with one weight per pixel")
+    sample_weight: Annotated[Beside, BeforeValidator(_locate_or_path)] | None = Field(
+        default=None, description=f"{PATH}, of an array with one weight per pixel"
+    )
 
     @field_validator("image")
     @classmethod
@@ -112,28 +198,31 @@ class PreprocessSection(Section):
     dtype: Literal["float32", "float64"] | None = Field(
         default=None, description="float32 or float64; as stored if left out"
     )
-    features: list[Annotated[int, Field(ge=0)]] | None = Field(
-        default=None,
-        min_length=1,
-        description="a list of different column indices, from 0; all columns if left out",
+
+
+class Probabilities(Section):
+    """Where probabilities are written, and how many of each row."""
+
+    path: ResultPath = Field(description=f"{PATH}, {RESULTS}")
+    top: Count | None = Field(
+        default=None, description=f"{COUNT}: that many components of each row, the most probable; all if left out"
     )
 
-    @field_validator("features")
-    @classmethod
-    def _different(cls, value: list[int] | None) -> list[int] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("a column stands twice")
-        return value
+
+def _path_alone(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
 
 
 class OutputSection(Section):
     """What is written; each output is whole or absent."""
 
     model: FilePath | None = Field(default=None, description=f"{PATH}, of the fitted model (zarr)")
-    labels: FilePath | None = Field(default=None, description=f"{PATH}, of each row's component (zarr)")
-    picture: FilePath | None = Field(
-        default=None, description=f"{PATH}, of the picture (.png); needs input.image and all its colours"
+    labels: ResultPath | None = Field(default=None, description=f"{PATH}, of each row's component, {RESULTS}")
+    probabilities: Annotated[Probabilities, BeforeValidator(_path_alone)] | None = Field(
+        default=None, description=f"{PATH}, of each row's probabilities, {RESULTS}; or the keys path and top"
     )
+    log_densities: ResultPath | None = Field(default=None, description=f"{PATH}, of each row's log-density, {RESULTS}")
+    picture: FilePath | None = Field(default=None, description=f"{PATH}, of the picture (.png); needs input.image")
     report: FilePath | None = Field(default=None, description=f"{PATH}, of the report (JSON)")
     page: FilePath | None = Field(
         default=None, description=f"{PATH}, of the report as a page to look at (.html); needs matplotlib"
@@ -143,13 +232,20 @@ class OutputSection(Section):
     @property
     def paths(self) -> dict[str, Path]:
         """The outputs that are asked for, by key."""
-        found = {key: getattr(self, key) for key in ("model", "labels", "picture", "report", "page")}
+        found = {key: getattr(self, key) for key in type(self).model_fields if key != "overwrite"}
+        found["probabilities"] = None if self.probabilities is None else self.probabilities.path
         return {key: path for key, path in found.items() if path is not None}
+
+    @property
+    def results(self) -> dict[str, Path]:
+        """Those of them that say something of each row."""
+        return {key: path for key, path in self.paths.items() if key in RESULT_KEYS}
 
     @model_validator(mode="after")
     def _something(self) -> OutputSection:
         if not self.paths:
-            raise ValueError("nothing would be written; give one of model, labels, picture, report, page")
+            keys = [key for key in type(self).model_fields if key != "overwrite"]
+            raise ValueError(f"nothing would be written; give one of {', '.join(keys)}")
         return self
 
 
@@ -234,20 +330,10 @@ ClusterSection = Annotated[
 ]
 
 
-def _locate_place(value: Any, info: ValidationInfo) -> Any:
-    if not (isinstance(value, str) and is_url(value)):
-        return str(_locate(value, info))
-    try:
-        check_path(value)
-    except ParameterError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
 class CheckpointSection(Section):
     """Where the progress of the fit is kept: the options of :class:`dgmm.Checkpoint`."""
 
-    path: Annotated[str, BeforeValidator(_locate_place)] = Field(
+    path: Annotated[str, BeforeValidator(_locate_source)] = Field(
         description=f"{PATH}, of a folder of its own, or a URL as s3://bucket/folder"
     )
     interval: float = Field(
@@ -286,20 +372,14 @@ class JobFile(Section):
             raise MisplacedKeyError(place, "needs a section checkpoint, which holds what the runs before have made")
         if scan.refine_passes:
             raise MisplacedKeyError(("model", "refine_passes"), "rows that arrive are read once; remove it")
-        if self.output.labels is not None:
-            raise MisplacedKeyError(
-                ("output", "labels"), "rows that arrive are read once; remove it, and use dgmm predict"
-            )
+        for key in self.output.results:
+            raise MisplacedKeyError(("output", key), "rows that arrive are read once; remove it, and use dgmm predict")
         return self
 
     @model_validator(mode="after")
     def _picture(self) -> JobFile:
-        if self.output.picture is not None:
-            if isinstance(self.input, PathInput):
-                raise MisplacedKeyError(("output", "picture"), "needs input.image; this job has input.path")
-            if self.preprocess.features is not None:
-                place = ("preprocess", "features")
-                raise MisplacedKeyError(place, "output.picture needs all colours; remove one of the two")
+        if self.output.picture is not None and isinstance(self.input, PathInput):
+            raise MisplacedKeyError(("output", "picture"), "needs input.image; this job has input.path")
         return self
 
 
@@ -307,3 +387,10 @@ class ClusterFile(Section):
     """The content of a file of ``cluster_configs/``, under the key of its section."""
 
     cluster: ClusterSection = Field(description="the content of a section that says where a job computes")
+
+
+class PredictionFile(Section):
+    """What is read and written where a model is asked by hand."""
+
+    input: PathInput = Field(description="a section that says where the rows come from")
+    output: OutputSection = Field(description="a section that says what is written where")

@@ -72,6 +72,8 @@ class Checkpoint:
         ``"must"`` does not start without one.
     note : mapping
         JSON values that are kept with the checkpoints, for whoever looks at them; they are not compared.
+    source : mapping
+        JSON values that say which rows these are: of others the fit does not go on.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class Checkpoint:
     keep: int = 2
     resume: Literal["auto", "never", "must"] = "auto"
     note: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_path(self.path)

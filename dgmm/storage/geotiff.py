@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -16,16 +17,18 @@ from dgmm.storage.storing import require_lengths
 from dgmm.storage.windows import windows
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     import xarray as xr
 
 GEOTIFF = Form("TIFF file", begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 NO_LABEL = -1
 
+# Names of dimensions of space that rioxarray does not know.
+_NAMES: tuple[tuple[Hashable, Hashable], ...] = (("lat", "lon"), ("northing", "easting"))
 
-def _library() -> Any:
+
+def library() -> Any:
+    """Import what writes GeoTIFF; raises MissingExtraError if it is not installed."""
     try:
         import rasterio
         import rioxarray
@@ -40,7 +43,7 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
     Parameters
     ----------
     values : xarray.DataArray
-        Two spatial dimensions (``y, x`` or ``latitude, longitude``, or as rioxarray was told), in any order, and at
+        Two spatial dimensions (``y, x``, ``lat, lon``, or as CF's attributes or rioxarray's say), in any order, and at
         most one other, whose entries are bands. The reference system is that of its ``rio`` accessor: of its
         coordinate ``spatial_ref``, or what ``grid_mapping`` names. Whole numbers have -1 as nodata, others NaN.
     path : path
@@ -56,12 +59,10 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
     MissingExtraError
         If rioxarray is not installed.
     """
-    rasterio, rioxarray = _library()
+    rasterio, _ = library()
     require_lengths(values.to_dataset(name="values"))
-    bands, y, x = _dimensions(values, rioxarray)
+    bands, y, x = spatial_dims(values)
     values = values.rio.set_spatial_dims(x_dim=x, y_dim=y, inplace=False)
-    for dim in (y, x):
-        _require_even(values, dim)
     with warnings.catch_warnings():
         # rioxarray multiplies matrices in a way that is to go.
         warnings.simplefilter("ignore", PendingDeprecationWarning)
@@ -96,10 +97,20 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
                     opened.write(block, indexes=list(range(band.start + 1, band.stop + 1)), window=window)
 
 
-def _dimensions(values: xr.DataArray, rioxarray: Any) -> tuple[Hashable | None, Hashable, Hashable]:
-    """The dimension of the bands, if there is one, and those of space."""
+def spatial_dims(values: xr.DataArray) -> tuple[Hashable | None, Hashable, Hashable]:
+    """The dimension of the bands, if there is one, and those of space: y and x.
+
+    Raises
+    ------
+    DataError
+        As :func:`write_geotiff`.
+    """
+    _, rioxarray = library()
     try:
-        y, x = values.rio.y_dim, values.rio.x_dim
+        y, x = next((pair for pair in _NAMES if {*pair} <= {*values.dims}), None) or (
+            values.rio.y_dim,
+            values.rio.x_dim,
+        )
     except rioxarray.exceptions.DimensionError as error:
         raise DataError(
             f"a GeoTIFF needs two dimensions of space, as y and x; found {', '.join(map(str, values.dims))}: name "
@@ -111,6 +122,8 @@ def _dimensions(values: xr.DataArray, rioxarray: Any) -> tuple[Hashable | None, 
             f"a GeoTIFF holds one dimension beside {y} and {x}, its bands; found {', '.join(map(str, others))}: "
             "select of them, or write .zarr or .nc"
         )
+    for dim in (y, x):
+        _require_even(values, dim)
     return (others[0] if others else None), y, x
 
 

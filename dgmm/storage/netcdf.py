@@ -23,6 +23,15 @@ NETCDF = Form("NetCDF file", begins_with(b"CDF", HDF5))
 _CHUNK_BYTES = 2**24
 
 
+def library() -> Any:
+    """Import what writes NetCDF; raises MissingExtraError if it is not installed."""
+    try:
+        import netCDF4
+    except ImportError as error:
+        raise MissingExtraError("netCDF4", "netcdf", "writing NetCDF") from error
+    return netCDF4
+
+
 def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a Dataset as NetCDF 4; lazy values are computed a few blocks at a time, and written by this process.
 
@@ -42,10 +51,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     MissingExtraError
         If netCDF4 is not installed.
     """
-    try:
-        import netCDF4
-    except ImportError as error:
-        raise MissingExtraError("netCDF4", "netcdf", "writing NetCDF") from error
+    netCDF4 = library()
     require_lengths(dataset)
     dataset = dataset.copy()
     keep_encoding(dataset)

@@ -26,7 +26,8 @@ MAGIC = b"PAR1"
 _PARTITION_BYTES = 2**26
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Import what reads and writes Parquet; raises MissingExtraError if it is not installed."""
     try:
         import dask.dataframe
         import pyarrow
@@ -60,7 +61,7 @@ class _Reader:
         return patiently(lambda: self._read(part, columns), str(part))
 
     def _read(self, part: _Part, columns: Sequence[str] | None) -> Any:
-        pyarrow, _ = _library()
+        pyarrow, _ = library()
         with pyarrow.parquet.ParquetFile(part.path) as file:
             table = file.read_row_groups(
                 range(part.first, part.end), columns=columns, use_threads=False, use_pandas_metadata=True
@@ -70,7 +71,7 @@ class _Reader:
 
     def to_frame(self, table: Any) -> Any:
         """Make a pandas DataFrame of an arrow table."""
-        pyarrow, _ = _library()
+        pyarrow, _ = library()
         schema = table.schema
         for i, field in enumerate(schema):
             if field.name in self.gaps:
@@ -125,7 +126,7 @@ def open_parquet(path: str) -> Any:
     MissingExtraError
         If a package that it takes is not installed.
     """
-    pyarrow, dataframe = _library()
+    pyarrow, dataframe = library()
     files = sorted(_files(path), key=_natural) if Path(path).is_dir() or not Path(path).is_file() else [Path(path)]
     if not files:
         raise DataError(f"{path}: there is no Parquet file that this means; correct the path")
@@ -220,7 +221,7 @@ def write_parquet(frames: Sequence[Any], path: str | os.PathLike[str], *, overwr
     MissingExtraError
         If pyarrow is not installed.
     """
-    _library()
+    library()
     with replacing_folder(path, overwrite=overwrite, form=PARQUET) as folder:
         with writing(path):
             folder.mkdir()

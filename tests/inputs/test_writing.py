@@ -282,7 +282,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, path):
 FRAME = dd.from_pandas(pd.DataFrame({"labels": [0, 1]}), npartitions=1)
 UNEVEN = scene(("y", "x")).assign_coords(x=[0.0, 1.0, 2.0, 4.0, 8.0])
 REFUSED = {
-    "no suffix": (np.zeros(3), "labels", ParameterError, "written as .zarr, .nc, .parquet, .tif"),
+    "another suffix": (np.zeros(3), "labels.csv", ParameterError, "written as .zarr, .nc, .parquet, .tif"),
     "a URL": (np.zeros(3), "s3://bucket/l.zarr", ParameterError, "a URL"),
     "a list": ([1, 2], "l.zarr", DataTypeError, "results are of type list"),
     "a frame as zarr": (FRAME, "l.zarr", DataError, "not known before it is computed; write .parquet"),

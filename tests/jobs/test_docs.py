@@ -16,6 +16,7 @@ from dgmm.jobs.specification import (
     OutputSection,
     PathInput,
     PreprocessSection,
+    Probabilities,
     ProcessesCluster,
     SchedulerCluster,
     ThreadsCluster,
@@ -23,7 +24,7 @@ from dgmm.jobs.specification import (
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
-SECTIONS += [ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
+SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):

@@ -33,7 +33,7 @@ def test_a_minimal_job_has_scikit_learns_defaults(tmp_path):
     path.write_text(GOOD)
     job = load_job(path)
     assert isinstance(job.input, PathInput)
-    assert job.input.path == tmp_path / "x.zarr"
+    assert job.input.path == str(tmp_path / "x.zarr")
     assert job.output.paths == {"model": tmp_path / "m.zarr"}
     assert (job.model.tol, job.model.reg_covar, job.model.max_iter) == (1e-3, 1e-6, 100)
     assert (job.model.covariance_type, job.model.init_params, job.model.n_init) == ("full", "kmeans", 1)

@@ -17,7 +17,8 @@ from dgmm.cli import main
 from dgmm.errors import DataError, JobError, MissingExtraError
 from dgmm.estimators._seeing import few_rows, map_of
 from dgmm.jobs import load_job, run_job
-from dgmm.jobs.page import Stopwatch, report_model
+from dgmm.jobs.commands import report_source
+from dgmm.jobs.page import Stopwatch
 
 
 def headings(page):
@@ -151,7 +152,7 @@ def test_the_command_writes_the_page_of_a_model(saved, capsys):
 
 def test_a_map_is_made_of_data_with_lines_and_columns(scene):
     result = run(scene, output={"model": "m.zarr"})
-    report_model(scene / "m.zarr", scene / "p.html", scene / "scene.zarr")
+    report_source(scene / "m.zarr", scene / "p.html", {"path": str(scene / "scene.zarr")})
     page = (scene / "p.html").read_text(encoding="utf-8")
     assert "Map of labels" in headings(page)
     # Half of the lines are of each group; the legend counts places.
@@ -183,7 +184,7 @@ def test_what_cannot_be_shown_is_refused(saved, capsys, arguments, code, message
 def test_a_model_writes_the_same_page(saved):
     model = GaussianMixture.load("m.zarr")
     model.report("own.html")
-    report_model(Path("m.zarr"), Path("page.html"))
+    report_source(Path("m.zarr"), Path("page.html"), {})
     own, page = (Path(name).read_text(encoding="utf-8") for name in ("own.html", "page.html"))
     cut = page.index('<section aria-labelledby="made">')
     assert page[:cut].replace("m.zarr", "GaussianMixture") == own[: cut + 2 * (len("GaussianMixture") - len("m.zarr"))]

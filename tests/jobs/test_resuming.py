@@ -11,7 +11,7 @@ import pytest
 from dgmm import Checkpoint, GaussianMixture
 from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
-from dgmm.jobs import load_job, run_job, running
+from dgmm.jobs import answers, load_job, run_job, running
 from dgmm.jobs.progress import LogReporter
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
 from dgmm.storage.replacing import remove_leftovers
@@ -138,7 +138,7 @@ def test_what_somebody_puts_there_during_the_fit_stays(name, job, out):
 
 
 def test_a_job_that_died_while_it_wrote_writes_all_again(job, out, monkeypatch):
-    write = running.write_labels
+    write = answers.write_answer
 
     def write_and_die(*arguments, **keywords):
         with pytest.raises(CheckpointInUseError):  # nobody else may run the job meanwhile
@@ -146,7 +146,7 @@ def test_a_job_that_died_while_it_wrote_writes_all_again(job, out, monkeypatch):
         write(*arguments, **keywords)
         raise DiedError
 
-    monkeypatch.setattr(running, "write_labels", write_and_die)
+    monkeypatch.setattr(answers, "write_answer", write_and_die)
     with pytest.raises(DiedError):
         run_job(job)
     monkeypatch.undo()

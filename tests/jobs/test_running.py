@@ -134,7 +134,7 @@ def run(folder: Path, **sections):
 
 def test_features_and_dtype_are_applied(tmp_path, data):
     np.save(tmp_path / "x.npy", data)
-    result = run(tmp_path, preprocess={"features": [2, 0], "dtype": "float32"})
+    result = run(tmp_path, input={"path": "x.npy", "features": [2, 0]}, preprocess={"dtype": "float32"})
     assert result.model.means_.dtype == np.float32
     assert result.report["n_features"] == 2
     order = np.argsort(result.model.means_[:, 0])

@@ -1,0 +1,109 @@
+"""What a job reads, made rows, and what a model says of them, written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgmm.errors import DataError
+from dgmm.inputs.opening import open_request
+from dgmm.inputs.sources import open_source
+from dgmm.inputs.table import Request, Table
+from dgmm.inputs.writing import writer_of
+
+if TYPE_CHECKING:
+    from dgmm.estimators.loading import Mixture
+    from dgmm.jobs.progress import Reporter
+    from dgmm.jobs.specification import Beside, OutputSection, PathInput
+
+ANSWERS: Mapping[str, tuple[str, Callable[[Mixture, Table, int | None], Any]]] = {
+    "labels": ("labels", lambda model, table, top: model.predict(table)),
+    "probabilities": ("probabilities", lambda model, table, top: model.predict_proba(table, top=top)),
+    "log_densities": ("log-densities", lambda model, table, top: model.score_samples(table)),
+}
+"""How what is written of each row is called, and asked for, by the key of the output."""
+
+
+def open_input(section: PathInput, model: Mixture | None = None) -> Table:
+    """Open the rows of a job; nothing is computed.
+
+    Parameters
+    ----------
+    section : PathInput
+    model : mixture, optional
+        Whose features are taken, in their order, unless the section names some.
+
+    Raises
+    ------
+    DataError, ParameterError, FormatError
+        As :func:`dgmm.open_rows`.
+    """
+    names = getattr(model, "feature_names_in_", None)
+    request = Request(
+        features=section.features,
+        sample_dims=section.sample_dims,
+        sample_weight=_beside(section.sample_weight),
+        labels=_beside(section.labels),
+        variable=section.variable,
+        fitted=None if names is None else tuple(names),
+        feature_dims=getattr(model, "feature_dims_", None),
+    )
+    table = open_request(section.path, request)
+    if section.features is not None and names is not None and table.feature_names not in (None, tuple(names)):
+        raise DataError(
+            f"features: {', '.join(table.feature_names or ())}, but the model was fitted to {', '.join(names)}; "
+            "leave them out, or give those of the fit in their order"
+        )
+    return table
+
+
+def _beside(given: Beside | None) -> Any:
+    """What lies beside the features, opened if it is not named: arrays have no names for open_rows to find."""
+    if given is None or not given.is_path:
+        return None if given is None else given.text
+    found = open_source(given.text)
+    if not hasattr(found, "ndim") or hasattr(found, "columns"):
+        raise DataError(f"{given.text}: holds several columns or variables; expected one array, with a value per row")
+    return found
+
+
+def is_counted(table: Table) -> bool:
+    """Whether it is known how many rows there are."""
+    return not np.isnan(table.X.shape[0])
+
+
+def check_answers(output: OutputSection, table: Table) -> None:
+    """Refuse formats that cannot hold what will be said of rows, before anything is computed.
+
+    Raises
+    ------
+    DataError
+        With the path.
+    """
+    for key, path in output.results.items():
+        top = key == "probabilities"
+        values = table.X if top else table.X[:, 0]
+        columns = ("component", range(table.X.shape[1])) if top else None
+        try:
+            writer_of(path).check(table.origin.restore(values, key, columns=columns))
+        except DataError as error:
+            raise DataError(f"output.{key}: {path}: {error}") from error
+
+
+def write_answers(
+    output: OutputSection, model: Mixture, table: Table, told: Reporter, *, overwrite: Mapping[str, bool]
+) -> None:
+    """Write what a model says of rows, each answer whole or not at all; ``overwrite`` by key."""
+    for key, path in output.results.items():
+        what, ask = ANSWERS[key]
+        told.step(f"writing the {what} to {path.name}")
+        top = None if output.probabilities is None else output.probabilities.top
+        write_answer(ask(model, table, top), path, overwrite=overwrite[key])
+
+
+def write_answer(results: Any, path: Path, *, overwrite: bool) -> None:
+    """Write one."""
+    writer_of(path).write(results, path, overwrite)

@@ -1,0 +1,35 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ClusterOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        help="Compute there, as in cluster_configs/; else on this machine's threads.",
+    ),
+]
+VariableOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The array to read, where DATA holds several.")
+]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="The columns or variables to use, by names or numbers from 0; else all."),
+]
+DimsOption = Annotated[
+    str | None,
+    typer.Option(metavar="Y,X,...", help="The dimensions that rows run over; else all but that of the features."),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="A path: zarr, NetCDF, .npy or Parquet (also a pattern with *). Or a URL of zarr."
+    ),
+]
