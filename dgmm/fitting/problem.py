@@ -160,7 +160,8 @@ class FitProblem:
         """The labelled rows' sums as so much weight of the other rows has them on its side."""
         if self.known is None:
             return None
-        return self.known.scaled(weight / (self.total_weight - self.known.total_weight))
+        # The others' weight may be lost in the sum of both.
+        return self.known.scaled(weight / max(self.total_weight - self.known.total_weight, weight))
 
     def complete(
         self, compiled: CompiledMixture, statistics: SufficientStatistics, parameters: MixtureParameters | None = None
@@ -181,14 +182,14 @@ class FitProblem:
     def closed_form(self) -> tuple[MixtureParameters, float] | None:
         """Maximum likelihood where all rows are labelled: parameters and their mean log-likelihood, in nats per row.
 
-        None where rows are not.
+        None where rows are not, and their weight is not nothing beside that of the others.
 
         Raises
         ------
         IllDefinedCovarianceError
             If a covariance is not positive definite.
         """
-        if self.known is None or len(self.sample.rows):
+        if self.known is None or self.sample.weights.any():
             return None
         nothing = SufficientStatistics.zero(self.known.mean, self.known.scatter.shape)
         parameters = self.family.estimate(self.known.added_to(nothing), self.coordinates, self.reg_covar)

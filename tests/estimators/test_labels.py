@@ -134,6 +134,9 @@ def test_weights_of_any_size_are_the_same_rows():
     for labels in (SOME, TRUTH):
         plain, large = (fit(lazy(X), labels, "full", WEIGHTS * 2.0**exponent, **start) for exponent in (0, 900))
         assert_same_bits(large, plain)
+    for least in (1e-30, 1e-320):  # of rows without a label, which are then as good as none
+        small = fit(lazy(X), SOME, sample_weight=np.where(SOME < 0, least, 1.0))
+        np.testing.assert_allclose(small.means_, fit(X[SOME >= 0], SOME[SOME >= 0]).means_, rtol=1e-9)
     twice = fit(np.repeat(X, WEIGHTS.astype(int), axis=0), np.repeat(SOME, WEIGHTS.astype(int)), **start)
     weighed = fit(X, SOME, "full", WEIGHTS, **start)
     np.testing.assert_allclose(weighed.covariances_, twice.covariances_, rtol=1e-10, atol=1e-12)
