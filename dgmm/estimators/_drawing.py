@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from dgmm.errors import ParameterError
 from dgmm.estimators._inputs import open_table
 from dgmm.estimators._saving import SavedMixture
 from dgmm.estimators._seeing import look_at
+from dgmm.inputs.opening import open_request
+from dgmm.inputs.table import Request
+from dgmm.passes.predict import RESPONSIBILITIES
 from dgmm.viz.content import ReportContent
 from dgmm.viz.convergence import plot_convergence
 from dgmm.viz.ellipses import plot_mixture
@@ -200,7 +204,12 @@ class DrawnMixture(SavedMixture):
         if sample is None:
             return None
         rows = sample[np.isfinite(sample).all(axis=1)]
-        return np.asarray(self.predict_proba(rows)).max(axis=1) if len(rows) else None
+        if not len(rows):
+            return None
+        names = getattr(self, "feature_names_in_", None)
+        table = replace(open_request(rows, Request()), feature_names=None if names is None else tuple(names))
+        certainty: Array = np.asarray(self._values(table, RESPONSIBILITIES)[1]).max(axis=1)
+        return certainty
 
 
 def _columns(features: Sequence[int | str], names: Any) -> tuple[int, ...]:

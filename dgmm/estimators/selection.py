@@ -32,8 +32,6 @@ from dgmm.rules import Rule, check, did_you_mean, is_bool, is_int, is_number, on
 from dgmm.viz.selection import plot_selection
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from dgmm.estimators._fitting import FitSetup
     from dgmm.fitting.events import Event
     from dgmm.passes.execution import Execution
@@ -61,7 +59,7 @@ _NAMED = 5
 _DEFAULTS = {"tol": "auto", "max_iter": 200}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Selection:
     """Fitted candidates, and which of them is the best; made by :func:`select`.
 
@@ -114,8 +112,8 @@ class Selection:
         near = [key for key in self.models if bool(self.table.within_one_se.sel(_at(key)))]
         return min(near, key=lambda key: int(self.table.n_parameters.sel(_at(key))))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the criterion over the number of components; see :func:`dgmm.viz.plot_selection`."""
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the criterion over the number of components on matplotlib axes; see :func:`dgmm.viz.plot_selection`."""
         return plot_selection(self.table, ax=ax)
 
     def summary(self, most: int = 12) -> str:

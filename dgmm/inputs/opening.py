@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import dask.array as da
@@ -116,18 +117,23 @@ def _as_it_is(source: Table, request: Request) -> Table:
 
 
 def _open_path(source: str | os.PathLike[str], request: Request) -> Table:
-    found = open_source(source, variable=request.variable, features=request.features)
-    return _open_found(found, request)
+    return _open_found(partial(open_source, source), request)
 
 
 def _open_zarr(source: zarr.Array[Any] | zarr.Group, request: Request) -> Table:
     if isinstance(source, zarr.Array):
         refuse_variable(request, "a zarr array")
-    return _open_found(open_stored(source, request.variable, request.features), request)
+    return _open_found(partial(open_stored, source), request)
 
 
-def _open_found(found: Any, request: Request) -> Table:
+def _open_found(find: Callable[..., Any], request: Request) -> Table:
+    """Open what ``find`` finds of a variable and features."""
+    found = find(variable=request.variable, features=request.features)
     found = named(found) if isinstance(found, da.Array) else found
+    if request.variable is not None:  # what is named lies beside the variable
+        given = {name: getattr(request, name) for name in ("sample_weight", "labels")}
+        beside = {name: find(variable=value) for name, value in given.items() if isinstance(value, str)}
+        request = replace(request, **beside)
     return open_request(found, replace(request, variable=None))
 
 

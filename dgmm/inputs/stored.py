@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def open_stored(node: zarr.Array[Any] | zarr.Group, variable: str | None, features: Sequence[Any] | None) -> Any:
+def open_stored(
+    node: zarr.Array[Any] | zarr.Group, *, variable: str | None = None, features: Sequence[Any] | None = None
+) -> Any:
     """Open a zarr array or group as :func:`~dgmm.inputs.sources.open_source` opens its path.
 
     What lies in files is opened by whoever reads it; other stores travel with the tasks.

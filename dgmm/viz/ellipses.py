@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dgmm.typing import Array, FloatArray
 
-# Up to so many rows are drawn as dots, more as a density.
-_MOST_DOTS = 600
+MOST_DOTS = 600
+"""Rows that are drawn as dots; more are a density."""
 _DOT = "#7d8a96"
 _SHADES = ("#eceff2", "#76838f")
 _CELLS = 34
@@ -151,7 +151,7 @@ def _draw_density(ax: Axes, rows: FloatArray, window: tuple[tuple[float, float],
 
     if not len(rows):
         return
-    if len(rows) <= _MOST_DOTS:
+    if len(rows) <= MOST_DOTS:
         ax.scatter(rows[:, 0], rows[:, 1], s=6.0, color=_DOT, linewidths=0.0, gid="density", zorder=1.0)
         return
     (left, right), (bottom, top) = window

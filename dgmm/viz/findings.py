@@ -124,10 +124,16 @@ def _light(content: ReportContent) -> Iterator[Finding]:
         )
 
 
-def _swamped(content: ReportContent) -> Iterator[Finding]:
+def _drowned(content: ReportContent) -> FloatArray:
+    """Share of reg_covar in the variance of each feature over all rows, (d,); 0 where it is small."""
     total = np.square(content.spread.deviation)
     share = np.divide(content.reg_covar, total, out=np.zeros_like(total), where=total > 0.0)
-    over = np.flatnonzero(share > _SWAMPED)
+    return np.where(share > _SWAMPED, share, 0.0)
+
+
+def _swamped(content: ReportContent) -> Iterator[Finding]:
+    share, total = _drowned(content), np.square(content.spread.deviation)
+    over = np.flatnonzero(share)
     if len(over):
         names = listed([f"“{content.names[j]}” ({percent(share[j])})" for j in over], 5)
         yield Finding(
@@ -139,7 +145,7 @@ def _swamped(content: ReportContent) -> Iterator[Finding]:
 
 
 def _thin(content: ReportContent) -> Iterator[Finding]:
-    if content.reg_covar <= 0.0:
+    if content.reg_covar <= 0.0 or _drowned(content).any():
         return
     thin = np.flatnonzero((_regularized(content) >= _MOSTLY) & (np.asarray(content.weights) > 0.0)).tolist()
     if thin:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dgmm.viz.colours import component_colours
 from dgmm.viz.convergence import plot_convergence
-from dgmm.viz.ellipses import plot_mixture
+from dgmm.viz.ellipses import MOST_DOTS, plot_mixture
 from dgmm.viz.geometry import telling_pairs
 from dgmm.viz.labelmap import plot_label_map
 from dgmm.viz.numbers import listed, percent, plural, short
@@ -62,7 +62,8 @@ def places(content: ReportContent) -> str:
     if content.sample is None or not len(content.sample):
         words.append("The model holds no sample of its rows, so there is no density of the data below.")
     else:
-        words.append(f"The grey below is the density of {plural(len(content.sample), 'row')} drawn at random.")
+        how = "dots below are" if len(content.sample) <= MOST_DOTS else "below is the density of"
+        words.append(f"The grey {how} {plural(len(content.sample), 'row')} drawn at random.")
     if d > _PAIR_FEATURES:
         left = [content.names[j] for j in range(d) if not any(j in pair for pair in pairs)]
         words.append(
@@ -90,6 +91,8 @@ def profiles(content: ReportContent) -> str:
     """The means and deviations of each component's features."""
     features, spread, weights = shown_features(content), content.spread, np.asarray(content.weights)
     along = positions(content.feature_names or ())
+    if content.feature_names is None and content.shape[1] > _NAMED:
+        along = "feature", np.arange(content.shape[1], dtype=np.float64)
     if along is not None:
         features = list(range(content.shape[1]))
     scale = np.where(spread.deviation > 0.0, spread.deviation, 1.0)[features]
@@ -99,14 +102,14 @@ def profiles(content: ReportContent) -> str:
     shown = sorted(int(k) for k in heaviest if weights[k] > 0.0)
     reach = 1.04 * min(max(float((np.abs(means) + deviations)[shown].max()), 1.0), 12.0)
     colours, names = component_colours(content.shape[0]), [content.names[j] for j in features]
-    height = 1.7 if len(names) > _NAMED or along is not None else 0.2 * len(names) + 0.5
+    height = 1.7 if along is not None else 0.2 * len(names) + 0.5
     drawn = []
     for k in shown:
         draw = partial(
             plot_profile, means[k], deviations[k], feature_names=names, colour=colours[k], along=along, reach=reach
         )
         title = f"Component {k}, {percent(float(weights[k]))}"
-        drawn.append(figure_tag(_on(draw), (1.9, height), f"Profile of {title}.", title))
+        drawn.append(figure_tag(_on(draw), (2.2, height), f"Profile of {title}.", title))
     words = (
         "Means of the features, and one standard deviation to each side, in units of the standard deviation of all "
         "rows about their mean."

@@ -51,6 +51,7 @@ thead th { color: var(--grey); font-weight: 600; vertical-align: bottom; min-wid
   overflow-wrap: anywhere; }
 tbody th { font-weight: 600; white-space: nowrap; }
 th:first-child, td.text, th.text { text-align: left; }
+thead th:first-child { overflow-wrap: normal; }
 tbody th:first-child { position: sticky; left: 0; background: #fff; padding-right: 1rem; }
 td small { display: block; color: var(--grey); font-size: .9em; white-space: nowrap; }
 td { white-space: nowrap; }

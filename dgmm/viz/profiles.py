@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dgmm.typing import Array, FloatArray
 
-# More features than these are a line, not names; fewer than those are no profile.
-_MOST_NAMES, _PROFILE = 12, 6
+# Fewer features are no profile.
+_PROFILE = 6
 _NUMBER = re.compile(r"^(.*?)[ =_:\[(]*(-?\d+(?:\.\d+)?)[\])]?$")
 
 
@@ -34,8 +34,7 @@ def plot_profile(
 ) -> Axes:
     """Draw the mean and the standard deviation of each feature of a component.
 
-    Few features are dots with whiskers, one below the other. Features that are a profile over something, as
-    depth, or many, are a line with a band.
+    Features are dots with whiskers, one below the other; a profile over something, as depth, is a line with a band.
 
     Parameters
     ----------
@@ -60,14 +59,14 @@ def plot_profile(
         If matplotlib is not installed.
     """
     ax = new_axes(ax, (2.4, 2.6))
-    if along is not None or len(mean) > _MOST_NAMES:
-        label, x = along if along is not None else ("feature", np.arange(len(mean), dtype=np.float64))
+    if along is not None:
+        label, x = along
         ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=1.0)
         ax.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.18, linewidth=0.0, zorder=2.0)
         ax.plot(x, mean, color=colour, linewidth=1.6, zorder=3.0, gid="mean")
         ax.set_xlim(float(x.min()), float(x.max()))
         name_axes(ax, label, None)
-        grid = "y"
+        grid: Literal["x", "y"] = "y"
     else:
         places = np.arange(len(mean))
         ax.axvline(0.0, color=GREY, linewidth=0.8, zorder=1.0)
@@ -78,7 +77,7 @@ def plot_profile(
         grid = "x"
     if reach is not None:
         (ax.set_ylim if grid == "y" else ax.set_xlim)(-reach, reach)
-    ax.locator_params(axis=grid, nbins=5)  # type: ignore[arg-type]
+    ax.locator_params(axis=grid, nbins=4 if grid == "y" else 3)
     plain(ax, grid)
     ax.spines[["left", "bottom"]].set_color(PALE)
     return ax

@@ -87,16 +87,15 @@ def plot_selection(table: Any, criterion: str | None = None, ax: Axes | None = N
             **style,
         )
     _show_best(ax, table[variable], 0.0 if error is None else table[error].values, higher=name == "heldout")
-    ax.set_xlabel(
-        f"number of components{'' if error is None else ' (bars: standard error of the difference from the best)'}"
-    )
+    ax.set_xlabel("number of components")
     ax.set_ylabel(words)
     ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     ax.ticklabel_format(axis="y", useOffset=False)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.legend(frameon=False, fontsize=9)
+    bars = None if error is None else "bars: standard error of\nthe difference to the best"
+    ax.legend(frameon=False, fontsize=9, title=bars, title_fontsize=8)
     return ax
 
 

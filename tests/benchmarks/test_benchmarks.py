@@ -255,6 +255,11 @@ def test_a_selection_agrees_with_its_candidates_one_by_one() -> None:
     assert len({row["BIC"] for row in rows if row["way"] != "scikit-learn"}) == 1
     reads = {(row["rows"], row["way"]): int(row["reads"]) for row in rows}
     assert all(reads[place, "select"] < reads[place, "one by one"] for place in ("memory", "zarr"))
+    rows = table(run("benchmarks/selection.py", "--growth"), "K that each criterion chooses")
+    assert [(row["rows are"], row["n"]) for row in rows] == [
+        (noise, n) for noise in ("t", "skew") for n in ("500", "1000")
+    ]
+    assert all(int(row["within 1 SE"]) <= int(row["held-out"]) for row in rows)
 
 
 def test_predictions_of_scenes_are_built_without_a_compute() -> None:

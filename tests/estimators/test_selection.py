@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import xarray as xr
 from reference import make_blobs
+from selections import assert_same_model, peer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Peer
 
 import dgmm
 from dgmm import Execution, GaussianMixture
-from dgmm.errors import DataError, IllDefinedCovarianceError, InsufficientMemoryError, ParameterError
+from dgmm.errors import DataError, InsufficientMemoryError, ParameterError
 from dgmm.fitting.events import ExecutionChosen, IterationFinished, PassFinished
 from dgmm.fitting.selection import CandidateEvent
 
-ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_")
 FAMILIES = ("full", "tied", "diag", "spherical")
 
 
@@ -42,12 +42,6 @@ def selection(X):
     return dgmm.select(X, [1, 2, 3], FAMILIES, random_state=0)
 
 
-def assert_same_model(model, other):
-    for name in ARRAYS:
-        assert np.array_equal(getattr(model, name), getattr(other, name)), name
-    assert (model.n_iter_, model.n_reads_, model.stop_reason_) == (other.n_iter_, other.n_reads_, other.stop_reason_)
-
-
 # -- each candidate as if it were alone ---------------------------------------------------------
 
 
@@ -65,7 +59,7 @@ def test_each_candidate_has_the_bits_that_it_has_alone(X, small_pieces, paramete
     lazy = da.from_array(X, chunks=(240, 2))
     weights = da.from_array(np.arange(len(X)) % 3 + 0.5, chunks=240)
     found = dgmm.select(
-        lazy, [1, 3], ["full", "tied", "diag"], "bic", sample_weight=weights, random_state=3, **parameters
+        lazy, [1, 3], ["full", "tied", "tied-diag"], "bic", sample_weight=weights, random_state=3, **parameters
     )
     assert len(found.models) == 6
     for (name, k), model in found.models.items():
@@ -160,14 +154,6 @@ def test_rows_of_unknown_number_are_counted_first_where_that_matters(X):
 # -- the table ----------------------------------------------------------------------------------
 
 
-def peer(model):
-    """scikit-learn's mixture with a model's parameters."""
-    other = Peer(model.n_components, covariance_type=model.covariance_type)
-    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
-        setattr(other, name, getattr(model, name))
-    return other
-
-
 def test_values_are_scikit_learns_own_at_the_same_parameters(X, selection):
     assert not selection.failures
     for (name, k), model in selection.models.items():
@@ -184,9 +170,18 @@ def test_values_are_scikit_learns_own_at_the_same_parameters(X, selection):
         assert float(row.bic) == pytest.approx(model.bic(X), rel=1e-12)
 
 
+def test_float32_rows_are_compared_in_float64(X):
+    rows = (X + 1000.0).astype(np.float32)
+    found = dgmm.select(rows, [2, 3], ["full", "diag"], random_state=0)
+    for (name, k), model in found.models.items():
+        assert model.means_.dtype == np.float32
+        row = found.table.sel(covariance_type=name, n_components=k)
+        assert float(row.bic) == pytest.approx(model.bic(rows.astype(np.float64)), rel=1e-10)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_optima_are_those_of_scikit_learns_best_of_ten(X, selection, family):
-    for k in (1, 2, 3):
+    for k in (2, 3):
         best = Peer(k, covariance_type=family, n_init=10, random_state=0, tol=1e-7, max_iter=500).fit(X)
         found = float(selection.table.log_likelihood.sel(covariance_type=family, n_components=k))
         assert found == pytest.approx(best.score(X), abs=1e-3)
@@ -219,156 +214,6 @@ def test_the_summary_fits_a_terminal(selection, X):
         assert lines[5].split()[:2] == [found.best[0], str(found.best[1])]
         assert lines[-1] == f"... and {found.table.status.size - 3} more, see the table"
         assert repr(found) == found.summary()
-
-
-# -- held-out rows ------------------------------------------------------------------------------
-
-
-def test_held_out_rows_are_scored_and_not_fitted(X):
-    found = dgmm.select(
-        da.from_array(X, chunks=(170, 2)), [1, 2, 3, 4], "diag", "heldout", held_out=0.3, random_state=1
-    )
-    again = dgmm.select(X, [1, 2, 3, 4], "diag", "heldout", held_out=0.3, random_state=1)
-    assert found.table.attrs["n_rows"] + found.table.attrs["n_rows_held_out"] == len(X)
-    for name in ("heldout_log_likelihood", "heldout_se", "heldout_difference_se", "log_likelihood"):
-        np.testing.assert_allclose(found.table[name], again.table[name], rtol=1e-8, atol=1e-12)
-    held = held_out_rows(X, found)
-    assert held.sum() == found.table.attrs["n_rows_held_out"]
-    scores = np.stack([peer(model).score_samples(X[held]) for model in found.models.values()])
-    n, best = held.sum(), int(scores.mean(axis=1).argmax())
-    row = found.table.isel(covariance_type=0)
-    np.testing.assert_allclose(row.heldout_log_likelihood, scores.mean(axis=1), rtol=1e-10)
-    np.testing.assert_allclose(row.heldout_se, scores.std(axis=1, ddof=1) / np.sqrt(n), rtol=1e-9)
-    differences = scores - scores[best]
-    np.testing.assert_allclose(row.heldout_difference, differences.mean(axis=1), atol=1e-10)
-    np.testing.assert_allclose(row.heldout_difference_se, differences.std(axis=1, ddof=1) / np.sqrt(n), atol=1e-9)
-    assert found.best == ("diag", best + 1)
-    for k, model in enumerate(found.models.values()):
-        assert float(row.log_likelihood[k]) == pytest.approx(peer(model).score(X[~held]), rel=1e-10)
-        assert float(row.bic[k]) == pytest.approx(peer(model).bic(X[~held]), rel=1e-10)
-
-
-def held_out_rows(X, found):
-    """Which rows were set aside: those that a candidate with one component did not see, found by its mean.
-
-    The hash is asked for its own words here; the sums of a fit then hold it to them.
-    """
-    from dgmm.mixture.chunks import Chunk
-    from dgmm.mixture.held_out import HeldOut
-
-    seed = int(np.random.RandomState([found.best_model.random_state, 1]).randint(2**31 - 1))
-    held = HeldOut(seed, found.table.attrs["held_out"]).rows(Chunk(0, 0, len(X)))
-    np.testing.assert_allclose(found.models["diag", 1].means_[0], X[~held].mean(axis=0), rtol=1e-10)
-    return held
-
-
-def test_auto_is_bic_below_100_000_rows_and_held_out_from_there_on():
-    rng = np.random.default_rng(0)
-    options = {"n_components": [1, 2], "covariance_type": "spherical", "random_state": 0, "sample_rows": 2000}
-    few = dgmm.select(rng.normal(size=(99_999, 1)), **options)
-    many = dgmm.select(rng.normal(size=(100_000, 1)), **options)
-    assert (few.criterion, many.criterion) == ("bic", "heldout")
-    assert "heldout_se" not in few.table
-    assert many.table.attrs["n_rows_held_out"] == pytest.approx(10_000, abs=400)
-
-
-def test_information_criteria_may_come_with_held_out_rows(X):
-    found = dgmm.select(X, [2, 3], criterion="icl", held_out=0.2, random_state=0)
-    assert found.best == found.simplest == ("full", 3)
-    assert found.table.attrs["n_rows"] < len(X)
-    assert float(found.table.heldout_se.max()) > 0.0
-
-
-def test_the_simplest_within_one_standard_error_has_fewest_parameters():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(3000, 3))
-    found = dgmm.select(X, [1, 2, 3], ["full", "diag", "spherical"], "heldout", random_state=0)
-    assert found.simplest == ("spherical", 1)
-    assert bool(found.table.within_one_se.sel(covariance_type="spherical", n_components=1))
-
-
-# -- the choice ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("criterion", ["bic", "icl", "heldout"])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_number_of_clusters_is_found(criterion, seed):
-    rng = np.random.default_rng(seed)
-    k = 2 + seed
-    X = rng.permutation(make_blobs(3000, 3, k, seed=seed, spread=10.0))
-    found = dgmm.select(X, range(1, k + 3), "full", criterion, random_state=seed)
-    assert (found.best if criterion != "heldout" else found.simplest) == ("full", k)
-    assert found.best_model.means_.shape == (found.best[1], 3)
-
-
-def test_a_choice_of_families():
-    rng = np.random.default_rng(0)
-    X = np.concatenate([rng.normal(c, [c + 1.0, 4.0], size=(800, 2)) for c in (0.0, 12.0)])
-    assert dgmm.select(X, [1, 2, 3], ["full", "tied", "diag", "spherical"], "bic", random_state=0).best == ("diag", 2)
-
-
-def test_screening_drops_only_what_is_clearly_behind():
-    X = np.random.default_rng(0).permutation(make_blobs(4000, 2, 4, seed=5, spread=8.0))
-    options = {"n_components": range(1, 6), "criterion": "bic", "random_state": 0, "sample_rows": 900}
-    every, screened = dgmm.select(X, **options), dgmm.select(X, **options, screen=True)
-    assert {("full", 1), ("full", 2), ("full", 3)} <= screened.dropped.keys()
-    assert not {("full", 4), ("full", 5)} & screened.dropped.keys()
-    assert screened.best == every.best == ("full", 4)
-    n = len(X)
-    values = every.table.bic.isel(covariance_type=0)
-    behind = (values - values.min()) / n
-    assert all(float(behind.sel(n_components=k)) > 0.02 for _, k in screened.dropped)
-    for (name, k), words in screened.dropped.items():
-        row = screened.table.sel(covariance_type=name, n_components=k)
-        assert row.status.attrs["flag_meanings"].split()[int(row.status)] == "dropped_after_sample"
-        assert np.isnan(row.bic)
-        assert int(row.passes) == 1
-        assert "after the sample" in words
-    for key, model in screened.models.items():
-        assert_same_model(model, every.models[key])
-    assert "dropped" in screened.summary()
-
-
-@pytest.mark.parametrize("criterion", ["aic", "icl", "heldout"])
-def test_screening_foresees_each_criterion(criterion):
-    X = np.random.default_rng(1).permutation(make_blobs(4000, 2, 3, seed=2, spread=8.0))
-    options = {"n_components": range(1, 5), "criterion": criterion, "random_state": 0, "sample_rows": 900}
-    every, screened = dgmm.select(X, **options), dgmm.select(X, **options, screen=True)
-    assert screened.best == every.best
-    assert ("full", 1) in screened.dropped
-
-
-def test_nothing_is_dropped_where_the_sample_is_all_the_rows(X):
-    assert not dgmm.select(X, [1, 2, 3], screen=True, random_state=0).dropped
-
-
-def test_what_has_not_converged_is_not_ranked():
-    X = np.random.default_rng(0).standard_gamma(1.5, size=(800, 2))
-    with pytest.warns(ConvergenceWarning, match="increase max_iter"):
-        found = dgmm.select(X, [2, 3, 4], criterion="bic", random_state=0, max_iter=1)
-    assert not found.table.ranked.any()
-    assert not found.table.converged.any()
-    assert (found.table.status == 1).all()
-    assert np.isfinite(found.table.bic).all()
-    assert "not ranked" in found.summary()
-
-
-def test_candidates_that_fail_do_not_end_the_others():
-    rng = np.random.default_rng(0)
-    X = np.repeat(rng.normal(size=(4, 2)), 5, axis=0)  # four places
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = dgmm.select(X, [1, 2, 3, 4, 25], ["full", "tied"], "bic", random_state=0, reg_covar=0.0, max_iter=50)
-    assert isinstance(found.failures["full", 4], IllDefinedCovarianceError)
-    assert "n_components=25" in str(found.failures["tied", 25])
-    assert ("full", 1) in found.models
-    for (name, k), error in found.failures.items():
-        row = found.table.sel(covariance_type=name, n_components=k)
-        assert isinstance(error, DataError)
-        assert np.isnan(row.bic)
-        assert int(row.status) == 3
-        assert not row.ranked
-    assert "failed" in found.summary(most=20)
 
 
 # -- refusals -----------------------------------------------------------------------------------

@@ -142,12 +142,12 @@ def test_the_command_writes_the_page_of_a_model(saved, capsys):
     assert "page: report.html" in capsys.readouterr().out
     text = words(Path("report.html").read_text(encoding="utf-8"))
     assert text.startswith("m.zarr: 2 components fitted to 500 rows of 3 features")
-    assert "density of 500 rows" in text
+    assert "dots below are 500 rows" in text
     assert "Where the time went" not in text
     assert main(["report", "bare.zarr", "-o", "bare.html"]) == 0
     assert "holds no sample" in words(Path("bare.html").read_text(encoding="utf-8"))
     assert main(["report", "bare.zarr", "x.npy", "-o", "bare.html", "--overwrite"]) == 0
-    assert "density of 500 rows" in words(Path("bare.html").read_text(encoding="utf-8"))
+    assert "dots below are 500 rows" in words(Path("bare.html").read_text(encoding="utf-8"))
 
 
 def test_a_map_is_made_of_data_with_lines_and_columns(scene):

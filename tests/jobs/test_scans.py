@@ -124,5 +124,5 @@ def test_em_that_starts_with_a_scan(stored, tmp_path):
 def test_an_array_that_grows_has_two_dimensions(tmp_path):
     da.zeros((4, 5, 2), chunks=(2, 5, 2)).to_zarr(str(tmp_path / "X.zarr"))
     changes = {"X.zarr": "X.zarr, growing: true", "labels: out/labels.zarr, ": ""}
-    with pytest.raises(DataError, match="found 3 dimensions; an array that grows must have two"):
+    with pytest.raises(DataError, match="rows run over dim_0, dim_1; what grows must have one dimension"):
         run_job(job(tmp_path, **changes))

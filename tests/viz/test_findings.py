@@ -122,7 +122,8 @@ def test_units_do_not_make_components_thin():
     directions = rng.normal(size=(200_000, 2))
     share = (0.3 * (directions**2).sum(axis=1) / np.einsum("ni,ij,nj->n", directions, inner, directions)).max()
     assert share > 0.5
-    made = replace(GOOD, covariances=np.stack([inner, np.eye(2)]), reg_covar=0.3)
+    means = np.array([[0.0, 0.0], [90.0, 90.0]])  # so far apart that reg_covar drowns no feature as a whole
+    made = replace(GOOD, means=means, covariances=np.stack([inner, np.eye(2)]), reg_covar=0.3)
     assert any(finding.title.startswith("Component 0 is as thin") for finding in find(made))
     made = replace(made, reg_covar=0.3 * 0.49 / share)
     assert not any("thin" in finding.title for finding in find(made))

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dgmm import GaussianMixture
@@ -91,6 +92,17 @@ def test_the_same_content_is_the_same_page():
         # A picture of a page may not load anything either.
         links = [value for item in root.iter() for key, value in item.attrib.items() if key.endswith("href")]
         assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_features_that_have_names_are_called_by_them(recwarn):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["salt", "heat"])
+    model = GaussianMixture(2, random_state=0).fit(X)
+    text = " ".join(Checked(compose(model._report_content("m"))).words)
+    assert "salt · heat" in text
+    assert model._report_content("m").certainty.tolist() == pytest.approx(
+        model.predict_proba(pd.DataFrame(model.sample_, columns=["salt", "heat"])).max(axis=1).tolist()
+    )
+    assert not recwarn.list
 
 
 def test_rows_with_missing_values_are_no_obstacle():
