@@ -1,6 +1,7 @@
 """Every Python block of the documentation runs, in the order of its page."""
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,10 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_index_names_every_example() -> None:
     index = (ROOT / "docs" / "examples" / "README.md").read_text()
     assert [page.name for page in EXAMPLES] == sorted({*re.findall(r"\]\((\w+\.md)\)", index)})
+
+
+def test_the_script_keeps_the_pictures_of_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nname = 'a.png'\n```\n\n```python\nopen(name, 'wb').close()\n```\n")
+    runpy.run_path(str(PICTURES / "examples.py"))["draw"](page, tmp_path)
+    assert (tmp_path / "a.png").exists()
