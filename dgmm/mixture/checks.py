@@ -106,6 +106,11 @@ def check_values(moments: Moments, first_chunk: int = 0, *, missing: bool = Fals
             f"{defects.count} of the weights are negative, NaN or infinity: weights are counts, 0 or more"
         )
     defects = replace(moments.label_defects, chunk=moments.label_defects.chunk + first_chunk)
+    if defects.feature >= 0:
+        raise DataError(
+            f"X contains {describe_defects(defects, whole)}, in a labelled row: missing values are marginalized only "
+            'in rows without a label; give such rows the label -1, or leave them out with missing="drop"'
+        )
     if defects.count:
         raise DataError(
             f"labels contains {describe_defects(defects, whole)}; {defects.count} of the labels are not "

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
+from dgmm.mixture.defects import Defects
 from dgmm.mixture.families import get_family
 from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
+    from dgmm.mixture.chunks import Chunk
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.parameters import Coordinates, MixtureParameters
     from dgmm.mixture.statistics import SufficientStatistics
@@ -211,6 +213,16 @@ class KnownMap:
         """Labels that are none: (n,) bool, True where one is neither -1 nor the number of a component."""
         return np.asarray(~((labels >= -1) & (labels < self.n_components)) | (labels != np.floor(labels)))
 
+    def defects(self, X: Array, labels: Array, positive: Array, nan: Array | None, chunk: Chunk) -> Defects:
+        """Labels that are none; else missing values of labelled rows of positive weight, with their feature.
+
+        ``nan``, (n, d) bool, is where values are missing, if any are.
+        """
+        found = Defects.find(self.bad(labels), labels, chunk)
+        if found.count or nan is None:
+            return found
+        return Defects.find(nan & (positive & (labels >= 0))[:, None], X, chunk)
+
     def __call__(self, X: Array, w: FloatArray, labels: Array) -> KnownRows:
         """Map rows (n, d), their weights, (n,), all positive, and their labels, (n,)."""
         family, d = get_family(self.family), X.shape[1]
@@ -258,16 +270,10 @@ def check_labelled(known: KnownRows, n_rows: int, weights: FloatArray | None) ->
     Raises
     ------
     DataError
-        If all rows are labelled, and a component has none; if values of labelled rows are missing.
+        If all rows are labelled, and a component has none.
     ParameterError
         If a component that has labelled rows would start with weight 0.
     """
-    if np.isnan(known.mean).any():
-        k, feature = (int(i) for i in np.argwhere(np.isnan(known.mean))[0])
-        raise DataError(
-            f"labels: rows with the label {k} have missing values of feature {feature}; sums of labelled rows need all "
-            "their values: give such rows the label -1, or leave them out by missing='drop'"
-        )
     missing = np.flatnonzero(~known.components)
     if known.n_rows == n_rows and len(missing):
         others = f" (nor {missing[1:].tolist()})" if len(missing) > 1 else ""

@@ -15,7 +15,7 @@ from dgmm.mixture.defects import Defects
 from dgmm.mixture.sizes import Sized
 
 if TYPE_CHECKING:
-    from dgmm.mixture.chunks import Chunk
+    from dgmm.mixture.chunks import Chunk, R
     from dgmm.typing import Array, FloatArray, IntArray
 
 RAISE, DROP, MARGINALIZE = POLICIES = ("raise", "drop", "marginalize")
@@ -152,6 +152,6 @@ class Missing(Sized):
         )
 
 
-def merged(first: Missing | None, second: Missing | None) -> Missing | None:
-    """What is to be said of both, where there is something of one."""
+def merged(first: R | None, second: R | None) -> R | None:
+    """The record of both, where there is one of one."""
     return first.merge(second) if first is not None and second is not None else first or second

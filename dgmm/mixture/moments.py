@@ -12,7 +12,7 @@ from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.missing import Missing, merged
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 from dgmm.mixture.sizes import Sized
-from dgmm.mixture.statistics import weighty_rows
+from dgmm.mixture.statistics import scaled, weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -56,7 +56,7 @@ class Probe(Sized):
 
     @classmethod
     def of(cls, chunk: int, X: Array, weights: FloatArray | None, labels: Array | None = None) -> Probe:
-        """Look at the rows of a chunk, (n, d), and their weights and labels, (n,); missing values count as 0."""
+        """Look at the rows of a chunk, (n, d), their weights and labels, (n,); missing values count as 0."""
         n_rows, weight, sum_of_labels = len(X), float(len(X)), 0.0 if labels is None else float(labels.sum())
         if weights is not None:
             with np.errstate(over="ignore"):
@@ -128,7 +128,8 @@ class Moments(Sized):
     missing : Missing or None
         What is to be said of missing values, where there are some.
     label_defects : Defects
-        Labels that are neither -1 nor the number of a component.
+        Labels that are neither -1 nor the number of a component; or, with a feature, missing values of
+        labelled rows.
     known : KnownRows or None
         Sums of the labelled rows, in the user's units, with weights in units of ``2**exponent``; None
         where no row is labelled.
@@ -189,8 +190,8 @@ class Moments(Sized):
             weight=float(np.ldexp(self.weight, shift)),
             scatter=np.ldexp(self.scatter, shift),
             candidates=self.candidates.rescaled(shift),
-            missing=None if self.missing is None else self.missing.rescaled(shift),
             known=None if self.known is None else self.known.rescaled(shift),
+            missing=None if self.missing is None else self.missing.rescaled(shift),
         )
 
     def whole(self) -> Moments:
@@ -244,7 +245,7 @@ class Moments(Sized):
             "n_positive": a.n_positive + b.n_positive,
             "candidates": a.candidates.merge(b.candidates),
             "missing": merged(a.missing, b.missing),
-            "known": a.known.merge(b.known) if a.known is not None and b.known is not None else a.known or b.known,
+            "known": merged(a.known, b.known),
         }
         if not (a.n_complete and b.n_complete):
             return replace(a if a.n_complete else b, **common)
@@ -296,11 +297,11 @@ class MomentsMap:
         w = np.ones(n) if weights is None else weights
         bad_weight = ~((w >= 0.0) & (w < np.inf))
         weight_defects = Defects.find(bad_weight, w, chunk)
-        label_defects, labels = NO_DEFECTS, chunk.labels
-        if self.known is not None and labels is not None:
-            label_defects = Defects.find(self.known.bad(labels), labels, chunk)
         positive = w > 0.0
         defects, nan = self._defects(X, positive, chunk)
+        label_defects, labels = NO_DEFECTS, chunk.labels
+        if self.known is not None and labels is not None:
+            label_defects = self.known.defects(X, labels, positive, nan, chunk)
         usable = not (defects.count or weight_defects.count or label_defects.count)
         empty = Moments(
             np.array(chunk.lengths, dtype=np.int64), 0, 0, 0.0, np.zeros(d), np.zeros((d, d)),
@@ -313,7 +314,8 @@ class MomentsMap:
         # Weights of 1 are their own unit: some chunks may have none where others leave rows out.
         exponent = 0 if weights is None else int(np.frexp(w.max())[1]) - 1
         w = np.ldexp(w, -exponent) if exponent else w
-        X_used, kept = weighty_rows(X, None if weights is None else w)
+        X_used, kept = weighty_rows(X, weights)
+        kept = scaled(kept, exponent)  # some may vanish
         w_used = np.ones(len(X_used)) if kept is None else kept
         labels = None if labels is None else labels[positive]
         found = replace(
@@ -322,16 +324,24 @@ class MomentsMap:
             n_positive=len(X_used),
             candidates=self._candidates(X_used, w_used, labels, np.flatnonzero(positive), chunk),
             missing=None if nan is None else Missing.of(X, nan, w, chunk),
-            known=None if self.known is None or labels is None else self.known(X_used, w_used, labels),
         )
         if nan is not None:
             complete = ~nan[positive].any(axis=1)
             X_used, w_used = X_used[complete], w_used[complete]
+            labels = None if labels is None else labels[complete]
         if not len(X_used):
             return found
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
             mean, scatter, minimum, maximum = summarize(X_used, None if kept is None else w_used)
-        return replace(found, weight=float(w_used.sum()), mean=mean, scatter=scatter, minimum=minimum, maximum=maximum)
+        return replace(
+            found,
+            weight=float(w_used.sum()),
+            mean=mean,
+            scatter=scatter,
+            minimum=minimum,
+            maximum=maximum,
+            known=None if self.known is None or labels is None else self.known(X_used, w_used, labels),
+        )
 
     def _defects(self, X: Array, positive: Array, chunk: Chunk) -> tuple[Defects, Array | None]:
         """Infinite values of rows of positive weight, (n,) bool; and where values are missing, (n, d) bool, if any."""

@@ -321,3 +321,33 @@ def test_the_density_of_a_labelled_row_is_that_of_its_component():
     densities = [multivariate_normal([mean], 1.0).logpdf(x) for x, mean in ((0.0, 0.0), (10.0, 10.0), (9.0, 0.0))]
     assert model.lower_bound_ == pytest.approx(np.log(0.5) + np.mean(densities), abs=1e-12)
     assert form_of(model.covariance_type) == "full"
+
+
+# -- with missing values ----------------------------------------------------------------------------
+
+
+def holes(where):
+    rows = X.copy()
+    rows[where, np.arange(N)[where] % D] = np.nan
+    return rows
+
+
+@pytest.mark.parametrize("labels", [SOME, TRUTH], ids=["some", "all"])
+def test_labelled_rows_with_missing_values_are_dropped_where_asked(labels):
+    lost = np.arange(N) % 7 == 0
+    start = start_parameters(*make_start(X, K, "full"), "full") | {"max_iter": 4, "tol": 0.0}
+    model = fit(lazy(holes(lost)), lazy(labels), missing="drop", **start)
+    kept = fit(X[~lost], labels[~lost], **start)
+    np.testing.assert_allclose(model.covariances_, kept.covariances_, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(model.lower_bounds_, kept.lower_bounds_, rtol=1e-12)
+
+
+def test_labels_go_with_missing_values_of_other_rows_alone():
+    start = start_parameters(*make_start(X, K, "full"), "full") | {"max_iter": 4, "tol": 0.0, "missing": "marginalize"}
+    model = fit(lazy(holes(SOME < 0)), lazy(SOME), **start)
+    assert (np.diff(model.lower_bounds_) >= 0.0).all()
+    far = np.where(np.isnan(holes(SOME < 0)), 1e6, X)  # whatever stands in a row without weight or label
+    without = fit(far, TRUTH, sample_weight=(SOME >= 0).astype(float))
+    assert without.n_iter_ == 0
+    with pytest.raises(DataError, match=r"X contains NaN, first at chunk 0, row \d.* in a labelled row.*label -1"):
+        fit(lazy(holes(SOME >= 0)), lazy(SOME), **start)
