@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+from dask.tokenize import tokenize
 
 from dgmm.errors import DataError
 from dgmm.inputs.columns import absent, choose, text_names
@@ -22,6 +24,8 @@ class FrameOrigin:
     """A dask dataframe: what is said of its rows is a series or a dataframe with its index and divisions."""
 
     index: Any
+    empty: Any
+    """An index of pandas of that type, without rows."""
 
     sample_dims = None
     feature_dims = None
@@ -35,38 +39,64 @@ class FrameOrigin:
         attrs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return a dask series; a dataframe where there are several columns."""
-        names = name if columns is None else [f"{columns[0]}_{label}" for label in columns[1]]
-        return _frames().from_dask_array(values, columns=names, index=self.index)
+        found = self._frame([Part(name, values, columns)])
+        return found if columns is not None else found[name]
 
     def join(self, parts: Sequence[Part]) -> Any:
         """Return a dask dataframe with the columns of all parts."""
-        kinds = []
-        for part in parts:
-            if part.columns is None:
-                kinds.append((part.name, part.values.dtype))
-            else:
-                kinds += [(f"{part.name}_{label}", part.values.dtype) for label in part.columns[1]]
-        dtype = np.dtype(kinds)
-        values = [part.values if part.columns is not None else part.values[:, None] for part in parts]
-        records = da.blockwise(
-            _records,
-            "i",
-            *(item for value in values for item in (value, ("i", f"columns of {value.name}"))),
-            concatenate=True,
-            align_arrays=False,
-            dtype=dtype,
-            meta=np.empty(0, dtype=dtype),
-            fields=dtype,
-        )
-        return _frames().from_dask_array(records, columns=list(dtype.names or ()), index=self.index)
+        # That of a dimension is told from those of others by what it holds.
+        return self._frame([replace(part, columns=part.columns and (part.name, part.columns[1])) for part in parts])
+
+    def _frame(self, parts: Sequence[Part]) -> Any:
+        names = tuple((part.name,) if part.columns is None else _headings(*part.columns) for part in parts)
+        dtypes = [part.values.dtype for part in parts]
+        empty = [np.empty((0, len(own)), dtype) for own, dtype in zip(names, dtypes, strict=True)]
+        meta = _columns_of(self.empty, *empty, names=names)
+        # Dask's own from_dask_array makes a name of all tasks, which takes it milliseconds for each.
+        index = self.index.optimize()  # of files it reads no columns
+        name = f"rows-{tokenize(index._name, *(part.values.name for part in parts))}"
+        keys = [(name, i) for i in range(index.npartitions)]
+        rows = partial(_columns_of, names=names)
+        tasks = {
+            key: (rows, own, *((part.values.name, i, *(0,) * (part.values.ndim - 1)) for part in parts))
+            for i, (key, own) in enumerate(zip(keys, index.__dask_keys__(), strict=True))
+        }
+        needed = [index, *(part.values for part in parts)]
+        graph = HighLevelGraph.from_collections(name, tasks, dependencies=needed)
+        layer = _Layer(name, dict(parts[0].values.__dask_optimize__(graph, keys)))
+        return _frames().from_graph(layer, meta, index.divisions, keys, "rows")
 
 
-def _records(*values: Any, fields: np.dtype[Any]) -> Any:
-    records = np.empty(len(values[0]), dtype=fields)
-    columns = [column for value in values for column in value.T]
-    for name, column in zip(fields.names or (), columns, strict=True):
-        records[name] = column
-    return records
+class _Layer(Mapping[Any, Any]):
+    """Tasks that Dask need not look at to give them a name."""
+
+    def __init__(self, name: str, tasks: dict[Any, Any]) -> None:
+        self._name, self._tasks = name, tasks
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._tasks[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __dask_tokenize__(self) -> str:
+        return self._name
+
+
+def _headings(dimension: str, labels: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(f"{dimension}_{label}" for label in labels)
+
+
+def _columns_of(index: Any, *values: Any, names: tuple[tuple[str, ...], ...]) -> Any:
+    """A dataframe of pandas with the columns of several arrays, (n,) or (n, m)."""
+    frame = index.to_frame()[[]]
+    for own, block in zip(names, values, strict=True):
+        columns = np.asarray(block).reshape(len(frame), len(own))
+        frame = frame.assign(**{heading: columns[:, i] for i, heading in enumerate(own)})
+    return frame
 
 
 def _frames() -> Any:
@@ -104,7 +134,7 @@ def open_dask_frame(source: Any, request: Request) -> Table:
         beside[name] = block[:, i]
     X = X.astype(dtype)
     weights, labels = rows_of_weights(beside["sample_weight"], X), rows_of_labels(beside["labels"], X)
-    return Table(X, FrameOrigin(source.index), names, weights, labels)
+    return Table(X, FrameOrigin(source.index, source._meta.index), names, weights, labels)
 
 
 def _columns(frame: Any, request: Request) -> tuple[tuple[str, ...] | None, list[int]]:
