@@ -78,7 +78,7 @@ def cuts(length):
     return ends.map(lambda found: tuple(np.diff([0, *sorted(found), length]).tolist()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(scene=scenes(), method=st.sampled_from(["predict", "score_samples", "predict_proba"]))
 def test_answers_lie_where_their_cells_do(model, scene, method):
     found = getattr(model, method)(scene)
@@ -101,7 +101,7 @@ def test_answers_lie_where_their_cells_do(model, scene, method):
         assert isinstance(found.data, np.ndarray)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     order=st.permutations(("time", "y", "x", "depth")),
     chunks=st.tuples(*(cuts(size) for size in SIZES.values())),
