@@ -4,7 +4,7 @@ Full covariances, K = 1 to 20, the same ``random_state``; rows in memory, and in
 every pass. "select": dgmm.select; "one by one": each candidate fitted alone and scored by one more read, with the
 same parameters and result; "scikit-learn": each fitted by its default start with tol=0.001 and scored, in memory.
 "reads" counts reads of all the rows, an EM iteration of scikit-learn being one. Seconds on two threads, and CPU
-seconds; "ratio" is wall seconds over those of the selection. BIC per row, the lowest over K, and that K.
+seconds; "ratio" is CPU seconds over those of the selection. BIC per row, the lowest over K, and that K.
 With ``--growth``: which K the criteria choose as rows are added from three clusters that are no Gaussians.
 """
 
@@ -103,7 +103,7 @@ def compare(case: Case, numbers: Sequence[int], folder: Path, *, quick: bool) ->
         reads, bic = function(rows, numbers, sample_rows)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         best = min(bic, key=bic.__getitem__)
-        table.row(place, way, reads, wall, cpu, wall / first.setdefault(place, wall), bic[best] / case.n, best)
+        table.row(place, way, reads, wall, cpu, cpu / first.setdefault(place, cpu), bic[best] / case.n, best)
 
 
 def grow(noise: str, most: int, counts: Sequence[int], table: Table) -> None:
