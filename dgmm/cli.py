@@ -263,9 +263,9 @@ def report(
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model, a zarr store or a .npy file.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model, zarr, NetCDF, Parquet or a .npy file.")],
 ) -> None:
-    """Show what a model or an array store holds."""
+    """Show what a model or a file of data holds."""
     sheet = inspect_path(path)
     console = Console()
     console.print(Text(sheet.heading, style="bold"))

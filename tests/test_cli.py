@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -81,6 +82,18 @@ def test_run_fits_and_reports(folder, capsys):
     lines = [line for line in printed.err.splitlines() if " INFO iteration " in line]
     assert len(lines) == GaussianMixture.load(folder / "m.zarr").n_iter_
     assert re.match(r"\d\d:\d\d:\d\d INFO iteration 1 of 100: log-likelihood -", lines[0])
+
+
+def test_inspect_shows_variables_and_columns(folder, capsys):
+    dataset = xr.Dataset({"sst": (("y", "x"), np.zeros((3, 4), np.float32))}, coords={"y": np.arange(3.0)})
+    dataset.to_netcdf("s.nc")
+    pd.DataFrame({"delay": [1.0, 2.0], "carrier": ["AA", "UA"]}).to_parquet("t.parquet")
+    assert main(["inspect", "s.nc"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"sst\s+3 x 4\s+y, x\s+float32\s+3 x 4\s+48 B", out)
+    assert re.search(r"y\s+3\s+y\s+float64", out)
+    assert main(["inspect", "t.parquet"]) == 0
+    assert re.search(r"delay\s+2\s+float64\s+16 B", capsys.readouterr().out)
 
 
 def test_fit_predict_inspect(folder, capsys):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgmm.errors import DataError
+from dgmm.errors import DataError, ParameterError
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
@@ -51,13 +52,26 @@ def open_input(section: PathInput, model: Mixture | None = None) -> Table:
         fitted=None if names is None else tuple(names),
         feature_dims=getattr(model, "feature_dims_", None),
     )
-    table = open_request(section.path, request)
+    try:
+        table = open_request(section.path, request)
+    except DataError as error:
+        for key in ("sample_weight", "labels"):
+            beside = getattr(section, key)
+            if beside is not None and beside.is_path and str(error).startswith(key):
+                raise DataError(f"{beside.text}: {error}") from error
+        raise
     if section.features is not None and names is not None and table.feature_names not in (None, tuple(names)):
         raise DataError(
             f"features: {', '.join(table.feature_names or ())}, but the model was fitted to {', '.join(names)}; "
             "leave them out, or give those of the fit in their order"
         )
     return table
+
+
+def misplaced(error: DataError | ParameterError) -> tuple[str, str] | None:
+    """The key of the section ``input`` that an error begins with, and what it says of it; None if there is none."""
+    found = re.match(r"(features|sample_dims|sample_weight|labels|variable)(?:: | is )(.*)", str(error), re.DOTALL)
+    return None if found is None else (found[1], found[2])
 
 
 def _beside(given: Beside | None) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import DataError, JobError, ParameterError
 from dgmm.estimators.loading import load_mixture
-from dgmm.jobs.answers import check_answers, open_input, write_answers
+from dgmm.jobs.answers import check_answers, misplaced, open_input, write_answers
 from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job, make_prediction
@@ -133,9 +133,9 @@ def _open(section: PathInput, mixture: Mixture) -> Table:
     try:
         return open_input(section, mixture)
     except (DataError, ParameterError) as error:
-        key, _, text = str(error).partition(": ")
-        if key not in type(section).model_fields:
+        if (found := misplaced(error)) is None:
             raise
+        key, text = found
         raise JobError(f"--{key.replace('_', '-')}: {text}") from error
 
 

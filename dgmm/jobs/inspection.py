@@ -62,7 +62,9 @@ def require_file(path: Path) -> None:
     JobError, ParameterError
     """
     if not local_path(path).exists():
-        raise JobError(f"{path}: there is no such file or folder; expected a model, a zarr store or a .npy file")
+        raise JobError(
+            f"{path}: there is no such file or folder; expected a model, zarr, NetCDF, Parquet or a .npy file"
+        )
 
 
 def _model_sheet(path: Path) -> Sheet:
@@ -105,16 +107,17 @@ def _arrays_sheet(path: Path) -> Sheet:
     listings = list_arrays(path)
     rows = []
     for item in listings:
-        size = math.prod(item.shape) * item.dtype.itemsize
+        # Texts are of any length.
+        size = math.prod(item.shape) * getattr(item.dtype, "itemsize", 0)
         rows.append(
             [
                 item.name or path.name,
                 _sizes(item.shape),
                 "" if item.dims is None else ", ".join(str(name) for name in item.dims),
                 str(item.dtype),
-                _sizes(item.chunks),
+                "" if item.shape and not item.chunks else _sizes(item.chunks),
                 "" if item.shards is None else _sizes(item.shards),
-                _bytes(size),
+                _bytes(size) if size else "",
             ]
         )
     count = f"{len(rows)} array{'s' * (len(rows) != 1)}"

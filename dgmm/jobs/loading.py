@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -115,7 +115,7 @@ def make_prediction(
     """
     sections = {"input": source, "output": output}
     checked = _validate(PredictionFile, Source(name, sections, {(): 0}, ()), sections, folder)
-    return checked.input, checked.output
+    return cast("PathInput", checked.input), checked.output
 
 
 def _job(source: Source, folder: Path) -> Job:

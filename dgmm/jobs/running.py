@@ -13,7 +13,7 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
-from dgmm.jobs.answers import check_answers, is_counted, open_input, write_answers
+from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters import open_cluster
 from dgmm.jobs.models import ScanSection
@@ -106,10 +106,9 @@ def _open(job: Job) -> Table:
     try:
         table = open_input(section)
     except (DataError, ParameterError) as error:
-        # What begins with a key of the section is said with its line.
-        key, _, text = str(error).partition(": ")
-        if key not in PathInput.model_fields:
+        if (found := misplaced(error)) is None:
             raise
+        key, text = found
         raise fail(job.file, (job.problem(("input", key), text),)) from error
     if _grows(job) and len(table.origin.sample_dims or ("row",)) != 1:
         dims = ", ".join(map(str, table.origin.sample_dims or ()))

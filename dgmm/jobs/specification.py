@@ -392,5 +392,5 @@ class ClusterFile(Section):
 class PredictionFile(Section):
     """What is read and written where a model is asked by hand."""
 
-    input: PathInput = Field(description="a section that says where the rows come from")
+    input: InputSection = Field(description="a section that says where the rows come from")
     output: OutputSection = Field(description="a section that says what is written where")

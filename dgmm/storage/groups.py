@@ -156,6 +156,19 @@ def open_netcdf(place: str, variable: str | None = None) -> xr.Dataset | xr.Data
     MissingExtraError
         If it takes a package that is not installed.
     """
+    dataset = read_netcdf(place)
+    if variable is not None:
+        if variable not in dataset.variables:
+            names = ", ".join(map(str, dataset.data_vars)) or "none"
+            raise DataError(f"{place}: no variable {variable!r} in this file; the variables in it: {names}")
+        return dataset[variable]
+    if not dataset.data_vars:
+        raise DataError(f"{place}: there is no variable in this file beside its coordinates")
+    return _only(dataset)
+
+
+def read_netcdf(place: str) -> xr.Dataset:
+    """Open a NetCDF file as the Dataset that it is; errors are those of :func:`open_netcdf`."""
     path = Path(place)
     with path.open("rb") as file:
         head = file.read(8)
@@ -169,20 +182,12 @@ def open_netcdf(place: str, variable: str | None = None) -> xr.Dataset | xr.Data
         with xr.open_dataset(path, **options) as opened:
             dataset = _with_data(opened, lambda name, one: _from_netcdf(place, name, one, engine))
             # Nothing of the file stays open.
-            dataset = dataset.assign_coords({name: opened[name].load() for name in opened.indexes})
+            return dataset.assign_coords({name: opened[name].load() for name in opened.indexes})
     except Exception as error:  # whatever the library stumbles over in a foreign file
         raise FormatError(
             f"{place}: not a NetCDF file that can be read, or one that was cut short: {type(error).__name__}: {error}; "
             "fetch or write it again"
         ) from error
-    if variable is not None:
-        if variable not in dataset.variables:
-            names = ", ".join(map(str, dataset.data_vars)) or "none"
-            raise DataError(f"{place}: no variable {variable!r} in this file; the variables in it: {names}")
-        return dataset[variable]
-    if not dataset.data_vars:
-        raise DataError(f"{place}: there is no variable in this file beside its coordinates")
-    return _only(dataset)
 
 
 def _from_netcdf(place: str, name: str, variable: xr.Variable, engine: str) -> da.Array:

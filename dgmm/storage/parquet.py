@@ -104,6 +104,19 @@ def _natural(path: Path) -> list[Any]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
+def _sorted_files(path: str) -> list[Path]:
+    files = [Path(path)] if Path(path).is_file() else sorted(_files(path), key=_natural)
+    if not files:
+        raise DataError(f"{path}: there is no Parquet file that this means; correct the path")
+    return files
+
+
+def count_rows(path: str) -> int:
+    """How many rows Parquet holds, as its footers say; errors are those of :func:`open_parquet`."""
+    pyarrow, _ = library()
+    return sum(int(_footer(pyarrow, file).num_rows) for file in _sorted_files(path))
+
+
 def open_parquet(path: str) -> Any:
     """Open a Parquet file, a folder of them or those that a pattern matches; nothing is read but their footers.
 
@@ -127,9 +140,7 @@ def open_parquet(path: str) -> Any:
         If a package that it takes is not installed.
     """
     pyarrow, dataframe = library()
-    files = sorted(_files(path), key=_natural) if Path(path).is_dir() or not Path(path).is_file() else [Path(path)]
-    if not files:
-        raise DataError(f"{path}: there is no Parquet file that this means; correct the path")
+    files = _sorted_files(path)
     parts: list[_Part] = []
     gaps: set[str] = set()
     first: Any = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Region: TypeAlias = tuple[slice, ...]
 
 # What is brought at a time: results are smaller than the rows that they are made from.
-_MOST_BYTES = 2**27
+_MOST_BYTES = 2**25
 _MOST_BLOCKS = 256
 
 

@@ -162,22 +162,23 @@ data("a path below a file", lambda folder: None, "there is no such file or folde
      inspect=True)  # fmt: skip
 data("a path that is too long", lambda folder: None, "too long", "xxx", "allowed|choose another", "x" * 5000, BAD_JOB,
      inspect=True)  # fmt: skip
-data("a URL", lambda folder: None, "URL|no such file", "s3:/", "local file|no such file", "s3://bucket/x", BAD_JOB,
+data("a URL", lambda folder: None, "URL|no such file", "ftp:/", "local file|no such file|s3, gs, az", "ftp://host/x",
+     BAD_JOB,
      inspect=True)  # fmt: skip
 for door, before in {"dgmm fit": ["-k", "2", "-o", "new.zarr"], "dgmm predict": ["new.zarr"]}.items():
     model = ["m.zarr"] if door == "dgmm predict" else []
     command(door, "no such variable", [*model, "bad", *before, "--variable", "c"], BAD_DATA, "no array 'c'", "bad: ",
             "the arrays in it: a, b", group("a", "b"))  # fmt: skip
-    command(door, "a variable of a file", [*model, "x.npy", *before, "--variable", "c"], BAD_DATA, "without a name",
-            "x.npy: ", "remove the name 'c'")  # fmt: skip
-    command(door, "no such column", [*model, "x.npy", *before, "--features", "0,3"], BAD_JOB, "found (3|.0, 3.)",
-            "features", "allowed: .*0 to 2")  # fmt: skip
-    command(door, "a column twice", [*model, "x.npy", *before, "--features", "0,0,1"], BAD_JOB, "found .0, 0, 1.",
-            "features", "allowed: .*different column")  # fmt: skip
-    command(door, "columns in words", [*model, "x.npy", *before, "--features", "a"], BAD_JOB, "found 'a'", "--features",
-            "column indices with commas")  # fmt: skip
-    command(door, "no columns", [*model, "x.npy", *before, "--features", ""], BAD_JOB, "found ''", "--features",
-            "column indices with commas")  # fmt: skip
+    command(door, "a variable of a file", [*model, "x.npy", *before, "--variable", "c"], BAD_DATA,
+            "no arrays with names", "x.npy: ", "remove the name 'c'")  # fmt: skip
+    command(door, "no such column", [*model, "x.npy", *before, "--features", "0,3"], BAD_JOB, "there is no column 3",
+            "features: ", "allowed: 0 to 2")  # fmt: skip
+    command(door, "a column twice", [*model, "x.npy", *before, "--features", "0,0,1"], BAD_JOB, "stands twice",
+            "features: ", "allowed: a list of different")  # fmt: skip
+    command(door, "columns in words", [*model, "x.npy", *before, "--features", "a"], BAD_JOB, "'a' is a name",
+            "features: ", "give numbers, 0 to 2")  # fmt: skip
+    command(door, "no columns", [*model, "x.npy", *before, "--features", ""], BAD_JOB, "found ''", "input.features",
+            "allowed: a list of different names")  # fmt: skip
 command("dgmm predict", "other features", ["m.zarr", "x.npy", "new.zarr", "--features", "0"], BAD_DATA,
         "X has 1 features", "is expecting 3", "give the features of the fit")  # fmt: skip
 command("dgmm fit", "too few rows", ["x.npy", "-k", "61", "-o", "new.zarr"], BAD_DATA, "there are 60 rows",
@@ -185,17 +186,17 @@ command("dgmm fit", "too few rows", ["x.npy", "-k", "61", "-o", "new.zarr"], BAD
 command("dgmm fit", "more components than memory", ["x.npy", "-k", "1000000000", "-o", "new.zarr"], NO_CLUSTER,
         "the fit needs about", "K=1000000000", "smaller model")  # fmt: skip
 for name, values, what in (
-    ("of two dimensions", np.ones((60, 1)), r"the weights have shape \(60, 1\)"),
-    ("too few", np.ones(59), r"the weights have shape \(59,\)"),
+    ("of two dimensions", np.ones((60, 1)), r"sample_weight has shape \(60, 1\)"),
+    ("too few", np.ones(59), r"sample_weight has shape \(59,\)"),
 ):
     command("dgmm fit", f"weights {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"],
         BAD_DATA,
-            what, "bad.npy: ", r"expected one per row: \(60,\)", saved(values))  # fmt: skip
+            what, "bad.npy: ", r"expected one weight for each row, \(60,\)", saved(values))  # fmt: skip
 command("dgmm fit", "negative weights", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"], BAD_DATA,
         "sample_weight contains -1", "row 59", "weights are counts", saved(np.r_[np.ones(59), -1.0]))  # fmt: skip
 command("dgmm fit", "weights in words", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "bad.npy"], BAD_DATA,
         "no real numbers", "sample_weight has dtype", NUMBERS, saved(np.array(["a"] * 60)))  # fmt: skip
-command("dgmm fit", "no weights", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "gone"], BAD_JOB,
+command("dgmm fit", "no weights", ["x.npy", "-k", "2", "-o", "new.zarr", "--sample-weight", "gone.npy"], BAD_JOB,
         "there is no such file", "input.sample_weight", "file or folder: ")  # fmt: skip
 
 # -- commands -------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ for option, value, what, to_do in (
     ("--n-init", "-1", "model.n_init: found -1", "at least 1"),
     ("--init-params", "kmean", "model.init_params: found 'kmean'", "did you mean 'kmeans'"),
     ("--random-state", "-1", "model.random_state: found -1", "from 0 to"),
-    ("--features", "-1", r"preprocess.features\[0\]: found -1", "column indices, from 0"),
+    ("--features", "-1", "'-1' is a name", "give numbers, 0 to 2"),
 ):
     arguments = ["x.npy", "-o", "new.zarr", *([] if option == "-k" else ["-k", "2"]), option, value]
     where = option.removeprefix("--").replace("-", ".") if option != "-k" else "n.components"
@@ -226,23 +227,24 @@ for option, value, what, to_do in (
 
 for name, place, what, to_do in (
     ("a model", "m.zarr", "m.zarr exists already", "remove it, or set output.overwrite: true"),
-    ("a file", "x.npy", "x.npy exists", "never overwritten|exists already"),
+    ("a file", "x.npy", "x.npy exists|must end in .zarr", "never overwritten|exists already|allowed: a path"),
     ("below a file", "x.npy/m.zarr", "x.npy is not a folder|same place as", "choose another"),
     ("in the data", "bad/new.zarr", "same place as, or lies within", "choose another"),
     ("the data", "bad", "bad exists already", "overwrite"),
 ):
     fit = ["bad", "-k", "2", "-o", place]
     for door, arguments in {"dgmm fit": fit, "dgmm predict": ["m.zarr", "bad", place]}.items():
-        key = "output.model" if door == "dgmm fit" else "LABELS"
+        key = "output.model" if door == "dgmm fit" else "LABELS|output.labels"
         command(door, f"output: {name}", arguments, BAD_JOB, what, key, to_do, store(blobs()))
         if not name.endswith("model"):
             command(door, f"output: {name}, to be replaced", [*arguments, "--overwrite"], BAD_JOB,
-                    "same place as|never overwritten|not a folder", key, "choose another|never overwritten",
+                    "same place as|never overwritten|not a folder|must end in .zarr", key,
+                    "choose another|never overwritten|allowed: a path",
                     store(blobs()))  # fmt: skip
 command("dgmm predict", "labels over the model", ["m.zarr", "x.npy", "m.zarr", "--overwrite"], BAD_JOB, "same place as",
         "LABELS", "lies within, MODEL")  # fmt: skip
 command("dgmm predict", "labels over another model", ["m.zarr", "x.npy", "other", "--overwrite"], BAD_JOB, "is a model",
-        "LABELS: other", "choose another path",
+        "LABELS: .*other", "choose another path",
         lambda folder: GaussianMixture.load(folder / "m.zarr").save(folder / "other"))  # fmt: skip
 command("dgmm predict", "labels in the model", ["m.zarr", "x.npy", "m.zarr/new"], BAD_JOB, "same place as", "LABELS",
         "lies within, MODEL")  # fmt: skip
@@ -335,7 +337,7 @@ def job(name: str, code: int, what: str, where: str, to_do: str, **sections: Any
 for name, line, what, to_do, sections in (
     ("no data", 2, "input.path: there is no such file", "file or folder: ", {"input": {"path": "gone"}}),
     ("no weights", 3, "input.sample_weight: there is no such", "folder: ", {"input": {"path": "x.npy",
-        "sample_weight": "g"}}),
+        "sample_weight": "g.npy"}}),
     ("a model is there", 6, "output.model: .* exists already", "remove it, or set", {"output": {"model": "m.zarr"}}),
     ("a report is there", 6, "output.report: .* exists already", "remove it", {"output": {"report": "there.json"}}),
     ("a folder for a model", 6, "output.model: .* exists and is no zarr store", "never overwritten",
@@ -348,8 +350,9 @@ for name, line, what, to_do, sections in (
     ("an output in another", 7, "output.report: .* lies within", "output.model",
      {"output": {"model": "a.zarr", "report": "a.zarr/r.json"}}),
     ("labels over the data", 6, "output.labels: .* lies within", "input.path",
-     {"output": {"labels": "x.npy", "overwrite": True}}),
-    ("no such column", 8, "preprocess.features: found 3", "allowed: 0 to 2", {"preprocess": {"features": [0, 3]}}),
+     {"input": {"path": "m.zarr"}, "output": {"labels": "m.zarr", "overwrite": True}}),
+    ("no such column", 3, "input.features: there is no column 3", "allowed: 0 to 2",
+     {"input": {"path": "x.npy", "features": [0, 3]}}),
     ("a picture with another name", 7, "output.picture: found 'p.jpg'", "must end in .png",
      {"input": {"image": "no.jpg", "store": "s"}, "output": {"picture": "p.jpg"}}),
     ("no picture", 2, "input.image: there is no such file", "file or folder: ", {"input": {"image": "no.jpg",
