@@ -13,7 +13,9 @@ TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Runs in tests/jobs/test_docs.py, together with its job files and commands.
 ELSEWHERE = ("docs/jobs.md",)
 PAGES = [
-    page for page in TEXTS if "```python" in page.read_text() and page.relative_to(ROOT).as_posix() not in ELSEWHERE
+    page
+    for page in TEXTS
+    if "```python" in page.read_text(encoding="utf-8") and page.relative_to(ROOT).as_posix() not in ELSEWHERE
 ]
 EXAMPLES = [page for page in TEXTS if page.parent.name == "examples" and page.name != "README.md"]
 
@@ -26,7 +28,7 @@ def _name(page: Path) -> str:
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {"__name__": "docs"}
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)
@@ -40,7 +42,7 @@ def _check_pictures(page: Path, folder: Path) -> None:
     from PIL import Image
 
     plt.close("all")
-    shown = re.findall(r"!\[[^]]+\]\(\.\./pictures/(\w+\.png)\)", page.read_text())
+    shown = re.findall(r"!\[[^]]+\]\(\.\./pictures/(\w+\.png)\)", page.read_text(encoding="utf-8"))
     written = sorted(path.name for path in folder.glob("*.png"))
     assert written == sorted(shown) == [f"{page.stem}.png"]
     for name in shown:
@@ -53,12 +55,12 @@ def _check_pictures(page: Path, folder: Path) -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     for page in TEXTS:
-        for target in re.findall(r"(?:\]\(|src=\")(?!http)([^)#\"]+)", page.read_text()):
+        for target in re.findall(r"(?:\]\(|src=\")(?!http)([^)#\"]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_index_names_every_example() -> None:
-    index = (ROOT / "docs" / "examples" / "README.md").read_text()
+    index = (ROOT / "docs" / "examples" / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in EXAMPLES] == sorted({*re.findall(r"\]\((\w+\.md)\)", index)})
 
 

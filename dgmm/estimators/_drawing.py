@@ -13,7 +13,7 @@ import numpy as np
 from dgmm.errors import ParameterError
 from dgmm.estimators._inputs import open_table
 from dgmm.estimators._saving import SavedMixture
-from dgmm.estimators._seeing import look_at
+from dgmm.estimators._seeing import few_rows, look_at
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.table import Request
 from dgmm.passes.predict import RESPONSIBILITIES
@@ -45,8 +45,8 @@ class DrawnMixture(SavedMixture):
         ----------
         features : two columns or names, or one, optional
             By default the first two, or the only one.
-        X : array-like (m, d), optional
-            Rows to draw; by default ``sample_``, or none if there is no such.
+        X : optional
+            What :meth:`predict` takes: some of its rows are drawn; by default ``sample_``, or none if there is no such.
         mass : float, default 0.9
             Share of a component within its ellipse.
         ax : matplotlib.axes.Axes, optional
@@ -63,6 +63,8 @@ class DrawnMixture(SavedMixture):
             If there are no parameters yet.
         ParameterError
             If there are no such features, or no such mass.
+        DataError
+            If X has not the features of the fit.
         MissingExtraError
             If matplotlib is not installed.
 
@@ -84,7 +86,7 @@ class DrawnMixture(SavedMixture):
             self.covariances_,
             self._family.name,
             features=tuple(range(min(d, 2))) if features is None else _columns(features, names),
-            sample=getattr(self, "sample_", None) if X is None else np.asarray(X),
+            sample=getattr(self, "sample_", None) if X is None else few_rows(open_table(self, X, reset=False).X),
             mass=mass,
             feature_names=names,
             ax=ax,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, norm
@@ -131,6 +133,16 @@ def test_the_density_is_that_of_the_sample():
     )
     del model.sample_
     assert not model.plot().collections
+
+
+def test_rows_are_drawn_of_all_that_is_predicted_and_by_name():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
+    model = GaussianMixture(1, random_state=0).fit(table)
+    grid = xr.Dataset({name: (("y", "x"), table[name].to_numpy().reshape(6, 10)) for name in ("b", "a")})
+    for X in (table, table[["b", "a"]], grid, grid.chunk(y=3)):
+        drawn = drawn_rows(model.plot(("a", "b"), X=X)).get_offsets()
+        np.testing.assert_array_equal(drawn, table.to_numpy())
 
 
 @pytest.mark.parametrize("names", [["a$b", "{\\", "\\frac"], ["$\\frac$", "<b>", "c"]])
