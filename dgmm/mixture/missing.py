@@ -86,11 +86,14 @@ class Missing(Sized):
     defects: Defects
 
     @classmethod
-    def of(cls, X: Array, nan: Array, weights: FloatArray, chunk: Chunk) -> Missing:
-        """Look at the rows of a chunk, (n, d); ``nan``, (n, d) bool, is where values are missing."""
+    def of(cls, X: Array, nan: Array, weights: FloatArray, chunk: Chunk, exponent: int = 0) -> Missing:
+        """Look at the rows of a chunk, (n, d); ``nan``, (n, d) bool, is where values are missing.
+
+        Weights, (n,), are taken in units of ``2**exponent``.
+        """
         some, positive = nan.any(axis=1), weights > 0.0
         rows = some & positive
-        values, there, own = X[rows].astype(np.float64), ~nan[rows], weights[rows]
+        values, there, own = X[rows].astype(np.float64), ~nan[rows], np.ldexp(weights[rows], -exponent)
         shares = own[:, None] * there
         weight = shares.sum(axis=0)
         per = np.where(weight > 0.0, weight, 1.0)

@@ -12,7 +12,7 @@ from dgmm.mixture.known import KnownMap, KnownRows
 from dgmm.mixture.missing import Missing, merged
 from dgmm.mixture.sampling import Candidates, RowSample, row_keys
 from dgmm.mixture.sizes import Sized
-from dgmm.mixture.statistics import scaled, weighty_rows
+from dgmm.mixture.statistics import weighty_rows
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
@@ -249,13 +249,13 @@ class Moments(Sized):
         }
         if not (a.n_complete and b.n_complete):
             return replace(a if a.n_complete else b, **common)
-        weight = a.weight + b.weight
+        weight = a.weight + b.weight or 1.0  # weights of all complete rows may be too small for the unit
         delta = b.mean - a.mean
         with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported with its feature
             between = np.outer(delta, delta) * (a.weight * (b.weight / weight))
         return replace(
             a,
-            weight=weight,
+            weight=a.weight + b.weight,
             mean=a.mean + delta * (b.weight / weight),
             scatter=a.scatter + b.scatter + between,
             minimum=np.minimum(a.minimum, b.minimum),
@@ -313,17 +313,15 @@ class MomentsMap:
             return empty if nan is None else replace(empty, missing=Missing.of(X, nan, positive.astype(float), chunk))
         # Weights of 1 are their own unit: some chunks may have none where others leave rows out.
         exponent = 0 if weights is None else int(np.frexp(w.max())[1]) - 1
-        w = np.ldexp(w, -exponent) if exponent else w
         X_used, kept = weighty_rows(X, weights)
-        kept = scaled(kept, exponent)  # some may vanish
-        w_used = np.ones(len(X_used)) if kept is None else kept
+        w_used = np.ones(len(X_used)) if kept is None else np.ldexp(kept, -exponent)  # some may vanish
         labels = None if labels is None else labels[positive]
         found = replace(
             empty,
             exponent=exponent,
             n_positive=len(X_used),
             candidates=self._candidates(X_used, w_used, labels, np.flatnonzero(positive), chunk),
-            missing=None if nan is None else Missing.of(X, nan, w, chunk),
+            missing=None if nan is None else Missing.of(X, nan, w, chunk, exponent),
         )
         if nan is not None:
             complete = ~nan[positive].any(axis=1)

@@ -276,6 +276,16 @@ def test_weights_of_any_size():
         assert moments.total_weight == 60 * factor
 
 
+def test_weights_of_any_sizes():
+    X = gappy(60, 3, 1)
+    w = np.geomspace(1e-300, 1e300, 60)
+    moments = read(X, [20, 40], w)
+    assert moments.n_positive == 60
+    there = ~np.isnan(X[-1])
+    np.testing.assert_allclose(moments.whole().mean[there], X[-1, there], rtol=1e-6)
+    assert np.isfinite(moments.whole().covariance).all()
+
+
 def test_missing_values_of_nothing_merge():
     none = Missing.of(np.ones((2, 2)), np.zeros((2, 2), bool), np.ones(2), Chunk(0, 0, 2))
     some = Missing.of(np.full((1, 2), np.nan), np.ones((1, 2), bool), np.ones(1), Chunk(1, 2, 1))
