@@ -297,7 +297,8 @@ def check_path(path: object) -> str:
         url = urlsplit(text)
     except ValueError:
         raise ParameterError("path is no URL; expected something like s3://bucket/folder") from None
-    if "@" in url.netloc or url.query or url.fragment or "?" in text:
+    # A secret may hold slashes, so that the @ after it is in what looks like the folder.
+    if "@" in (url.netloc if url.scheme == "file" else text) or url.query or url.fragment or "?" in text:
         raise ParameterError(
             "path is a URL with a user name, a password, a query or a fragment in it; leave them out: "
             "credentials are taken from the environment (AWS_ACCESS_KEY_ID and the like)"
