@@ -117,8 +117,9 @@ class RowSample:
             return self.rows
         # Among rows of small keys, keys are uniform below the largest.
         uniform = self.keys.astype(np.float64) / (float(self.keys[-1]) * (1.0 + 2.0**-40) + 1.0e-300)
-        with np.errstate(divide="ignore", over="ignore"):  # of next to no weight: never
-            arrival = -np.log1p(-uniform) / self.weights
+        with np.errstate(divide="ignore"):
+            # In logarithms, since weights may be as small or large as numbers are.
+            arrival = np.log(-np.log1p(-uniform)) - np.log(self.weights)
         return self.rows[np.argsort(arrival, kind="stable")[:size]]
 
     def rescaled(self, exponent: int) -> RowSample:

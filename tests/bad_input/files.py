@@ -146,7 +146,7 @@ for name, file, content in (
     ("metadata of format 2 without content", ".zarray", "{}"),
 ):
     data(name, written(file, content), "metadata|JSON", "bad", "write the store again", inspect=True)  # fmt: skip
-data("a model", lambda folder: None, "holds 6 arrays", "m.zarr: ", "give the name of one", "m.zarr")
+data("a model", lambda folder: None, "share no dimension", "lower_bounds: iteration", "give sample_dims", "m.zarr")
 data(
     "nothing",
     lambda folder: None,
