@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +67,17 @@ def _column(item: Any, names: tuple[str, ...] | None, count: int, where: str) ->
         raise DataError(f"features: {item!r} is a name, but {where} names no columns; give numbers, 0 to {count - 1}")
     if item not in names:
         raise DataError(f"features: {absent(item, names, where)}")
+    _require_once([item], names)
     return names.index(item)
+
+
+def _require_once(wanted: Iterable[str], names: Sequence[str]) -> None:
+    """Refuse to choose among columns of one name."""
+    counts = Counter(names)
+    if several := sorted({name for name in wanted if counts[name] > 1}):
+        raise DataError(
+            f"X has several columns named {listed(several)}, so that they cannot be told apart; name each differently"
+        )
 
 
 def absent(item: Any, names: Sequence[Any], where: str) -> str:
@@ -82,6 +93,7 @@ def _fitted(names: tuple[str, ...], fitted: tuple[str, ...]) -> list[int]:
         if unseen:
             text += "Feature names unseen at fit time:\n" + _bullets(unseen)
         raise DataError(text + "Feature names seen at fit time, yet now missing:\n" + _bullets(missing))
+    _require_once(fitted, names)
     return [names.index(name) for name in fitted]
 
 

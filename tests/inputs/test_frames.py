@@ -108,3 +108,13 @@ def test_a_table_is_made_already():
         open_rows(table, sample_weight=np.ones(60))
     with pytest.raises(ParameterError, match="labels is 'k', but X is a ndarray, which has no names; give an array"):
         open_rows(X, labels="k")
+
+
+def test_columns_of_one_name_cannot_be_told_apart():
+    twice = pd.DataFrame(X, columns=["a", "b", "a"])
+    model = GaussianMixture(1).fit(twice)
+    assert model.predict(twice).shape == (60,)  # as they come
+    with pytest.raises(DataError, match="several columns named 'a', so that they cannot be told apart"):
+        model.predict(twice.iloc[:, [1, 0, 2]])
+    with pytest.raises(DataError, match="several columns named 'a'"):
+        open_rows(twice, features=["a", "b"])
