@@ -75,8 +75,8 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
         What ``predict``, ``predict_proba`` or ``score_samples`` returned.
     path : path
         ``.zarr`` (format 3), or no suffix; ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with
-        a row for each cell, and its coordinates as columns (extra ``parquet``); ``.tif`` (GeoTIFF, extra
-        ``geotiff``) of one result with two dimensions of space, and at most one other.
+        a row for each cell, and its coordinates as columns (extra ``parquet``), where times of other calendars are
+        text; ``.tif`` (GeoTIFF, extra ``geotiff``) of one result with two dimensions of space, and at most one other.
     overwrite : bool
         Replace what was written there before, if it is of the same format.
 
@@ -151,6 +151,9 @@ def to_dataset(results: Any) -> xr.Dataset:
         raise DataError(
             "how many rows a dask dataframe has is not known before it is computed; write .parquet, or compute() first"
         )
+    # Files have no index of several levels: each becomes a coordinate.
+    stacked = [name for name, index in found.indexes.items() if index.nlevels > 1 and name in found.dims]
+    found = found.reset_index(stacked)
     return found.assign({name: _as_written(values) for name, values in found.data_vars.items()})
 
 
@@ -208,6 +211,9 @@ def _frames(dataset: xr.Dataset) -> list[Any]:
     """One dataframe for each block of a Dataset."""
     mappings = {_mapping(values) for values in dataset.data_vars.values()}
     dataset = _wide(dataset.drop_vars([name for name in dataset.coords if name in mappings]))
+    # Parquet knows no calendar but the common one.
+    other = [name for name, coord in dataset.coords.items() if coord.dtype == object and _are_cftime(coord)]
+    dataset = dataset.assign_coords({name: dataset[name].astype(str) for name in other})
     dims = tuple(dict.fromkeys(dim for values in dataset.data_vars.values() for dim in values.dims))
     # Cells are known by where they lie, where coordinates do not say it.
     missing = {dim: np.arange(dataset.sizes[dim]) for dim in dims if dim not in dataset.coords}
@@ -250,6 +256,10 @@ def _wide(dataset: xr.Dataset) -> xr.Dataset:
             labels = values[second].to_numpy()
             found |= {f"{name}_{label}": values.isel({second: i}, drop=True) for i, label in enumerate(labels)}
     return xr.Dataset(found, attrs=dataset.attrs)
+
+
+def _are_cftime(coord: xr.DataArray) -> bool:
+    return coord.chunks is None and any(hasattr(value, "calendar") for value in coord.to_numpy().flat[:1])
 
 
 def _mapping(values: xr.DataArray) -> Any:

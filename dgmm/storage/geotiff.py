@@ -130,6 +130,10 @@ def spatial_dims(values: xr.DataArray) -> tuple[Hashable | None, Hashable, Hasha
 def _require_even(values: xr.DataArray, dim: Hashable) -> None:
     if dim not in values.coords or values.sizes[dim] < 2:
         return
+    if values[dim].dtype.kind not in "iuf":
+        raise DataError(
+            f"the coordinate {dim} is of dtype {values[dim].dtype}; a GeoTIFF needs numbers there: write .zarr or .nc"
+        )
     steps = np.diff(values[dim].to_numpy().astype(np.float64))
     if steps[0] == 0 or not np.allclose(steps, steps.mean(), rtol=1e-3, atol=0):
         raise DataError(

@@ -277,6 +277,29 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, path):
         write_results(scene(("y", "x")), tmp_path / "file" / path)
 
 
+@pytest.mark.parametrize("path", ["l.zarr", "l.nc", "l.parquet"])
+@pytest.mark.parametrize("chunks", [None, {"cell": 20}])
+def test_an_index_of_several_levels_becomes_coordinates(tmp_path, path, chunks):
+    labels = scene(("y", "x"), chunks=None).stack(cell=("y", "x"))
+    write_results(labels if chunks is None else labels.chunk(chunks), tmp_path / path)
+    if path == "l.parquet":
+        read = pd.read_parquet(tmp_path / path)
+    else:
+        with xr.open_dataset(tmp_path / path, engine="zarr" if path == "l.zarr" else None) as opened:
+            read = opened.load()
+    for name in ("labels", "y", "x"):
+        np.testing.assert_array_equal(read[name], labels if name == "labels" else labels[name])
+
+
+@pytest.mark.parametrize("which", [slice(None), 0], ids=["all times", "one time"])
+def test_times_of_other_calendars_are_text_in_parquet(tmp_path, which):
+    times = xr.date_range("2001-02-27", periods=3, calendar="noleap", use_cftime=True)
+    labels = scene(chunks={"time": 2}).assign_coords(time=times).isel(time=which)
+    write_results(labels, tmp_path / "l.parquet")
+    found = pd.read_parquet(tmp_path / "l.parquet").time.unique().tolist()
+    assert found == ["2001-02-27 00:00:00", "2001-02-28 00:00:00", "2001-03-01 00:00:00"][: 1 if which == 0 else 3]
+
+
 # -- what cannot be written so --------------------------------------------------------------------
 
 FRAME = dd.from_pandas(pd.DataFrame({"labels": [0, 1]}), npartitions=1)
@@ -290,6 +313,12 @@ REFUSED = {
     "rows as a raster": (np.zeros(3), "l.tif", DataError, "needs two dimensions of space, as y and x; found row"),
     "four dimensions": (scene().expand_dims("run"), "l.tif", DataError, "one dimension beside y and x"),
     "uneven steps": (UNEVEN, "l.tif", DataError, "coordinate x is not evenly spaced .steps of 1 to 4"),
+    "places that are no numbers": (
+        scene(("y", "x")).assign_coords(x=list("abcde")),
+        "l.tif",
+        DataError,
+        "coordinate x is of dtype <U1; a GeoTIFF needs numbers",
+    ),
     "several": (
         xr.Dataset({"a": scene(), "b": scene()}),
         "l.tif",
