@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
+from dgmm.estimators._outputs import top_parts
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
@@ -97,12 +98,18 @@ def check_answers(output: OutputSection, table: Table) -> None:
     DataError
         With the path.
     """
+    top = output.probabilities is not None and output.probabilities.top is not None
+    # Features stand for what will be said of rows.
+    one, several = table.X[:, 0], table.X[:, [0, 0, 0]].rechunk({1: 3})
     for key, path in output.results.items():
-        top = key == "probabilities"
-        values = table.X if top else table.X[:, 0]
-        columns = ("component", range(table.X.shape[1])) if top else None
+        if key != "probabilities":
+            found = table.origin.restore(one, key)
+        elif top:
+            found = top_parts(table, several, one.dtype)
+        else:
+            found = table.origin.restore(several, key, columns=("component", range(3)))
         try:
-            writer_of(path).check(table.origin.restore(values, key, columns=columns))
+            writer_of(path).check(found)
         except DataError as error:
             raise DataError(f"output.{key}: {path}: {error}") from error
 

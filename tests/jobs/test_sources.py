@@ -129,6 +129,10 @@ def test_netcdf_becomes_labels_in_a_geotiff(tmp_path):
     assert result.report["n_rows"] == 80
     with pytest.raises(DataError, match="needs two dimensions of space"):
         run(tmp_path, input={"path": "sea.nc", "sample_dims": ["lon"]}, output={"labels": "l2.tif"})
+    most = {"model": "m2.zarr", "probabilities": {"path": "p.tif", "top": 2}}
+    with pytest.raises(DataError, match=r"output.probabilities: .* these are several: component, probability"):
+        run(tmp_path, input={"path": "sea.nc"}, output=most)
+    assert not (tmp_path / "m2.zarr").exists()  # nothing was fitted
 
 
 def test_weights_and_labels_may_lie_in_files_of_their_own_and_beside_a_variable(tmp_path):
