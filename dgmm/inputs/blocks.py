@@ -36,24 +36,41 @@ class _Place:
         The sample dimensions that it lacks, by their number.
     single : bool
         True if it has no dimension of features.
+    marks : tuple of numbers
+        Values that its attributes say are missing.
     """
 
     order: tuple[int, ...]
     absent: tuple[int, ...]
     single: bool
+    marks: tuple[Any, ...]
 
     @classmethod
     def of(cls, values: xr.DataArray, feature: Hashable | None, dims: Sequence[Hashable]) -> _Place:
         there = [dim for dim in dims if dim in values.dims]
         own = there if feature is None else [*there, feature]
         absent = tuple(i for i, dim in enumerate(dims) if dim not in values.dims)
-        return cls(tuple(values.dims.index(dim) for dim in own), absent, feature is None)
+        return cls(tuple(values.dims.index(dim) for dim in own), absent, feature is None, _marks(values))
 
     def arranged(self, block: Any) -> Array:
         """A block with all sample dimensions, of length 1 where it has none, and that of features last."""
         check_unmasked(block, "X")
         ordered = np.transpose(np.asarray(block), self.order)
+        if self.marks:
+            ordered = np.where(np.isin(ordered, self.marks), np.nan, ordered)
         return np.expand_dims(ordered[..., None] if self.single else ordered, self.absent)
+
+
+def _marks(values: xr.DataArray) -> tuple[Any, ...]:
+    """Values that attributes say are missing, as where a raster was opened without a mask; NaN needs none."""
+    found = (mark for key in ("_FillValue", "missing_value") for mark in np.ravel(values.attrs.get(key, ())))
+    return tuple(mark for mark in found if isinstance(mark, np.number) and not np.isnan(mark))
+
+
+def _common(variables: Sequence[xr.DataArray]) -> np.dtype[Any]:
+    """What numpy makes of several variables; whole numbers of which some are missing are float64."""
+    kinds = (np.result_type(x.dtype, np.float64) if _marks(x) and x.dtype.kind != "f" else x.dtype for x in variables)
+    return np.result_type(*kinds)
 
 
 def _joined(*blocks: Any, places: tuple[_Place, ...], dtype: np.dtype[Any]) -> Array:
@@ -83,7 +100,7 @@ def pack_here(
         The sample dimensions; a variable is repeated along those that it lacks.
     """
     places = tuple(_Place.of(*pair, dims) for pair in zip(variables, features, strict=True))
-    dtype = np.result_type(*(values.dtype for values in variables))
+    dtype = _common(variables)
     joined = _joined(*(values.data for values in variables), places=places, dtype=dtype)
     return joined.reshape(-1, joined.shape[-1])
 
@@ -96,7 +113,7 @@ def pack(
     Blocks are the variables' own; where these differ, their common refinement.
     """
     places = tuple(_Place.of(*pair, dims) for pair in zip(variables, features, strict=True))
-    dtype = np.result_type(*(values.dtype for values in variables))
+    dtype = _common(variables)
     arrays, chunks = _alike(variables, features)
     # Dimensions by number: Dask sorts them, and their names may be of any kind.
     axes: dict[Hashable, int] = {dim: i for i, dim in enumerate(dims)}

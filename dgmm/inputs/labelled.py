@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Dims: TypeAlias = tuple[Hashable, ...]
 
+# Attributes that name bounds of coordinates, and how a map is projected.
+_COORDINATES = ("bounds", "climatology", "grid_mapping")
+
 # xarray gives an array without a name that of the dask array in it.
 _DASKS = re.compile("-[0-9a-f]{32}$")
 
@@ -99,6 +102,8 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
         If a variable holds no real numbers.
     """
     refuse_variable(request, f"a {type(source).__name__}")
+    if isinstance(source, xr.Dataset):
+        source = _with_coordinates(source)
     found = _array(source) if isinstance(source, xr.DataArray) else _variables(source, request)
     dims = _sample_dims(found, request, array=isinstance(source, xr.DataArray))
     variables = [
@@ -130,6 +135,12 @@ def open_labelled(source: xr.DataArray | xr.Dataset, request: Request) -> Table:
         own[0].encoding.get("grid_mapping", own[0].attrs.get("grid_mapping")),
     )
     return Table(X, origin, names, weights, labels)
+
+
+def _with_coordinates(source: xr.Dataset) -> xr.Dataset:
+    """Make coordinates of what CF's attributes say are some, as xarray does with ``decode_coords="all"``."""
+    said = {str(variable.attrs.get(key)) for variable in source.variables.values() for key in _COORDINATES}
+    return source.set_coords([name for name in source.data_vars if str(name) in said])
 
 
 def _array(source: xr.DataArray) -> dict[str, xr.DataArray]:

@@ -77,7 +77,7 @@ class Table:
         None where the input names no features.
     weights : array or dask array, (n,), or None
         How many rows each row stands for.
-    labels : array or dask array, (n,) int64, or None
+    labels : array or dask array, (n,), or None
         Known components of the rows, -1 for those that are not known.
     """
 

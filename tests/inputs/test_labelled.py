@@ -147,7 +147,6 @@ def test_weights_and_labels_may_be_variables_arrays_and_numbers(chunks):
         area, kinds = (np.asarray(table.origin.restore(values, "?")) for values in (table.weights, table.labels))
         np.testing.assert_array_equal(area, np.broadcast_to(weights.values.T, (3, 4, 5)))
         np.testing.assert_array_equal(kinds, labels)
-        assert table.labels.dtype == np.int64
     twice = open_rows(source, sample_dims=SAMPLES, sample_weight=2)
     assert np.asarray(twice.weights).tolist() == [2.0] * 60
 
@@ -235,7 +234,6 @@ REFUSED = {
     "a word": ({"features": "temp"}, ParameterError, "features is 'temp'; it must be a list"),
     "nothing": ({"features": []}, ParameterError, "it must be a list"),
     "labels of a coordinate": ({"labels": "area"}, DataError, "labels: 'area' is a coordinate"),
-    "labels that are not whole": ({"labels": "temp"}, DataError, "labels contain .* at row 0; give numbers"),
     "labels of another shape": ({"labels": np.zeros(60)}, DataError, r"labels has shape \(60,\); expected that of"),
     "labels that are words": ({"labels": np.full((3, 4, 5), "a")}, DataTypeError, "labels has dtype <U1"),
     "a variable to choose": ({"variable": "temp"}, ParameterError, "variable is 'temp', but X is a Dataset"),
@@ -248,8 +246,36 @@ def test_what_is_not_there_is_refused(options, error, words):
         open_rows(scene(), **{"sample_dims": SAMPLES} | options)
 
 
-def test_labels_in_chunks_are_refused_where_they_are_computed():
-    source = scene(chunks={"time": 1})
-    table = open_rows(source.drop_vars("temp"), sample_dims=SAMPLES, labels=source.temp)
-    with pytest.raises(DataError, match=r"labels contain .* at chunk \d, row 0; give numbers of components, -1"):
-        table.labels.compute(scheduler="synchronous")
+def test_labels_that_are_not_whole_are_refused_where_they_are_read():
+    for source in (scene(), scene(chunks={"time": 1})):
+        with pytest.raises(DataError, match=r"labels contains .*, first at chunk 0, row 0; .* are not the number of a"):
+            GaussianMixture(2).fit(source, labels="temp", sample_dims=SAMPLES)
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 2}])
+def test_bounds_and_grid_mappings_are_no_features(chunks):
+    source = xr.Dataset(
+        {
+            "a": (("y", "x"), np.eye(4), {"grid_mapping": "crs"}),
+            "b": (("y", "x"), np.ones((4, 4))),
+            "y_bounds": (("y", "side"), np.zeros((4, 2))),
+            "crs": ((), 0),
+        },
+        {"y": ("y", np.arange(4.0), {"bounds": "y_bounds"})},
+    )
+    table = open_rows(source if chunks is None else source.chunk(chunks), sample_dims=("y", "x"))
+    assert table.feature_names == ("a", "b")
+    found = table.origin.restore(table.X[:, 0], "labels")
+    assert "crs" in found.coords
+    assert found.encoding["grid_mapping"] == "crs"
+
+
+@pytest.mark.parametrize("chunks", [None, {"x": 2}])
+@pytest.mark.parametrize(("dtype", "expected"), [("int16", "float64"), ("float32", "float32"), ("float64", "float64")])
+def test_marks_of_missing_values_that_were_not_decoded_are_missing(chunks, dtype, expected):
+    bands = np.array([[[3, -99], [5, 6]], [[1, 2], [-99, 4]]], dtype)
+    source = xr.DataArray(bands, dims=("band", "y", "x"), attrs={"_FillValue": np.array(-99, dtype)[()]})
+    table = open_rows(source if chunks is None else source.chunk(chunks), sample_dims=("y", "x"))
+    assert table.X.dtype == expected
+    found = table.origin.restore(table.X, "X", columns=("band", range(2))).transpose("band", "y", "x")
+    np.testing.assert_array_equal(found, np.where(bands == -99, np.nan, bands))
