@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from dgmm.storage.geotiff import SPACE
 from dgmm.viz.labelmap import LabelMap
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def look_at(mixture: MixtureEstimator, table: Table) -> dict[str, Any]:
 
 
 def map_of(labels: Any) -> LabelMap | None:
-    """Bring labels to a map of their last two dimensions; of others the middle is taken.
+    """Bring labels to a map of their dimensions of space, or else of the last two; of others the middle is taken.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def map_of(labels: Any) -> LabelMap | None:
     if labels.ndim < 2:
         return None
     grid = labels if isinstance(labels, xr.DataArray) else xr.DataArray(labels)
+    space = next((pair for pair in SPACE if {*pair} <= {*grid.dims}), grid.dims[-2:])
+    grid = grid.transpose(..., *space)
     notes, lines_and_columns = [], [str(name) for name in grid.dims[-2:]]
     for name, length in zip(grid.dims[:-2], grid.shape[:-2], strict=True):
         where = f" ({grid[name].values[length // 2]})" if name in grid.coords else ""

@@ -23,8 +23,13 @@ GEOTIFF = Form("TIFF file", begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 NO_LABEL = -1
 
-# Names of dimensions of space that rioxarray does not know.
-_NAMES: tuple[tuple[Hashable, Hashable], ...] = (("lat", "lon"), ("northing", "easting"))
+SPACE: tuple[tuple[Hashable, Hashable], ...] = (
+    ("y", "x"),
+    ("lat", "lon"),
+    ("latitude", "longitude"),
+    ("northing", "easting"),
+)
+"""Names of dimensions of space, lines first."""
 
 
 def library() -> Any:
@@ -107,7 +112,7 @@ def spatial_dims(values: xr.DataArray) -> tuple[Hashable | None, Hashable, Hasha
     """
     _, rioxarray = library()
     try:
-        y, x = next((pair for pair in _NAMES if {*pair} <= {*values.dims}), None) or (
+        y, x = next((pair for pair in SPACE if {*pair} <= {*values.dims}), None) or (
             values.rio.y_dim,
             values.rio.x_dim,
         )

@@ -97,6 +97,14 @@ def test_the_parts_of_the_time_are_the_whole(tmp_path):
         assert len(parts) >= 3
 
 
+@pytest.mark.parametrize("order", [("lon", "lat", "time"), ("lat", "time", "lon"), ("time", "lon", "lat")])
+def test_a_map_has_its_lines_upright_in_whatever_order_they_lie(order):
+    labels = xr.DataArray(np.arange(24).reshape(2, 3, 4), dims=("time", "lat", "lon"))
+    found = map_of(labels.transpose(*order))
+    np.testing.assert_array_equal(found.labels, labels[1])
+    assert found.names == ("lat (index)", "lon (index)")
+
+
 def test_a_map_is_of_the_last_two_dimensions():
     rng = np.random.default_rng(0)
     values = rng.integers(-1, 4, size=(5, 3, 1_500, 70))
