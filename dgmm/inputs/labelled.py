@@ -63,11 +63,15 @@ class LabelledOrigin:
         columns: tuple[str, Sequence[Any]] | None = None,
         attrs: Mapping[str, Any] | None = None,
     ) -> xr.DataArray:
-        """Return a DataArray with the chunks of the input."""
+        """Return a DataArray with the chunks of the input; a coordinate of its name is left out."""
+        self._require_free(() if columns is None else (columns[0],))
         layout, tail = self.layout, values.shape[1:]
         data = values.reshape(self.shape + tail) if layout is None else layout.restore(values)
         dims = self.sample_dims if columns is None else (*self.sample_dims, columns[0])
-        found = xr.DataArray(data, coords=self.coords, dims=dims, name=name, attrs=dict(attrs or {}))
+        coords = self.coords
+        if name in coords and name not in self.sample_dims:
+            coords = coords.to_dataset().drop_vars(name).coords
+        found = xr.DataArray(data, coords=coords, dims=dims, name=name, attrs=dict(attrs or {}))
         if columns is not None:
             found = found.assign_coords({columns[0]: np.asarray(columns[1])})
         if self.mapping is not None:
@@ -76,9 +80,24 @@ class LabelledOrigin:
 
     def join(self, parts: Sequence[Part]) -> xr.Dataset:
         """Return a Dataset of several variables."""
+        names = [part.name for part in parts]
+        self._require_free(names)
         return xr.Dataset(
-            {part.name: self.restore(part.values, part.name, columns=part.columns, attrs=part.attrs) for part in parts}
+            {
+                part.name: self.restore(part.values, part.name, columns=part.columns, attrs=part.attrs).drop_vars(
+                    names, errors="ignore"
+                )
+                for part in parts
+            }
         )
+
+    def _require_free(self, names: Sequence[str]) -> None:
+        """Refuse dimensions of the input that are called as what is said of its rows."""
+        if taken := sorted({*names} & {*self.sample_dims}):
+            raise DataError(
+                f"X has a dimension {taken[0]!r}, and the answer calls something else so; rename it, "
+                f"X.rename({taken[0]}=...)"
+            )
 
 
 @dataclass(frozen=True)

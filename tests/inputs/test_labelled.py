@@ -279,3 +279,15 @@ def test_marks_of_missing_values_that_were_not_decoded_are_missing(chunks, dtype
     assert table.X.dtype == expected
     found = table.origin.restore(table.X, "X", columns=("band", range(2))).transpose("band", "y", "x")
     np.testing.assert_array_equal(found, np.where(bands == -99, np.nan, bands))
+
+
+def test_answers_do_not_meet_coordinates_or_dimensions_of_their_names(model):
+    before = model.predict(scene())
+    named = scene().assign_coords(labels=before, probability=before)
+    assert (
+        model.predict(named).to_dataset().labels.identical(before.to_dataset().labels.assign_coords(probability=before))
+    )
+    assert model.predict_proba(named, top=2).probability.dims == (*SAMPLES, "rank")
+    for dim, top in (("component", None), ("rank", 1), ("remainder", 1)):
+        with pytest.raises(DataError, match=f"X has a dimension '{dim}', .* rename it"):
+            model.predict_proba(scene().rename(x=dim), top=top)
