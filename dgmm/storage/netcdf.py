@@ -10,7 +10,7 @@ import numpy as np
 from dgmm.errors import MissingExtraError
 from dgmm.storage.paths import writing
 from dgmm.storage.replacing import Form, begins_with, creating_file
-from dgmm.storage.storing import keep_encoding, require_lengths
+from dgmm.storage.storing import encoding, keep_encoding, require_lengths
 from dgmm.storage.windows import windows
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite
     keep_encoding(dataset)
     lazy = [str(name) for name, variable in dataset.data_vars.items() if variable.chunks is not None]
     with creating_file(path, NETCDF, overwrite=overwrite) as temporary:
-        with writing(path):
+        with writing(path), encoding(path):
             dataset.drop_vars(lazy).to_netcdf(temporary, engine="netcdf4", format="NETCDF4")
         with netCDF4.Dataset(temporary, "a") as file:
             for name in lazy:

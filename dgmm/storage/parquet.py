@@ -15,6 +15,7 @@ from dgmm.errors import DataError, FormatError, MissingExtraError
 from dgmm.storage.paths import writing
 from dgmm.storage.reading import patiently
 from dgmm.storage.replacing import Form, replacing_folder
+from dgmm.storage.storing import encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -246,6 +247,6 @@ def write_parquet(frames: Sequence[Any], path: str | os.PathLike[str], *, overwr
 
 
 def _write_part(frame: Any, folder: str, name: str, path: str) -> None:
-    with writing(path):
+    with writing(path), encoding(path):
         # If the write was given up, the folder is gone, and this fails.
         frame.to_parquet(Path(folder, name), engine="pyarrow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from dgmm.storage.replacing import replacing_folder
 from dgmm.storage.vetting import vet_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dgmm.typing import Array
 
@@ -109,7 +110,7 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
         layout[name] = layout[name].copy(data=data)
     keep_encoding(layout)
     with replacing_folder(path, overwrite=overwrite) as folder:
-        with writing(path), warnings.catch_warnings():
+        with writing(path), encoding(path), warnings.catch_warnings():
             # Texts among the coordinates, which zarr itself reads back.
             warnings.simplefilter("ignore", UnstableSpecificationWarning)
             layout.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, compute=False)
@@ -119,6 +120,18 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
             da.store([lazy[name] for name in full], targets, lock=False)
         with writing(path):
             consolidate(folder)
+
+
+@contextmanager
+def encoding(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of coordinates and attributes that a format has no place for that it is these; raises DataError."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise DataError(
+            f"{path}: a coordinate or an attribute of the results cannot be kept in such a file: {error}; drop it, "
+            "or make it numbers or text"
+        ) from error
 
 
 def keep_encoding(dataset: xr.Dataset) -> None:

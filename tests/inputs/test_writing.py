@@ -300,6 +300,16 @@ def test_times_of_other_calendars_are_text_in_parquet(tmp_path, which):
     assert found == ["2001-02-27 00:00:00", "2001-02-28 00:00:00", "2001-03-01 00:00:00"][: 1 if which == 0 else 3]
 
 
+@pytest.mark.parametrize("path", ["l.zarr", "l.nc", "l.parquet"])
+@pytest.mark.parametrize("chunks", [None, {"y": 2}])
+def test_a_coordinate_that_a_format_cannot_hold_is_refused(tmp_path, path, chunks):
+    odd = np.array([1, "a", None, 2.0, 3, 4, 5], dtype=object)
+    labels = scene(chunks=chunks).assign_coords(odd=("y", odd))
+    with pytest.raises(DataError, match=f"{path}: a coordinate or an attribute of the results cannot be kept"):
+        write_results(labels, tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- what cannot be written so --------------------------------------------------------------------
 
 FRAME = dd.from_pandas(pd.DataFrame({"labels": [0, 1]}), npartitions=1)
