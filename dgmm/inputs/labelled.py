@@ -253,6 +253,11 @@ def _chosen_dims(
         only = not before and (request.fitted is None or len(request.fitted) == 1)
         if not array or only or {*before} & {*every}:
             return {*every} - {*before}
+        if before and len(every) > 2:
+            raise DataError(
+                f"X has the dimensions {listed(every)}, and none of them is {listed(before)}, which held the features "
+                "of the fit; rename that of the features, or give dgmm.open_rows(X, sample_dims=...)"
+            )
     if array:
         if len(every) == 1:
             raise DataError(

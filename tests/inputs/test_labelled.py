@@ -281,6 +281,16 @@ def test_marks_of_missing_values_that_were_not_decoded_are_missing(chunks, dtype
     np.testing.assert_array_equal(found, np.where(bands == -99, np.nan, bands))
 
 
+def test_a_dimension_of_features_is_not_guessed_among_several():
+    cube = xr.DataArray(np.random.default_rng(0).normal(size=(4, 4, 4)), dims=("band", "y", "x"))
+    cubes = GaussianMixture(2, random_state=0).fit(cube, sample_dims=("y", "x"))
+    other = cube.rename(band="channel")
+    with pytest.raises(DataError, match="none of them is 'band', which held the features of the fit"):
+        cubes.predict(other)
+    found = cubes.predict(open_rows(other, sample_dims=("y", "x")))
+    np.testing.assert_array_equal(found, cubes.predict(cube))
+
+
 def test_answers_do_not_meet_coordinates_or_dimensions_of_their_names(model):
     before = model.predict(scene())
     named = scene().assign_coords(labels=before, probability=before)
