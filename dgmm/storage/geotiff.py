@@ -23,6 +23,9 @@ GEOTIFF = Form("TIFF file", begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
 
 NO_LABEL = -1
 
+# Tiles that are kept until they are full; GDAL takes a twentieth of the memory of the machine if not told.
+_CACHE_BYTES = 2**27
+
 # Names of dimensions of space that rioxarray does not know.
 _NAMES: tuple[tuple[Hashable, Hashable], ...] = (("lat", "lon"), ("northing", "easting"))
 
@@ -89,7 +92,7 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
             # Where a raster has no coordinates, there is nothing to say.
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             opened = rasterio.open(temporary, "w", **options)
-        with opened:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), opened:
             _describe(opened, raster, bands)
             for _, (band, rows, columns), block in windows({"values": data}):
                 window = rasterio.windows.Window.from_slices(rows, columns)
