@@ -108,3 +108,15 @@ def test_a_table_is_made_already():
         open_rows(table, sample_weight=np.ones(60))
     with pytest.raises(ParameterError, match="labels is 'k', but X is a ndarray, which has no names; give an array"):
         open_rows(X, labels="k")
+
+
+# What Dask's reader of Parquet does with a newer pandas.
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+def test_partitions_that_dask_joins_are_joined_in_answers_too(tmp_path):
+    wide = pd.DataFrame({f"c{i}": np.arange(400.0) ** (i + 1) for i in range(8)})
+    dd.from_pandas(wide, npartitions=20).to_parquet(tmp_path, write_index=False)
+    rows = open_rows(dd.read_parquet(tmp_path), features=["c0"])
+    model = GaussianMixture(2, random_state=0).fit(rows)
+    labels = model.predict(rows)
+    assert labels.npartitions == rows.X.numblocks[0] < 20
+    np.testing.assert_array_equal(labels.compute().to_numpy(), model.predict(wide[["c0"]]))
