@@ -147,7 +147,6 @@ def test_weights_and_labels_may_be_variables_arrays_and_numbers(chunks):
         area, kinds = (np.asarray(table.origin.restore(values, "?")) for values in (table.weights, table.labels))
         np.testing.assert_array_equal(area, np.broadcast_to(weights.values.T, (3, 4, 5)))
         np.testing.assert_array_equal(kinds, labels)
-        assert table.labels.dtype == np.int64
     twice = open_rows(source, sample_dims=SAMPLES, sample_weight=2)
     assert np.asarray(twice.weights).tolist() == [2.0] * 60
 
@@ -235,7 +234,6 @@ REFUSED = {
     "a word": ({"features": "temp"}, ParameterError, "features is 'temp'; it must be a list"),
     "nothing": ({"features": []}, ParameterError, "it must be a list"),
     "labels of a coordinate": ({"labels": "area"}, DataError, "labels: 'area' is a coordinate"),
-    "labels that are not whole": ({"labels": "temp"}, DataError, "labels contain .* at row 0; give numbers"),
     "labels of another shape": ({"labels": np.zeros(60)}, DataError, r"labels has shape \(60,\); expected that of"),
     "labels that are words": ({"labels": np.full((3, 4, 5), "a")}, DataTypeError, "labels has dtype <U1"),
     "a variable to choose": ({"variable": "temp"}, ParameterError, "variable is 'temp', but X is a Dataset"),
@@ -246,10 +244,3 @@ REFUSED = {
 def test_what_is_not_there_is_refused(options, error, words):
     with pytest.raises(error, match=words):
         open_rows(scene(), **{"sample_dims": SAMPLES} | options)
-
-
-def test_labels_in_chunks_are_refused_where_they_are_computed():
-    source = scene(chunks={"time": 1})
-    table = open_rows(source.drop_vars("temp"), sample_dims=SAMPLES, labels=source.temp)
-    with pytest.raises(DataError, match=r"labels contain .* at chunk \d, row 0; give numbers of components, -1"):
-        table.labels.compute(scheduler="synchronous")
