@@ -120,3 +120,11 @@ def test_partitions_that_dask_joins_are_joined_in_answers_too(tmp_path):
     labels = model.predict(rows)
     assert labels.npartitions == rows.X.numblocks[0] < 20
     np.testing.assert_array_equal(labels.compute().to_numpy(), model.predict(wide[["c0"]]))
+
+
+def test_a_table_is_printed_in_a_line():
+    frame = pd.DataFrame(np.ones((4, 3)), columns=["depth", "salt", "w"])
+    table = open_rows(frame, sample_weight="w")
+    assert repr(table) == "<Table of 4 rows, 2 features (depth, salt), float64, with weights>"
+    lazy = dd.from_pandas(frame, npartitions=2)
+    assert repr(open_rows(lazy[["salt"]])) == "<Table of unknown rows in 2 chunks, 1 feature (salt), float64>"
