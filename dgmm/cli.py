@@ -42,6 +42,7 @@ from dgmm.jobs.options import (
     DataArgument,
     DimsOption,
     FeaturesOption,
+    MissingOption,
     OverwriteOption,
     VariableOption,
 )
@@ -151,6 +152,7 @@ def fit(
         str | None,
         typer.Option(metavar="NAME|PATH", help="Known component of each row, -1 where it is not known; likewise."),
     ] = None,
+    missing: MissingOption = "raise",
     variable: VariableOption = None,
     features: FeaturesOption = None,
     sample_dims: DimsOption = None,
@@ -171,6 +173,7 @@ def fit(
         "n_init": n_init,
         "init_params": init_params,
         "random_state": random_state,
+        "missing": missing,
     }
     source = {
         "path": data,

@@ -213,4 +213,7 @@ def test_the_module_is_a_command(folder):
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "nothing: there is no such file or folder; expected a model, a zarr store or a .npy file\n"
+    assert (
+        done.stderr
+        == "nothing: there is no such file or folder; expected a model, zarr, NetCDF, Parquet or a .npy file\n"
+    )

@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 class NamedParameters(BaseEstimator):  # type: ignore[misc]
     """An estimator whose parameters are known by their names."""
 
+    missing: str
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn wants to know of the estimator."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing != RAISE
+        return tags
+
     def set_params(self, **params: Any) -> Self:
         """Set parameters of the constructor by name; raises ParameterError for a name that it does not have."""
         known = self.get_params(deep=False)
@@ -51,7 +59,6 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
     """Base of the estimators: everything but ``fit``."""
 
     covariance_type: str
-    missing: str
     random_state: Any
     weights_: Array
     means_: Array

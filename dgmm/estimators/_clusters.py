@@ -47,7 +47,6 @@ class ClusterEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Cluste
     Attributes are made when they are first asked for, since batches may be many and small.
     """
 
-    missing: str
     n_features_in_: int
     _progress: ScanProgress
     _algorithm: HardScan

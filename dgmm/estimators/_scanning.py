@@ -130,6 +130,12 @@ class ScanSetup:
     make: Callable[[int], OneScan]
     whole: bool
 
+    def __post_init__(self) -> None:
+        if self.rows.labels is not None:
+            raise ParameterError(
+                "labels are given, but one scan knows no labels; leave them out, or fit a GaussianMixture"
+            )
+
     def run(self, begun: ScanProgress, emit: Callable[[Event], object], keeper: Keeper | None) -> ScanProgress:
         """Run the rounds that are left, from where ``keeper`` was told of last."""
         with single_threaded_blas():

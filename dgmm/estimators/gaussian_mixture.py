@@ -343,12 +343,14 @@ class GaussianMixture(DrawnMixture):
             scan=self._start_scan(rows, dtype, start, plan, execution) if from_scan else None,
         )
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, *, sample_dims: Any = None) -> Any:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, labels: Any = None, sample_dims: Any = None
+    ) -> Any:
         """Fit, then give the most probable component of each row.
 
         Parameters are those of :meth:`fit`; the result is that of :meth:`predict`.
         """
-        return self.fit(X, y, sample_weight, sample_dims=sample_dims).predict(X)
+        return self.fit(X, y, sample_weight, labels=labels, sample_dims=sample_dims).predict(X)
 
     def _warm_start(self, d: int) -> Start | None:
         if not (self.warm_start and hasattr(self, "converged_")):

@@ -53,7 +53,7 @@ class FrameOrigin:
         empty = [np.empty((0, len(own)), dtype) for own, dtype in zip(names, dtypes, strict=True)]
         meta = _columns_of(self.empty, *empty, names=names)
         # Dask's own from_dask_array makes a name of all tasks, which takes it milliseconds for each.
-        index = self.index.optimize()  # of files it reads no columns
+        index = self.index
         name = f"rows-{tokenize(index._name, *(part.values.name for part in parts))}"
         keys = [(name, i) for i in range(index.npartitions)]
         rows = partial(_columns_of, names=names)
@@ -126,7 +126,8 @@ def open_dask_frame(source: Any, request: Request) -> Table:
     wanted = [*columns, *named.values()]
     # Columns that are taken together are read together.
     common = np.result_type(dtype, np.float64) if named else dtype
-    block = source.iloc[:, wanted].map_partitions(
+    frame = source.iloc[:, wanted]
+    block = frame.map_partitions(
         _block, tuple(range(len(wanted))), common, meta=np.empty((0, len(wanted)), dtype=common)
     )
     X = block if len(wanted) == len(columns) else block[:, : len(columns)]
@@ -134,7 +135,13 @@ def open_dask_frame(source: Any, request: Request) -> Table:
         beside[name] = block[:, i]
     X = X.astype(dtype)
     weights, labels = rows_of_weights(beside["sample_weight"], X), rows_of_labels(beside["labels"], X)
-    return Table(X, FrameOrigin(source.index, source._meta.index), names, weights, labels)
+    # Optimized as the rows are: Dask joins small partitions of few columns, and reads no others.
+    index = frame.map_partitions(_index, meta=source.index._meta).optimize(fuse=False)
+    return Table(X, FrameOrigin(index, source._meta.index), names, weights, labels)
+
+
+def _index(frame: Any) -> Any:
+    return frame.index
 
 
 def _columns(frame: Any, request: Request) -> tuple[tuple[str, ...] | None, list[int]]:

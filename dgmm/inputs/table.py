@@ -31,6 +31,10 @@ class Part:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
+_SHOWN = 6
+"""Names of features that are printed."""
+
+
 class Origin(Protocol):
     """What rows were made from: it gives values of rows back in its shape, with its labels."""
 
@@ -63,7 +67,7 @@ class Origin(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows of features.
 
@@ -86,6 +90,18 @@ class Table:
     feature_names: tuple[str, ...] | None = None
     weights: Any = None
     labels: Any = None
+
+    def __repr__(self) -> str:
+        """What it holds, in a line."""
+        n, d = self.X.shape
+        names = (
+            "" if self.feature_names is None else f" ({', '.join(self.feature_names[:_SHOWN])}{', ...' * (d > _SHOWN)})"
+        )
+        chunks = f" in {self.X.numblocks[0]:,} chunks" if hasattr(self.X, "numblocks") else ""
+        rows = "unknown" if n != n else f"{n:,}"
+        beside = [name for name in ("weights", "labels") if getattr(self, name) is not None]
+        held = f", with {' and '.join(beside)}" if beside else ""
+        return f"<Table of {rows} rows{chunks}, {d} feature{'s' * (d != 1)}{names}, {self.X.dtype}{held}>"
 
 
 @dataclass(frozen=True)

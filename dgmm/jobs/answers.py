@@ -15,6 +15,8 @@ from dgmm.inputs.opening import open_request
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
 from dgmm.inputs.writing import writer_of
+from dgmm.storage.listing import is_model
+from dgmm.storage.paths import is_url
 
 if TYPE_CHECKING:
     from dgmm.estimators.loading import Mixture
@@ -53,14 +55,16 @@ def open_input(section: PathInput, model: Mixture | None = None) -> Table:
         fitted=None if names is None else tuple(names),
         feature_dims=getattr(model, "feature_dims_", None),
     )
+    if not is_url(section.path) and is_model(section.path):
+        raise DataError(f"{section.path}: a model of dgmm, not data; give the data")
     try:
         table = open_request(section.path, request)
-    except DataError as error:
-        for key in ("sample_weight", "labels"):
-            beside = getattr(section, key)
-            if beside is not None and beside.is_path and str(error).startswith(key):
-                raise DataError(f"{beside.text}: {error}") from error
-        raise
+    except (DataError, ParameterError) as error:
+        if misplaced(error) is not None or section.path in str(error):
+            raise
+        beside = {key: given for key in ("sample_weight", "labels") if (given := getattr(section, key)) is not None}
+        place = next((given.text for key, given in beside.items() if str(error).startswith(key)), section.path)
+        raise type(error)(f"{place}: {error}") from error
     if section.features is not None and names is not None and table.feature_names not in (None, tuple(names)):
         raise DataError(
             f"features: {', '.join(table.feature_names or ())}, but the model was fitted to {', '.join(names)}; "

@@ -78,6 +78,9 @@ class ModelSection(MixtureSection):
         default=None, description=f"{COUNT}: rows of the sample that the start is made from"
     )
     accelerate: Literal["auto"] | None = Field(default="auto", description="auto, or null for plain EM")
+    missing: Literal["raise", "drop", "marginalize"] = Field(
+        default="raise", description="raise, drop or marginalize: what is done about rows with missing values"
+    )
 
 
 class ScanSection(MixtureSection):
@@ -103,6 +106,9 @@ class ScanSection(MixtureSection):
     inner_max_iter: Count = Field(default=10, description=f"{COUNT}: EM iterations of a round, at most")
     refine_passes: int = Field(
         default=0, ge=0, le=2**31 - 1, description="a whole number of at least 0: EM iterations after the scan"
+    )
+    missing: Literal["raise", "drop"] = Field(
+        default="raise", description="raise or drop: what is done about rows with missing values"
     )
 
 

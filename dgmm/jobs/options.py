@@ -26,6 +26,9 @@ DimsOption = Annotated[
     str | None,
     typer.Option(metavar="Y,X,...", help="The dimensions that rows run over; else all but that of the features."),
 ]
+MissingOption = Annotated[
+    str, typer.Option(metavar="POLICY", help="Rows with missing values: raise, drop or marginalize.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 DataArgument = Annotated[
     str,

@@ -60,7 +60,7 @@ LABELS = Quantity(
     np.dtype(np.int64),
     per_component=False,
     whole_density=False,
-    attrs={"long_name": "component of the mixture with the largest responsibility, from 0"},
+    attrs={"long_name": "component of the mixture with the largest responsibility, from 0; -1 for none"},
 )
 RESPONSIBILITIES = Quantity(
     "probability",

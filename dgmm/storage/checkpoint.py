@@ -73,7 +73,7 @@ class Checkpoint:
     note : mapping
         JSON values that are kept with the checkpoints, for whoever looks at them; they are not compared.
     source : mapping
-        JSON values that say which rows these are: of others the fit does not go on.
+        JSON values that say which rows these are, beside their number and chunks; they are compared.
 
     Raises
     ------

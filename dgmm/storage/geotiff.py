@@ -31,6 +31,9 @@ SPACE: tuple[tuple[Hashable, Hashable], ...] = (
 )
 """Names of dimensions of space, lines first."""
 
+# Tiles that are kept until they are full; GDAL takes a twentieth of the memory of the machine if not told.
+_CACHE_BYTES = 2**27
+
 
 def library() -> Any:
     """Import what writes GeoTIFF; raises MissingExtraError if it is not installed."""
@@ -94,7 +97,7 @@ def write_geotiff(values: xr.DataArray, path: str | os.PathLike[str], *, overwri
             # Where a raster has no coordinates, there is nothing to say.
             warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             opened = rasterio.open(temporary, "w", **options)
-        with opened:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), opened:
             _describe(opened, raster, bands)
             for _, (band, rows, columns), block in windows({"values": data}):
                 window = rasterio.windows.Window.from_slices(rows, columns)

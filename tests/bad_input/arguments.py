@@ -201,6 +201,9 @@ parameter("verbose", "an int of at least 0", -1, 0.5, "yes", None, *ODD)
 parameter("verbose_interval", COUNT, 0, 2.5, None, *ODD)
 parameter("sample_rows", "None or an int of at least 1", 0, -5, 100.0, "all", *ODD)
 parameter("accelerate", "'auto' or None", True, False, "anderson", 1, *ODD)
+parameter("missing", "one of 'raise', 'drop', 'marginalize'", "ignore", "DROP", None, True, np.nan, *ODD)
+parameter("missing", "'raise' or 'drop': sums of rows", "marginalize", None, True, *ODD, door="scan")
+parameter("missing", "'raise' or 'drop': sums of rows", "marginalize", None, True, *ODD, door="clusters")
 
 
 def centres(name: str, value: Any, what: str, where: str = "^init", to_do: str = "must be|expected") -> None:

@@ -156,6 +156,11 @@ def test_out_of_core_fits_every_store_and_spills_nothing(tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_writing_gives_the_right_labels_in_every_format() -> None:
+    rows = table(run("benchmarks/writing.py"), "labels of")
+    assert [(row["as"], row["right"]) for row in rows] == [(name, "True") for name in ("zarr", "nc", "tif", "parquet")]
+
+
 def test_out_of_core_fits_under_a_limit_of_address_space(tmp_path: Path) -> None:
     lines = run("benchmarks/out_of_core.py", "--larger-than-memory", "--folder", str(tmp_path))
     (row,) = table(lines, "a fit under an enforced limit")

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 from reference import make_blobs
+from sklearn.utils import get_tags
 
 import dgmm
 from dgmm import GaussianMixture
-from dgmm.errors import DataError
+from dgmm.errors import DataError, ParameterError
 
 N, D, K = 900, 3, 2
 
@@ -78,3 +79,15 @@ def test_columns_of_weights_and_labels_beside_missing_values(X):
     )
     assert np.array_equal(named.means_, beside.means_)
     assert named.feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+def test_one_scan_refuses_labels(whole):
+    table = dgmm.open_rows(whole, labels=np.zeros(N))
+    for estimator in (dgmm.BFRGaussianMixture(K), dgmm.BFRKMeans(n_clusters=K), GaussianMixture(K, init_params="bfr")):
+        with pytest.raises(ParameterError, match=r"one scan.* knows no"):
+            estimator.fit(table)
+
+
+@pytest.mark.parametrize(("missing", "allowed"), [("raise", False), ("drop", True), ("marginalize", True)])
+def test_scikit_learn_is_told_whether_values_may_be_missing(missing, allowed):
+    assert get_tags(GaussianMixture(missing=missing)).input_tags.allow_nan is allowed

@@ -45,7 +45,7 @@ def test_ten_models_take_the_reads_of_the_slowest() -> None:
     X = blobs(400, 2, 4, seed=1)
     run_pass = ArrayPass(X, np.ones(len(X)))
     alone = [run(make(), run_pass) for make in sweep(X)]
-    assert len(alone) == 10
+    assert len(alone) >= 10
     assert len({state.n_iter for state in alone}) > 3
     shared = CountedPass(run_pass)
     states = run_together([make() for make in sweep(X)], shared)

@@ -31,5 +31,7 @@ def test_steps_that_slow_down_are_not_taken_for_the_end() -> None:
 
 
 def test_every_reason_is_a_sentence() -> None:
-    assert {reason for reason in StopReason if reason.converged} == {StopReason.TOLERANCE, StopReason.GAP}
+    assert {reason for reason in StopReason if reason.converged} == {
+        StopReason.TOLERANCE, StopReason.GAP, StopReason.CLOSED_FORM,
+    }  # fmt: skip
     assert all(len(reason.value.split()) > 4 for reason in StopReason)

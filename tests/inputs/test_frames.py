@@ -118,3 +118,23 @@ def test_columns_of_one_name_cannot_be_told_apart():
         model.predict(twice.iloc[:, [1, 0, 2]])
     with pytest.raises(DataError, match="several columns named 'a'"):
         open_rows(twice, features=["a", "b"])
+
+
+# What Dask's reader of Parquet does with a newer pandas.
+@pytest.mark.filterwarnings("ignore:The inplace keyword")
+def test_partitions_that_dask_joins_are_joined_in_answers_too(tmp_path):
+    wide = pd.DataFrame({f"c{i}": np.arange(400.0) ** (i + 1) for i in range(8)})
+    dd.from_pandas(wide, npartitions=20).to_parquet(tmp_path, write_index=False)
+    rows = open_rows(dd.read_parquet(tmp_path), features=["c0"])
+    model = GaussianMixture(2, random_state=0).fit(rows)
+    labels = model.predict(rows)
+    assert labels.npartitions == rows.X.numblocks[0] < 20
+    np.testing.assert_array_equal(labels.compute().to_numpy(), model.predict(wide[["c0"]]))
+
+
+def test_a_table_is_printed_in_a_line():
+    frame = pd.DataFrame(np.ones((4, 3)), columns=["depth", "salt", "w"])
+    table = open_rows(frame, sample_weight="w")
+    assert repr(table) == "<Table of 4 rows, 2 features (depth, salt), float64, with weights>"
+    lazy = dd.from_pandas(frame, npartitions=2)
+    assert repr(open_rows(lazy[["salt"]])) == "<Table of unknown rows in 2 chunks, 1 feature (salt), float64>"
