@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
-from dgmm.estimators._outputs import top_parts
+from dgmm.estimators._outputs import top_parts, top_quantity
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
@@ -94,21 +94,25 @@ def is_counted(table: Table) -> bool:
     return not np.isnan(table.X.shape[0])
 
 
-def check_answers(output: OutputSection, table: Table) -> None:
+def check_answers(output: OutputSection, table: Table, n_components: int) -> None:
     """Refuse formats that cannot hold what will be said of rows, before anything is computed.
 
     Raises
     ------
     DataError
         With the path.
+    ParameterError
+        If more of the most probable components are asked for than there are.
     """
-    top = output.probabilities is not None and output.probabilities.top is not None
+    top = None if output.probabilities is None else output.probabilities.top
+    if top is not None:
+        top_quantity(top, n_components)
     # Features stand for what will be said of rows.
     one, several = table.X[:, 0], table.X[:, [0, 0, 0]].rechunk({1: 3})
     for key, path in output.results.items():
         if key != "probabilities":
             found = table.origin.restore(one, key)
-        elif top:
+        elif top is not None:
             found = top_parts(table, several, one.dtype)
         else:
             found = table.origin.restore(several, key, columns=("component", range(3)))

@@ -91,7 +91,7 @@ def predict_source(
         told.step(f"reading the model {model.name}")
         mixture = load_mixture(model)
         table = _open(section, mixture)
-        check_answers(output, table)
+        check_answers(output, table, mixture.n_components)
         with open_cluster(where):
             write_answers(output, mixture, table, told, overwrite=dict.fromkeys(PREDICTION_NAMES, output.overwrite))
     return output.results

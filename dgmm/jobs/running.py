@@ -113,7 +113,7 @@ def _open(job: Job) -> Table:
     if _grows(job) and len(table.origin.sample_dims or ("row",)) != 1:
         dims = ", ".join(map(str, table.origin.sample_dims or ()))
         raise DataError(f"{section.path}: rows run over {dims}; what grows must have one dimension beside its features")
-    check_answers(job.output, table)
+    check_answers(job.output, table, job.model.n_components)
     return table if job.preprocess.dtype is None else replace(table, X=table.X.astype(job.preprocess.dtype))
 
 

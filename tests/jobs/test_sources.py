@@ -17,7 +17,7 @@ from zarr.storage import ObjectStore
 
 from dgmm import GaussianMixture
 from dgmm.cli import main
-from dgmm.errors import CheckpointMismatchError, DataError, JobError, MissingExtraError
+from dgmm.errors import CheckpointMismatchError, DataError, JobError, MissingExtraError, ParameterError
 from dgmm.jobs import load_job, run_job
 
 assert rioxarray
@@ -131,6 +131,9 @@ def test_netcdf_becomes_labels_in_a_geotiff(tmp_path):
         run(tmp_path, input={"path": "sea.nc", "sample_dims": ["lon"]}, output={"labels": "l2.tif"})
     most = {"model": "m2.zarr", "probabilities": {"path": "p.tif", "top": 2}}
     with pytest.raises(DataError, match=r"output.probabilities: .* these are several: component, probability"):
+        run(tmp_path, input={"path": "sea.nc"}, output=most)
+    most["probabilities"] = {"path": "p.nc", "top": 50}
+    with pytest.raises(ParameterError, match="top is 50; it must be"):
         run(tmp_path, input={"path": "sea.nc"}, output=most)
     assert not (tmp_path / "m2.zarr").exists()  # nothing was fitted
 
