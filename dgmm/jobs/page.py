@@ -65,7 +65,7 @@ def job_page(
     facts = [("job", report["job"]), ("input", report["input"]), ("computed on", report["cluster"])]
     facts += [(f"model.{key}", str(value)) for key, value in report["model"].items() if value is not None]
     known: dict[str, Any] = {}
-    if isinstance(job.input, ImageInput) and getattr(job.preprocess, "features", None) is None:
+    if isinstance(job.input, ImageInput):
         known["feature_names"] = COLOURS
     return model._report_content(
         Path(job.file).name,
