@@ -245,8 +245,9 @@ class GaussianMixture(DrawnMixture):
             in the log-likelihood. If all are labelled, the estimate has a closed form: one read, and
             ``n_iter_`` is 0. Components are in the order of the labels. A name is as that of the weights.
         sample_dims : name or sequence of names, optional
-            Of an xarray object: the dimensions that rows run over. By default all but the last of a DataArray, and
-            those that all variables of a Dataset share.
+            Of an xarray object: the dimensions that rows run over. By default all of a DataArray but
+            ``band``, ``channel``, ``feature`` or ``variable``, or else the last one, and those that all variables of a
+            Dataset share.
         checkpoint : path, URL or Checkpoint, optional
             Where the progress of the fit is kept. The same call then goes on from there, whatever
             ended the one before, and ends with the same bits; after the end it has nothing to do. (With

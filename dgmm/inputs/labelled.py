@@ -27,6 +27,8 @@ Dims: TypeAlias = tuple[Hashable, ...]
 # Attributes that name bounds of coordinates, and how a map is projected.
 _COORDINATES = ("bounds", "climatology", "grid_mapping")
 
+# What dimensions of features are called: a raster is (band, y, x).
+_OF_FEATURES = ("band", "channel", "feature", "variable")
 # xarray gives an array without a name that of the dask array in it.
 _DASKS = re.compile("-[0-9a-f]{32}$")
 
@@ -264,8 +266,10 @@ def _chosen_dims(
                 f"X is a DataArray of one dimension, {every[0]!r}, and by default the last one holds the features; "
                 f"give sample_dims=({every[0]!r},) if it is one feature"
             )
-        return {*every[:-1]}
+        named = [dim for dim in every if dim in _OF_FEATURES]
+        return {*every} - ({*named} if len(named) == 1 else {every[-1]})
     shared = set.intersection(*({*values.dims} for values in found.values()))
+    shared = shared.difference(_OF_FEATURES) or shared
     if not shared:
         each = "; ".join(f"{name}: {', '.join(map(str, values.dims))}" for name, values in list(found.items())[:10])
         raise DataError(f"the variables of X share no dimension ({each}); give sample_dims")

@@ -11,12 +11,8 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
-from dgmm.errors import DataError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from dgmm.typing import Array
 
 
 @dataclass(frozen=True)
@@ -24,6 +20,12 @@ class Layout:
     """Where the rows of an array with several leading dimensions come from.
 
     Rows are taken block by block, so that no block is cut or moved; within a block in C order.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> Layout(((2, 2), (3, 3))).flatten(da.zeros((4, 6, 3), chunks=(2, 3, 3))).chunks
+    ((6, 6, 6, 6), (3,))
     """
 
     chunks: tuple[tuple[int, ...], ...]
@@ -88,45 +90,3 @@ class Layout:
         }
         graph = HighLevelGraph.from_collections(name, tasks, dependencies=[rows])
         return da.Array(graph, name, (*self.chunks, *((length,) for length in tail)), dtype=rows.dtype)
-
-
-def layout_of(x: da.Array, where: str) -> Layout:
-    """Return the layout of an array whose last dimension is the features.
-
-    Raises
-    ------
-    DataError
-        If ``x`` has fewer than two dimensions.
-
-    Examples
-    --------
-    >>> import dask.array as da
-    >>> layout = layout_of(da.zeros((4, 6, 3), chunks=(2, 3, 3)), "a.zarr")
-    >>> layout.flatten(da.zeros((4, 6, 3), chunks=(2, 3, 3))).chunks
-    ((6, 6, 6, 6), (3,))
-    """
-    if x.ndim < 2:
-        raise DataError(
-            f"{where}: found {x.ndim} dimension{'s' * (x.ndim != 1)}, shape {x.shape}; "
-            "expected rows by features (more leading dimensions, as lines and columns, are rows too)"
-        )
-    return Layout(x.chunks[:-1])
-
-
-def row_weights(weights: da.Array, layout: Layout, where: str) -> da.Array:
-    """Return one weight per row, in the order of the rows.
-
-    Raises
-    ------
-    DataError
-        If the shape is not that of the rows.
-    """
-    if weights.shape != layout.shape:
-        raise DataError(f"{where}: the weights have shape {weights.shape}; expected one per row: {layout.shape}")
-    return layout.flatten(weights)
-
-
-def concrete(x: da.Array) -> Array:
-    """Compute a Dask array into a numpy array."""
-    values: Array = np.asarray(x.compute())
-    return values

@@ -43,8 +43,9 @@ def open_rows(
         Names or numbers of the columns that are features, in that order; of a Dataset also of variables. By
         default all, but for those that are weights or labels.
     sample_dims : name or sequence of names, optional
-        Of an xarray object: the dimensions that rows run over. By default all but the last of a DataArray, and those
-        that all variables of a Dataset share. One other dimension of each variable may hold features.
+        Of an xarray object: the dimensions that rows run over. By default all of a DataArray but
+        ``band``, ``channel``, ``feature`` or ``variable``, or else the last one, and those that all variables of a
+        Dataset share. One other dimension of each variable may hold features.
     sample_weight : str, array-like, dask array, DataArray or number, optional
         How many rows each row stands for, or the column or variable that says so.
     labels : str, array-like, dask array or DataArray, optional

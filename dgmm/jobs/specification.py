@@ -144,8 +144,8 @@ class PathInput(Section):
     sample_dims: Annotated[list[Name], AfterValidator(_different)] | None = Field(
         default=None,
         min_length=1,
-        description="a list of different names of the dimensions that rows run over; all but the last of an array, "
-        "and those that all variables share, if left out",
+        description="a list of different names of the dimensions that rows run over; of an array all but band, "
+        "channel, feature or variable, or else the last, and those that all variables share, if left out",
     )
     sample_weight: NameOrPath | None = Field(default=None, description=f"{_BESIDE} weight per row")
     labels: NameOrPath | None = Field(

@@ -168,7 +168,7 @@ def test_features_may_be_chosen_by_variable_column_and_number():
 def test_defaults_of_the_sample_dimensions():
     array = xr.DataArray(np.zeros((2, 3, 4)), dims=("y", "x", "band"))
     assert open_rows(array).origin.sample_dims == ("y", "x")
-    assert open_rows(array.transpose("band", "x", "y")).origin.sample_dims == ("band", "x")
+    assert open_rows(array.rename(band="time").transpose("time", "x", "y")).origin.sample_dims == ("time", "x")
     shared = xr.Dataset({"a": (("y", "x"), np.zeros((2, 3))), "b": (("depth", "x", "y"), np.zeros((2, 3, 2)))})
     table = open_rows(shared)
     assert (table.origin.sample_dims, table.feature_names) == (("y", "x"), ("a", "b[0]", "b[1]"))
@@ -301,3 +301,12 @@ def test_answers_do_not_meet_coordinates_or_dimensions_of_their_names(model):
     for dim, top in (("component", None), ("rank", 1), ("remainder", 1)):
         with pytest.raises(DataError, match=f"X has a dimension '{dim}', .* rename it"):
             model.predict_proba(scene().rename(x=dim), top=top)
+
+
+def test_bands_are_features_wherever_they_stand():
+    raster = scene().temp.rename(time="band")
+    first = raster.transpose("band", ...)
+    table = open_rows(first)
+    assert table.X.shape == (raster.sizes["x"] * raster.sizes["y"], raster.sizes["band"])
+    np.testing.assert_array_equal(table.X, first.values.reshape(len(first), -1).T)
+    assert open_rows(first.to_dataset(name="a")).X.shape == table.X.shape

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dask
 import dask.array as da
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmm.errors import DataError
-from dgmm.inputs.layout import layout_of, row_weights
+from dgmm.inputs.layout import Layout
 
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
@@ -21,7 +19,7 @@ def test_rows_are_the_cells_of_the_array_and_go_back_to_their_place(chunks):
     shape = tuple(sum(c) for c in chunks)
     values = np.arange(np.prod(shape)).reshape(shape)
     x = da.from_array(values, chunks=chunks)
-    layout = layout_of(x, "x")
+    layout = Layout(x.chunks[:-1])
     rows = layout.flatten(x)
     assert rows.shape == (np.prod(shape[:-1]), shape[-1])
     assert rows.numblocks[1] == 1
@@ -36,14 +34,6 @@ def test_rows_are_the_cells_of_the_array_and_go_back_to_their_place(chunks):
 def test_weights_follow_their_rows():
     values = np.arange(24.0).reshape(4, 6)
     x = da.from_array(np.stack([values] * 3, axis=-1), chunks=(3, 4, 3))
-    layout = layout_of(x, "x")
-    weights = row_weights(da.from_array(values, chunks=(2, 6)), layout, "w")
+    layout = Layout(x.chunks[:-1])
+    weights = layout.flatten(da.from_array(values, chunks=(2, 6)))
     np.testing.assert_array_equal(weights.compute(), layout.flatten(x)[:, 0].compute())
-
-
-def test_wrong_shapes_are_refused():
-    with pytest.raises(DataError, match=r"x: found 1 dimension, shape \(5,\); expected rows by features"):
-        layout_of(da.zeros(5), "x")
-    layout = layout_of(da.zeros((4, 6, 3)), "x")
-    with pytest.raises(DataError, match=r"w: the weights have shape \(24,\); expected one per row: \(4, 6\)"):
-        row_weights(da.zeros(24), layout, "w")
