@@ -44,8 +44,6 @@ _SAMPLE_ROWS = 50_000
 _ROWS_FOR_RESEEDING = 10_000
 """Rows of the sample that components move to, where no start is made from it."""
 _START_ROWS_PER_PARAMETER = 400
-_LEAST_FREE = 16
-"""Of so many rows one is taken to have no label."""
 
 
 def default_sample_rows(start: Start, d: int) -> int:
@@ -183,10 +181,9 @@ class FitSetup:
         probes = tuple(sorted({0, seed % chunks, chunks - 1})) if known_again else ()
         if self.rows.labels is None:
             return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, self.rows.n_rows), probes)
-        # Nobody knows how many rows are not labelled; where they are fewer than that, the sample is smaller.
-        n_free = None if self.rows.n_rows is None else self.rows.n_rows // _LEAST_FREE
+        # Nobody knows how many rows are not labelled, and the sample must hold some if there are any.
         known = KnownMap(self.family.name, self.n_components)
-        return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, n_free), probes, known)
+        return MomentsMap(seed, self.sample_rows, threshold_for(self.sample_rows, None), probes, known)
 
     def runner(self, emit: Callable[[Event], bool], beside: Sequence[FitSetup] = ()) -> PassRunner:
         """Choose where the rows are held; fits of the same rows ``beside`` this one share the reads."""

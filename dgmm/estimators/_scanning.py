@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dgmm.errors import CheckpointMismatchError, ParameterError
+from dgmm.errors import CheckpointMismatchError, DataError, ParameterError
 from dgmm.estimators._keeping import Keeper
 from dgmm.fitting.bfr import bfr_round, start_scan
 from dgmm.fitting.driving import Journal, Progress, run
@@ -199,7 +199,12 @@ class ScanSetup:
             progress = progress.after(run(algorithm.round(progress.scan), run_pass), place.chunk, place.row)
             emit(algorithm.event(progress.scan, time.perf_counter() - began))
             announce(progress)
-        ended = algorithm.finish(progress.scan) if self.whole else progress.scan
+        try:
+            ended = algorithm.finish(progress.scan) if self.whole else progress.scan
+        except DataError as error:
+            if not n_dropped:
+                raise
+            raise type(error)(f"{error} (the scan left out {n_dropped} rows for missing values)") from error
         if ended is not progress.scan:
             progress = progress.after(ended, progress.chunk, progress.row)
         return replace(progress, chunk=self.rows.n_chunks, row=0)

@@ -15,6 +15,7 @@ from dgmm.fitting.events import Event
 from dgmm.fitting.progress import FitProgress
 from dgmm.fitting.ranking import clearly_behind, foreseen
 from dgmm.mixture.held_out import Comparison, ComparisonMap
+from dgmm.mixture.marginal import MarginalMixture
 from dgmm.mixture.scores import Score, ScoreMap
 from dgmm.mixture.sizes import Sized
 
@@ -148,18 +149,26 @@ def fit_candidates(
     def of_the_fit(chunk_map: ChunkMap[Any]) -> ChunkMap[Any]:
         return chunk_map if held_out is None else held_out.train(chunk_map)
 
-    moments: Moments = (yield of_the_fit(first)).settled()
-    if held_out is not None:
-        _check_held_out(moments.n_rows - moments.n_positive)
+    if held_out is None:
+        moments, n_held_out = (yield first).settled(), None
+    else:
+        look = replace(first, sample_rows=0, threshold=0)
+        fitted, aside = (yield ManyMap((held_out.train(first), held_out.test(look)))).records
+        moments, n_held_out = _with_defects(fitted.settled(), aside), aside.n_positive
     begun = FitProgress(first, random_numbers, n_reads=1, moments=moments)
     runs = [_Run(candidate, begun) for candidate in candidates]
     yield from _on(together([run.start() for run in runs]), of_the_fit)
+    _check_any_left(runs)
+    if n_held_out is not None and n_held_out < 2:
+        raise DataError(
+            f"{n_held_out} rows of positive weight are held out, and at least 2 are needed; "
+            "give more rows, raise held_out, or choose by criterion='bic'"
+        )
     if screen is not None and len(moments.sample.rows) < moments.n_positive:
         _screen([run for run in runs if run.failure is None], screen, moments, run_on_sample)
     yield from _on(together([run.finish() for run in runs if run.behind is None]), of_the_fit)
+    _check_any_left(runs)
     scored = [run for run in runs if run.result is not None]
-    if not scored:
-        raise next(run.failure for run in runs if run.failure is not None)
     compared = yield from _score(scored, moments, held_out)
     return Outcomes(
         tuple(run.outcome() for run in runs),
@@ -167,6 +176,23 @@ def fit_candidates(
         compared,
         moments.n_positive,
     )
+
+
+def _with_defects(moments: Moments, aside: Moments) -> Moments:
+    """The moments of the rows of the fit, with what cannot be used of those that are set aside."""
+    missing = moments.missing
+    if missing is not None and aside.missing is not None:
+        # Rows that are set aside have weight 0 in the fit, but no policy leaves them out.
+        n_dropped = missing.n_dropped - aside.missing.n_rows
+        missing = replace(missing, n_dropped=n_dropped, defects=missing.defects.merge(aside.missing.defects))
+    return replace(moments, missing=missing, defects=moments.defects.merge(aside.defects))
+
+
+def _check_any_left(runs: Sequence[_Run]) -> None:
+    """Raise what the first candidate failed of, if all have failed."""
+    failures = [run.failure for run in runs if run.failure is not None]
+    if len(failures) == len(runs):
+        raise failures[0]
 
 
 def _on(algorithm: Reads[Any], part: Callable[[ChunkMap[Any]], ChunkMap[Any]]) -> Reads[Any]:
@@ -241,7 +267,9 @@ class _Run:
             inner = self.progress.em.parameters
         else:
             raise AssertionError("the fit has no start yet")
-        return problem.compile(inner, whole_density=True)
+        # Values may be missing in rows that are set aside alone.
+        compiled = problem.compile(inner, whole_density=True)
+        return MarginalMixture.of(compiled, inner, problem.dtype, problem.options)
 
     def n_parameters(self, d: int) -> int:
         """Free parameters of the mixture of d features."""
@@ -313,15 +341,4 @@ def _score(runs: Sequence[_Run], moments: Moments, held_out: HeldOut | None) -> 
     for run, told in zip(runs, found.records, strict=True):
         run.score = told.record
         run.seconds += told.seconds
-    if compared is not None:
-        _check_held_out(compared.n_rows)
     return compared
-
-
-def _check_held_out(n_rows: int) -> None:
-    """Refuse too few rows for a mean with a standard error; raises DataError."""
-    if n_rows < 2:
-        raise DataError(
-            f"{n_rows} rows of positive weight are held out, and at least 2 are needed; "
-            "give more rows, raise held_out, or choose by criterion='bic'"
-        )

@@ -164,6 +164,10 @@ def check_moments(
 
 def _refuse_missing(moments: Moments, n_dropped: int) -> None:
     counts = np.zeros(1) if moments.missing is None else moments.missing.counts
+    if counts.min() >= moments.n_rows:
+        raise DataError(
+            f"no row is left: every value of the {moments.n_rows} rows is missing (NaN); give rows with values"
+        )
     feature = int(counts.argmax())
     raise DataError(
         f"no row is left: {n_dropped} of the {moments.n_rows} rows have missing values (NaN) that leave them out, "

@@ -278,7 +278,7 @@ def check_labelled(known: KnownRows, n_rows: int, weights: FloatArray | None) ->
     if known.n_rows == n_rows and len(missing):
         others = f" (nor {missing[1:].tolist()})" if len(missing) > 1 else ""
         raise DataError(
-            f"labels: no row has the label {missing[0]}{others}, and all rows are labelled, so that component "
+            f"labels: no row of weight has the label {missing[0]}{others}, and all are labelled, so that component "
             f"{missing[0]} of n_components={len(known.weight)} has no rows; decrease n_components, or give -1 for "
             "rows whose component is not known"
         )

@@ -42,7 +42,7 @@ class Probe(Sized):
     mean, variance, minimum, maximum : (d,) float64
         Weighted, over the rows of positive weight; 0 where there are none.
     labels : float
-        Sum of the labels; 0 if there are none.
+        Sum of the labels, each times the number of its row, from 1 on; 0 if there are none.
     """
 
     chunk: int
@@ -57,7 +57,9 @@ class Probe(Sized):
     @classmethod
     def of(cls, chunk: int, X: Array, weights: FloatArray | None, labels: Array | None = None) -> Probe:
         """Look at the rows of a chunk, (n, d), their weights and labels, (n,); missing values count as 0."""
-        n_rows, weight, sum_of_labels = len(X), float(len(X)), 0.0 if labels is None else float(labels.sum())
+        n_rows, weight, sum_of_labels = len(X), float(len(X)), 0.0
+        if labels is not None:
+            sum_of_labels = float(labels @ np.arange(1.0, n_rows + 1.0))
         if weights is not None:
             with np.errstate(over="ignore"):
                 weight = float(weights.sum())
@@ -91,7 +93,7 @@ class Probe(Sized):
             differs = ~((a == b) | near | (np.isnan(a) & np.isnan(b)))
             if differs.any():
                 at = int(differs.argmax())
-                what = {"n_rows": "number of rows", "labels": "sum of the labels"}.get(name, name)
+                what = {"n_rows": "number of rows", "labels": "sum of the labels times their rows"}.get(name, name)
                 feature = f" of feature {at}" if name not in ("n_rows", "weight", "labels") else ""
                 return f"the {what}{feature} is {b[at]:.6g}, not {a[at]:.6g}"
         return None

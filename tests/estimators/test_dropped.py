@@ -166,10 +166,21 @@ def test_the_default_names_count_and_place_and_what_there_is(X):
         BFRKMeans(K).fit(da.from_array(X[50:], chunks=(5, D)))
 
 
+def test_nothing_left_for_a_scan(X):
+    X[np.arange(len(X)), np.arange(len(X)) % D] = np.nan
+    words = "whose weight is not zero.*the scan left out 600 rows for missing values"
+    with pytest.raises(DataError, match=words):
+        GaussianMixture(K, missing="marginalize", init_params="bfr").fit(X)
+    with pytest.raises(DataError, match=words):
+        BFRKMeans(K, missing="drop").fit(X)
+
+
 def test_nothing_left(X, gaps):
     X[:, 2] = np.nan
     with pytest.raises(DataError, match=r"no row is left: 600 of the 600 rows .* feature 2, which is missing in 600"):
         GaussianMixture(K, missing="drop").fit(X)
+    with pytest.raises(DataError, match="no row is left: every value of the 600 rows is missing"):
+        GaussianMixture(K, missing="marginalize").fit(np.full_like(X, np.nan))
     gaps[2:] = np.nan
     gaps[:2] = 1.0
     with pytest.raises(DataError, match=r"2 rows whose weight is not zero \(598 were left out for missing values\)"):

@@ -261,8 +261,11 @@ def test_a_fit_goes_on_with_the_same_labels_and_refuses_others(tmp_path):
         fit(lazy(X), lazy(SOME), checkpoint=tmp_path / "c", callbacks=stop, **common)
     changed = SOME.copy()
     changed[-1] = changed[-1] % K + 1 if changed[-1] < K - 1 else 0
-    with pytest.raises(CheckpointMismatchError, match="in chunk 8 of X the sum of the labels"):
-        fit(lazy(X), lazy(changed), checkpoint=tmp_path / "c", **common)
+    swapped = SOME.copy()
+    swapped[-40:] = SOME[-40:][::-1]
+    for others in (changed, swapped):
+        with pytest.raises(CheckpointMismatchError, match="in chunk 8 of X the sum of the labels"):
+            fit(lazy(X), lazy(others), checkpoint=tmp_path / "c", **common)
     with pytest.raises(CheckpointMismatchError, match="labels was True and is False"):
         fit(lazy(X), checkpoint=tmp_path / "c", **common)
     resumed = fit(lazy(X), lazy(SOME), checkpoint=tmp_path / "c", **common)
@@ -299,7 +302,7 @@ def test_labels_that_do_not_fit_the_rows_are_refused():
 
 
 def test_a_component_without_rows_is_named():
-    with pytest.raises(DataError, match=r"no row has the label 1 \(nor \[4\]\).*decrease n_components"):
+    with pytest.raises(DataError, match=r"no row of weight has the label 1 \(nor \[4\]\).*decrease n_components"):
         fit(X, np.where(TRUTH == 1, 2, np.where(TRUTH == 2, 3, 0)), n_components=5)
     with pytest.raises(IllDefinedCovarianceError, match="component 1 is not positive definite"):
         fit(X, np.arange(N) // (N - 2), n_components=2, reg_covar=0.0)
@@ -321,6 +324,18 @@ def test_the_density_of_a_labelled_row_is_that_of_its_component():
     densities = [multivariate_normal([mean], 1.0).logpdf(x) for x, mean in ((0.0, 0.0), (10.0, 10.0), (9.0, 0.0))]
     assert model.lower_bound_ == pytest.approx(np.log(0.5) + np.mean(densities), abs=1e-12)
     assert form_of(model.covariance_type) == "full"
+
+
+def test_few_rows_without_label_are_fitted_even_where_the_sample_is_small():
+    n = 40_000
+    rows = np.random.default_rng(5).normal(size=(n, 2)) + 6.0 * (np.arange(n) % 2)[:, None]
+    labels = np.arange(n) % 2
+    labels[[7, 20_002]] = -1
+    rows[[7, 20_002]] = [[-9.0, 9.0], [-9.5, 9.0]]
+    model = fit(lazy(rows, 4_000), lazy(labels, 4_000), n_components=3, sample_rows=50, reg_covar=1e-3)
+    assert model.n_iter_ > 0
+    np.testing.assert_allclose(model.weights_[2], 2 / n, rtol=1e-6)
+    np.testing.assert_allclose(model.means_[2], [-9.25, 9.0], rtol=1e-6)
 
 
 # -- with missing values ----------------------------------------------------------------------------

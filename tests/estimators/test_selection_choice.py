@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from reference import make_blobs
+from scipy.stats import norm
 from selections import assert_same_model, peer
 from sklearn.exceptions import ConvergenceWarning
 
@@ -66,6 +67,33 @@ def held_out_rows(X, found):
     held = HeldOut(seed, found.table.attrs["held_out"]).rows(Chunk(0, 0, len(X)))
     np.testing.assert_allclose(found.models["diag", 1].means_[0], X[~held].mean(axis=0), rtol=1e-10)
     return held
+
+
+def one_held_out(X):
+    """A row that is set aside for random_state 0."""
+    seed = int(np.random.RandomState([0, 1]).randint(2**31 - 1))
+    return int(np.flatnonzero(HeldOut(seed, 0.1).rows(Chunk(0, 0, len(X))))[4])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_cannot_be_used_are_found_in_held_out_rows_too(X, value):
+    spoilt, row = X.copy(), one_held_out(X)
+    spoilt[row, 1] = value
+    with pytest.raises(DataError, match=rf"first at chunk 0, row {row}, feature 1; 1 of its 2400 values"):
+        dgmm.select(spoilt, [1, 2], criterion="heldout", random_state=0)
+
+
+def test_values_may_be_missing_in_held_out_rows_alone(X):
+    holes, row = X.copy(), one_held_out(X)
+    holes[row, 1] = np.nan
+    found = dgmm.select(holes, [1, 2], "diag", "heldout", random_state=0, missing="marginalize")
+    plain = dgmm.select(X, [1, 2], "diag", "heldout", random_state=0)
+    assert found.best_model.n_missing_.tolist() == [0, 1]
+    assert found.best_model.n_dropped_ == 0
+    model, mean = found.models["diag", 1], plain.table.heldout_log_likelihood[0, 0]
+    lost = norm(model.means_[0, 1], np.sqrt(model.covariances_[0, 1])).logpdf(X[row, 1])
+    n = plain.table.attrs["n_rows_held_out"]
+    np.testing.assert_allclose(found.table.heldout_log_likelihood[0, 0], mean - lost / n, rtol=1e-10)
 
 
 def test_auto_is_bic_below_100_000_rows_and_held_out_from_there_on():
@@ -157,6 +185,11 @@ def test_what_has_not_converged_is_not_ranked():
     assert (found.table.status == 1).all()
     assert np.isfinite(found.table.bic).all()
     assert "not ranked" in found.summary()
+
+
+def test_screening_where_all_candidates_fail_says_why(X):
+    with pytest.raises(DataError, match="n_components=1201"):
+        dgmm.select(X, [1201], screen=True, sample_rows=100, random_state=0)
 
 
 def test_candidates_that_fail_do_not_end_the_others():
