@@ -86,7 +86,8 @@ def test_fitted_attributes_have_the_names_shapes_and_types_of_scikit_learn(X, fa
     names = {name for name in vars(peer) if name.endswith("_") and not name.startswith("_")}
     assert names - set(vars(own)) == set()
     assert {name for name in vars(own) if name.endswith("_")} - names == {
-        "plan_", "stop_reason_", "n_reads_", "remaining_gap_", "sampling_error_",
+        "plan_", "stop_reason_", "n_reads_", "remaining_gap_", "sampling_error_", "n_missing_", "n_dropped_",
+        "sample_",
     }  # fmt: skip
     for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
         a, b = getattr(own, name), getattr(peer, name)
