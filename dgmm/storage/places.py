@@ -309,6 +309,10 @@ def check_path(path: object) -> str:
         raise ParameterError("path is a file URL that names another machine; expected file:///folder")
     if url.scheme != "file" and not (url.netloc and url.path.strip("/")):
         raise ParameterError(f"path is a URL without a folder; expected something like {url.scheme}://bucket/folder")
+    if url.scheme != "file" and {".", ".."} & {*url.path.split("/")}:
+        raise ParameterError(
+            "path is a URL with . or .. for a folder, which object stores know nothing of; write it out"
+        )
     return text
 
 
