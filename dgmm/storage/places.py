@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from dgmm.errors import CheckpointError, CheckpointInUseError, ExistsError, ParameterError
 from dgmm.storage.objects import SCHEMES, ObjectPlace
@@ -307,13 +307,18 @@ def check_path(path: object) -> str:
         raise ParameterError(f"path is a URL of scheme {url.scheme!r}; it must be one of {', '.join(_SCHEMES)}")
     if url.scheme == "file" and (url.netloc not in ("", "localhost") or not url.path):
         raise ParameterError("path is a file URL that names another machine; expected file:///folder")
-    if url.scheme != "file" and not (url.netloc and url.path.strip("/")):
+    if url.scheme != "file":
+        _check_object(url)
+    return text
+
+
+def _check_object(url: SplitResult) -> None:
+    if not (url.netloc and url.path.strip("/")):
         raise ParameterError(f"path is a URL without a folder; expected something like {url.scheme}://bucket/folder")
-    if url.scheme != "file" and {".", ".."} & {*url.path.split("/")}:
+    if {".", ".."} & {*url.path.split("/")}:
         raise ParameterError(
             "path is a URL with . or .. for a folder, which object stores know nothing of; write it out"
         )
-    return text
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path | None:
