@@ -186,9 +186,9 @@ class FitFinished(Event):
         if self.n_reads is not None:
             text += f"; {self.n_reads} reads of the data"
         if self.sampling_error is not None:
-            known = self.remaining_gap is not None
-            text += f"; the rise that remains is {f'estimated at {self.remaining_gap:.2g}' if known else 'unknown'}"
-            text += f" nats per row, p_free / (2 n) is {self.sampling_error:.2g}"
+            gap = self.remaining_gap
+            left = "unknown" if gap is None else f"estimated at {gap:.2g} nats per row"
+            text += f"; the rise that remains is {left}, p_free / (2 n) is {self.sampling_error:.2g}"
         return text
 
 

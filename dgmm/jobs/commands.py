@@ -84,6 +84,8 @@ def predict_source(
     DataError, FormatError, ClusterError
         If the model or the data cannot be read or do not fit together, or the cluster is lost.
     """
+    if not any(outputs.get(key) for key in PREDICTION_NAMES):
+        raise JobError(f"dgmm predict: nothing would be written; give one of {', '.join(PREDICTION_NAMES.values())}")
     section, output = make_prediction(_given(source), _given(outputs), Path.cwd(), name="dgmm predict")
     check_prediction(model, section.path, output)
     where = None if cluster is None else load_cluster(cluster)

@@ -106,7 +106,9 @@ def open_npy(path: Path) -> da.Array:
     try:
         with path.open("rb") as file:
             if file.read(len(_NPY)) != _NPY:
-                raise FormatError(f"{path}: neither a zarr store nor a .npy file (.npz archives are not read)")
+                raise FormatError(
+                    f"{path}: neither a zarr store nor a .npy file, NetCDF or Parquet (.npz archives are not read)"
+                )
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         chunks = ("auto", *found.shape[1:]) if found.ndim else ()
         return lazily(NpySource(str(path), found.shape, found.dtype), chunks)

@@ -222,3 +222,9 @@ def test_a_package_that_an_output_takes_is_missed_before_the_fit(tmp_path, monke
     monkeypatch.setitem(__import__("sys").modules, "netCDF4", None)
     with pytest.raises(MissingExtraError, match=r"dgmm\[netcdf\]"):
         run(tmp_path, input={"path": "x.npy"}, output={"labels": "l.nc"})
+
+
+def test_a_prediction_of_nothing_names_what_can_be_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "m.zarr", "x.npy"]) == 2
+    assert "give one of LABELS, --probabilities, --log-densities" in capsys.readouterr().err
