@@ -262,7 +262,7 @@ def test_a_selection_agrees_with_its_candidates_one_by_one() -> None:
     assert all(reads[place, "select"] < reads[place, "one by one"] for place in ("memory", "zarr"))
     rows = table(run("benchmarks/selection.py", "--growth"), "K that each criterion chooses")
     assert [(row["rows are"], row["n"]) for row in rows] == [
-        (noise, n) for noise in ("t", "skew") for n in ("500", "1000")
+        (noise, n) for noise in ("t", "skew") for n in ("300", "600")
     ]
     assert all(int(row["within 1 SE"]) <= int(row["held-out"]) for row in rows)
 
