@@ -56,11 +56,6 @@ class Criterion:
         """Whether more EM can only better it."""
         return not (self.entropy or self.held_out)
 
-    @property
-    def lower_is_better(self) -> bool:
-        """Whether its published values are ``-2 n`` times the merit."""
-        return not self.held_out
-
 
 def _bic(n_parameters: int, n: float) -> float:
     return n_parameters * float(np.log(n)) / (2.0 * n)

@@ -6,9 +6,11 @@ import warnings
 
 import dask
 import dask.array as da
+import iris_sample_data
 import numpy as np
 import pytest
 import reference
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
@@ -256,9 +258,7 @@ def test_a_feature_that_is_never_there(X):
 
 def test_the_sea_under_clouds():
     """Monthly temperatures of the sea, of which clouds hide a third: cells keep their cluster, land has none."""
-    sample_data = pytest.importorskip("iris_sample_data")
-    xr = pytest.importorskip("xarray")
-    sea = xr.open_dataset(f"{sample_data.path}/ostia_monthly.nc").surface_temperature[::9]
+    sea = xr.open_dataset(f"{iris_sample_data.path}/ostia_monthly.nc").surface_temperature[::9]
     clear = sea.transpose("latitude", "longitude", "time").values.reshape(-1, sea.sizes["time"]).astype(np.float64)
     land = np.isnan(clear).all(axis=1)
     assert np.isnan(clear).any(axis=1).sum() == land.sum()
