@@ -141,7 +141,7 @@ def test_a_bug_is_logged_with_its_trace(folder, monkeypatch, capsys):
     def bug(*_, **__):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("dgmm.cli.run_job", bug)
+    monkeypatch.setattr("dgmm.cli.run.run_job", bug)
     assert main(["run", job_file(folder)]) == 1
     err = capsys.readouterr().err
     assert "ERROR a bug in dgmm" in err

@@ -36,3 +36,16 @@ DataArgument = Annotated[
         metavar="DATA", help="A path: zarr, NetCDF, .npy or Parquet (also a pattern with *). Or a URL of zarr."
     ),
 ]
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names that are parted by commas."""
+    return None if text is None else text.split(",")
+
+
+def columns(text: str | None) -> list[int | str] | None:
+    """Names, or numbers where they look like some; what is too long for a number stays as it is."""
+    parts = names(text)
+    if parts is None:
+        return None
+    return [int(part) if part.isascii() and part.isdigit() and len(part) < 10 else part for part in parts]
