@@ -10,7 +10,7 @@ from dgmm.errors import DataError, JobError, ParameterError
 from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.answers import check_answers, misplaced, open_input, write_answers
 from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter

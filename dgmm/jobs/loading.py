@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast,
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from dgmm.jobs.clusters.sections import ClusterSection
 from dgmm.jobs.models import AnyModel
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     CheckpointSection,
     ClusterFile,
-    ClusterSection,
     ImageInput,
     JobFile,
     MisplacedKeyError,

@@ -1,11 +1,12 @@
-"""A checked job, run from its input to its outputs."""
+"""A checked job, run from its input to its outputs: a sequence of named stages over one state."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_files, check_outputs
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.models import ScanSection
 from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
@@ -32,6 +33,7 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
 
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
@@ -48,6 +50,72 @@ class JobResult:
     """What ran, on what, how it ended; the content of ``output.report``."""
     outputs: dict[str, Path]
     """The files and stores that were written, by their key in the section ``output``."""
+
+
+@dataclass
+class JobRun:
+    """A job that runs: what its stages have made so far. Within its context the job's cluster is current.
+
+    Parameters
+    ----------
+    job : Job
+        From :func:`load_job`.
+    told : Reporter
+        Takes the job's steps and the fit's events.
+
+    Raises
+    ------
+    JobError
+        If an input is missing or an output is in the way; nothing has been started then.
+    """
+
+    job: Job
+    told: Reporter
+    earlier: EarlierRun = field(init=False)
+    began: float = field(default_factory=time.perf_counter)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    picture: Picture | None = None
+    words: str = ""
+    """What computes."""
+    table: Table = field(init=False)
+    model: Mixture = field(init=False)
+    report: dict[str, Any] = field(init=False)
+    done: bool = False
+    """Whether nothing is left to do; the stages that follow are left out."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.earlier = EarlierRun.of(self.job)
+        check_files(self.job, self.earlier.outputs)
+
+    def __enter__(self) -> Self:
+        """Begin to report."""
+        self._stack.enter_context(self.told)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take down whatever was started for the job."""
+        self._stack.__exit__(kind, error, trace)
+
+    def open_cluster(self) -> None:
+        """Make the job's cluster current until the run ends."""
+        self.words = self._stack.enter_context(open_cluster(self.job.cluster))
+
+    def result(self) -> JobResult:
+        """What the job has made."""
+        return JobResult(
+            self.model, self.report, {key: path for key, path in self.job.output.paths.items() if path.exists()}
+        )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a job that has a name."""
+
+    name: str
+    do: Callable[[JobRun], None]
 
 
 def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
@@ -71,25 +139,45 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     CheckpointError
         If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
-    earlier = EarlierRun.of(job)
-    check_files(job, earlier.outputs)
-    began = time.perf_counter()
-    with reporter or LogReporter() as told:
-        picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
-        with open_cluster(job.cluster) as words:
-            table, watch = _open(job), Stopwatch()
-            model, fit_seconds = _fit(job, table, told, words, earlier, watch)
-            if earlier.report is not None and not _has_gone_on(model, earlier.report):
-                new = "no rows are new, and " if _grows(job) else ""
-                told.step(f"{new}everything was written before: nothing is left to do")
-                return JobResult(model, earlier.report, job.output.paths)
-            report = make_report(job, model, table, words, told)
-            report["seconds"] = {"fit": round(fit_seconds, 3)}
-            check_outputs(job, earlier.outputs)  # the fit may have taken days
-            with own_outputs(job) as written:
-                _write(job, model, table, picture, report, told, began, earlier, watch)
-                written(report)
-    return JobResult(model, report, {key: path for key, path in job.output.paths.items() if path.exists()})
+    with JobRun(job, reporter or LogReporter()) as run:
+        for stage in STAGES[job.model.kind]:
+            if not run.done:
+                stage.do(run)
+        return run.result()
+
+
+def _prepare(run: JobRun) -> None:
+    if isinstance(run.job.input, ImageInput):
+        run.picture = prepare_pixels(run.job, run.job.input, run.told)
+
+
+def _open(run: JobRun) -> None:
+    run.open_cluster()
+    run.table = _table(run.job)
+
+
+def _fit(run: JobRun) -> None:
+    run.model, seconds = _fitted(run)
+    if run.earlier.report is not None and not _has_gone_on(run.model, run.earlier.report):
+        new = "no rows are new, and " if _grows(run.job) else ""
+        run.told.step(f"{new}everything was written before: nothing is left to do")
+        run.report, run.done = run.earlier.report, True
+        return
+    run.report = make_report(run.job, run.model, run.table, run.words, run.told)
+    run.report["seconds"] = {"fit": round(seconds, 3)}
+
+
+def _write(run: JobRun) -> None:
+    check_outputs(run.job, run.earlier.outputs)  # the fit may have taken days
+    with own_outputs(run.job) as written:
+        _write_outputs(run)
+        written(run.report)
+
+
+_OF_A_FIT = (Stage("prepare", _prepare), Stage("open", _open), Stage("fit", _fit), Stage("write", _write))
+
+STAGES: dict[str, tuple[Stage, ...]] = {"gaussian_mixture": _OF_A_FIT, "bfr": _OF_A_FIT}
+"""What is done for each kind of model, in this order."""
 
 
 def _grows(job: Job) -> bool:
@@ -101,7 +189,7 @@ def _has_gone_on(model: Mixture, report: dict[str, Any]) -> bool:
     return isinstance(model, BFRGaussianMixture) and model.n_iter_ != report["rounds"]
 
 
-def _open(job: Job) -> Table:
+def _table(job: Job) -> Table:
     section = job.input if isinstance(job.input, PathInput) else _pixels(job.input)
     try:
         table = open_input(section)
@@ -121,9 +209,9 @@ def _pixels(section: ImageInput) -> PathInput:
     return PathInput.model_construct(path=str(section.store), variable=PIXELS, sample_weight=section.sample_weight)
 
 
-def _fit(
-    job: Job, table: Table, told: Reporter, words: str, earlier: EarlierRun, watch: Stopwatch
-) -> tuple[Mixture, float]:
+def _fitted(run: JobRun) -> tuple[Mixture, float]:
+    """The model, and the seconds that its fit took."""
+    job, table, told, words = run.job, run.table, run.told, run.words
     n, d = table.X.shape
     spec = job.model
     rows = f"{n:,} rows" if is_counted(table) else "rows"
@@ -142,26 +230,17 @@ def _fit(
         fit = model.fit
     fit(
         table,
-        checkpoint=checkpoint_of(job, earlier),
-        callbacks=(told, watch),
+        checkpoint=checkpoint_of(job, run.earlier),
+        callbacks=(told, run.watch),
         execution=execution,
     )
     return model, time.perf_counter() - began
 
 
-def _write(
-    job: Job,
-    model: Mixture,
-    table: Table,
-    picture: Picture | None,
-    report: dict[str, Any],
-    told: Reporter,
-    began: float,
-    earlier: EarlierRun,
-    watch: Stopwatch,
-) -> None:
+def _write_outputs(run: JobRun) -> None:
+    job, model, table, told, report = run.job, run.model, run.table, run.told, run.report
     paths = job.output.paths
-    replaced = {key: job.output.overwrite or path in earlier.outputs for key, path in paths.items()}
+    replaced = {key: job.output.overwrite or path in run.earlier.outputs for key, path in paths.items()}
     # The report is written last and removed first: where it stands, the other outputs belong to it.
     if "report" in paths:
         paths["report"].unlink(missing_ok=True)
@@ -171,24 +250,24 @@ def _write(
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
     write_answers(job.output, model, table, told, overwrite=replaced)
-    if "picture" in paths and picture is not None:
+    if "picture" in paths and run.picture is not None:
         told.step(f"drawing {paths['picture'].name}")
         figure = segmentation_figure(
-            picture.pixels,
+            run.picture.pixels,
             np.asarray(model.predict(table)),
             model.means_,
             model.lower_bounds_,
-            name=picture.name,
+            name=run.picture.name,
             covariance_type=job.model.covariance_type,
             converged=model.converged_,
         )
         save_figure(figure, paths["picture"])
-    report["seconds"]["total"] = round(time.perf_counter() - began, 3)
+    report["seconds"]["total"] = round(time.perf_counter() - run.began, 3)
     if "page" in paths and report.get("started", True):
         told.step(f"writing {paths['page'].name}")
         # Rows of one scan may be read once: no map is made of them.
         grid = None if isinstance(model, BFRGaussianMixture) else map_of(model.predict(table))
-        write_page(job_page(job, model, report, watch, grid), paths["page"])
+        write_page(job_page(job, model, report, run.watch, grid), paths["page"])
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 

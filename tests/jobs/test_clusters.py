@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from dgmm.errors import ClusterError
-from dgmm.jobs.clusters import open_cluster
-from dgmm.jobs.specification import (
+from dgmm.jobs.clusters.opening import open_cluster
+from dgmm.jobs.clusters.sections import (
     LocalCluster,
     ProcessesCluster,
     SchedulerCluster,

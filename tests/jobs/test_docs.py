@@ -8,18 +8,15 @@ from pathlib import Path
 import pytest
 
 from dgmm.cli import EXIT_CODES, main
+from dgmm.jobs.clusters.sections import LocalCluster, ProcessesCluster, SchedulerCluster, ThreadsCluster
 from dgmm.jobs.models import ModelSection, ScanSection
 from dgmm.jobs.specification import (
     CheckpointSection,
     ImageInput,
-    LocalCluster,
     OutputSection,
     PathInput,
     PreprocessSection,
     Probabilities,
-    ProcessesCluster,
-    SchedulerCluster,
-    ThreadsCluster,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")

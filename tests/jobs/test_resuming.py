@@ -203,7 +203,7 @@ def test_a_report_that_is_none_is_made_anew(change, job, out):
 
 
 def test_outputs_are_written_also_where_the_checkpoint_cannot_be(job, out, monkeypatch):
-    run_fit = running._fit
+    run_fit = running._fitted
 
     def fit_and_fill_the_disk(*arguments):
         result = run_fit(*arguments)
@@ -214,7 +214,7 @@ def test_outputs_are_written_also_where_the_checkpoint_cannot_be(job, out, monke
         monkeypatch.setattr(CheckpointStore, "save", full)
         return result
 
-    monkeypatch.setattr(running, "_fit", fit_and_fill_the_disk)
+    monkeypatch.setattr(running, "_fitted", fit_and_fill_the_disk)
     with pytest.warns(CheckpointWarning, match="could not be noted in the checkpoint: .*No space left"):
         run_job(job)
     assert (out / "report.json").exists()

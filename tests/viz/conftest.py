@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-
 import pytest
+from programs import require_programs
 
 ARGUMENTS = [
     "--headless",
@@ -22,10 +20,7 @@ ARGUMENTS = [
 @pytest.fixture(scope="module")
 def browser():
     """Debian's chromium; where it is not installed the test is skipped, or fails if DGMM_REQUIRE_SERVERS is set."""
-    program = shutil.which("chromium")
-    if program is None:
-        reason = "chromium is not installed (Debian: apt-get install chromium), so no page was looked at"
-        (pytest.fail if os.environ.get("DGMM_REQUIRE_SERVERS") else pytest.skip)(reason)
+    (program,) = require_programs("chromium", package="chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -18,7 +18,7 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
 from dgmm.errors import ClusterError
-from dgmm.jobs.specification import (
+from dgmm.jobs.clusters.sections import (
     ClusterSection,
     LocalCluster,
     ProcessesCluster,
@@ -26,7 +26,7 @@ from dgmm.jobs.specification import (
     SynchronousCluster,
     ThreadsCluster,
 )
-from dgmm.jobs.workers import begin_process, ignore_interrupts
+from dgmm.jobs.clusters.workers import begin_process, ignore_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ def open_cluster(section: ClusterSection | None = None) -> Iterator[str]:
 
     Examples
     --------
-    >>> from dgmm.jobs.specification import ThreadsCluster
+    >>> from dgmm.jobs.clusters.sections import ThreadsCluster
     >>> with open_cluster(ThreadsCluster(n_workers=2)) as words:
     ...     print(words)
     2 threads
