@@ -1,6 +1,6 @@
 """Job files: their specification, how they run, what they report."""
 
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import Job, load_cluster, load_job
 from dgmm.jobs.running import JobResult, run_job
 

@@ -10,7 +10,7 @@ from dgmm.errors import DataError, JobError, ParameterError
 from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.answers import check_answers, misplaced, open_input, write_answers
 from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter
@@ -94,7 +94,7 @@ def predict_source(
         mixture = load_mixture(model)
         table = _open(section, mixture)
         check_answers(output, table, mixture.n_components)
-        with open_cluster(where):
+        with open_cluster(where, tell=told.step):
             write_answers(output, mixture, table, told, overwrite=dict.fromkeys(PREDICTION_NAMES, output.overwrite))
     return output.results
 

@@ -15,7 +15,7 @@ from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_files, check_outputs
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.models import ScanSection
 from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
@@ -76,7 +76,8 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     began = time.perf_counter()
     with reporter or LogReporter() as told:
         picture = prepare_pixels(job, job.input, told) if isinstance(job.input, ImageInput) else None
-        with open_cluster(job.cluster) as words:
+        with open_cluster(job.cluster, tell=told.step):
+            words = job.cluster.words
             table, watch = _open(job), Stopwatch()
             model, fit_seconds = _fit(job, table, told, words, earlier, watch)
             if earlier.report is not None and not _has_gone_on(model, earlier.report):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+
+from dgmm.storage.paths import is_url
 
 COUNT = "a whole number of at least 1"
 
@@ -15,3 +18,26 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are refused, ``"3"`` is no number, nothing is infinite."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def locate(value: Any, info: ValidationInfo) -> Any:
+    """Make an absolute path; a link at its end stays one, so that it can be told from what it leads to."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError("not a path")
+    if is_url(value):
+        raise ValueError("a URL; this must be a local file")
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        path = Path(folder, Path(value).expanduser()).absolute()
+        path = path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
+        path.exists()
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return path
+
+
+FilePath = Annotated[Path, BeforeValidator(locate)]
+
+PATH = "a path, taken from the job file's folder unless absolute"

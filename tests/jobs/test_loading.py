@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dgmm.errors import JobError
+from dgmm.jobs.clusters.sections import LocalCluster, ThreadsCluster
 from dgmm.jobs.loading import Job, load_cluster, load_job, parse_job
 from dgmm.jobs.source import parse
-from dgmm.jobs.specification import ImageInput, JobFile, LocalCluster, PathInput, ThreadsCluster
+from dgmm.jobs.specification import ImageInput, JobFile, PathInput
 
 ROOT = Path(__file__).parents[2]
 GOOD = "input: {path: x.zarr}\nmodel: {n_components: 3}\noutput: {model: m.zarr}\n"

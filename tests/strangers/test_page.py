@@ -10,7 +10,7 @@ import pytest
 from dgmm.cli import main
 from dgmm.errors import JobError
 from dgmm.jobs import load_job
-from dgmm.jobs.specification import SchedulerCluster
+from dgmm.jobs.clusters.sections import SchedulerCluster
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 REST = "input: {path: x.npy}\nmodel: {n_components: 2}\noutput: {model: m.zarr}\n"

@@ -27,9 +27,9 @@ from dgmm.cli import main
 from dgmm.errors import ClusterError
 from dgmm.jobs import certificates
 from dgmm.jobs.certificates import make_certificates
-from dgmm.jobs.clusters import open_cluster
+from dgmm.jobs.clusters.opening import open_cluster
+from dgmm.jobs.clusters.sections import LocalCluster, ProcessesCluster, SchedulerCluster, ThreadsCluster
 from dgmm.jobs.loading import load_cluster
-from dgmm.jobs.specification import LocalCluster, ProcessesCluster, SchedulerCluster, ThreadsCluster
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60
