@@ -94,7 +94,7 @@ def predict_source(
         mixture = load_mixture(model)
         table = _open(section, mixture)
         check_answers(output, table, mixture.n_components)
-        with open_cluster(where):
+        with open_cluster(where, tell=told.step):
             write_answers(output, mixture, table, told, overwrite=dict.fromkeys(PREDICTION_NAMES, output.overwrite))
     return output.results
 

@@ -27,7 +27,7 @@ from dgmm.jobs.specification import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _File = TypeVar("_File", JobFile, ClusterFile, PredictionFile)
 
@@ -141,10 +141,24 @@ def load_cluster(path: str | Path) -> ClusterSection:
         As :func:`load_job`.
     """
     path = Path(path)
-    source = parse(read_text(path), str(path))
+    return _cluster(parse(read_text(path), str(path)), path.absolute().parent)
+
+
+def make_cluster(section: Mapping[str, Any], folder: Path) -> ClusterSection:
+    """Check a cluster that is given as values; ``folder`` resolves its paths.
+
+    Raises
+    ------
+    JobError
+        As :func:`load_job`, without lines.
+    """
+    return _cluster(Source("cluster", dict(section), {(): 0}, ()), folder)
+
+
+def _cluster(source: Source, folder: Path) -> ClusterSection:
     lines = {("cluster", *key): line for key, line in source.lines.items()}
     nested = Source(source.file, {"cluster": source.value}, lines, source.problems)
-    return _validate(ClusterFile, nested, nested.value, path.absolute().parent).cluster
+    return _validate(ClusterFile, nested, nested.value, folder).cluster
 
 
 def _validate(model: type[_File], source: Source, value: Any, folder: Path) -> _File:

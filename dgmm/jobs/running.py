@@ -75,8 +75,6 @@ class JobRun:
     began: float = field(default_factory=time.perf_counter)
     watch: Stopwatch = field(default_factory=Stopwatch)
     picture: Picture | None = None
-    words: str = ""
-    """What computes."""
     table: Table = field(init=False)
     model: Mixture = field(init=False)
     report: dict[str, Any] = field(init=False)
@@ -101,7 +99,7 @@ class JobRun:
 
     def open_cluster(self) -> None:
         """Make the job's cluster current until the run ends."""
-        self.words = self._stack.enter_context(open_cluster(self.job.cluster))
+        self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
 
     def result(self) -> JobResult:
         """What the job has made."""
@@ -163,7 +161,7 @@ def _fit(run: JobRun) -> None:
         run.told.step(f"{new}everything was written before: nothing is left to do")
         run.report, run.done = run.earlier.report, True
         return
-    run.report = make_report(run.job, run.model, run.table, run.words, run.told)
+    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told)
     run.report["seconds"] = {"fit": round(seconds, 3)}
 
 
@@ -211,7 +209,7 @@ def _pixels(section: ImageInput) -> PathInput:
 
 def _fitted(run: JobRun) -> tuple[Mixture, float]:
     """The model, and the seconds that its fit took."""
-    job, table, told, words = run.job, run.table, run.told, run.words
+    job, table, told, words = run.job, run.table, run.told, run.job.cluster.words
     n, d = table.X.shape
     spec = job.model
     rows = f"{n:,} rows" if is_counted(table) else "rows"

@@ -68,3 +68,17 @@ def single_threaded_blas() -> Iterator[None]:
             if _users == 0 and _holder is not None:
                 _holder.release()
                 _holder = None
+
+
+def kernel_families() -> tuple[str, ...]:
+    """Return the names of the kernels that BLAS has chosen for this machine's processor, sorted.
+
+    Within one family the bits of a product are the same; between families they differ.
+
+    Examples
+    --------
+    >>> kernel_families()  # doctest: +SKIP
+    ('SkylakeX',)
+    """
+    found = (library.get("architecture") for library in _controller().info() if library["user_api"] == "blas")
+    return tuple(sorted({name for name in found if name}))

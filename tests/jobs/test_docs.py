@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from dgmm.cli import EXIT_CODES, main
-from dgmm.jobs.clusters.sections import LocalCluster, ProcessesCluster, SchedulerCluster, ThreadsCluster
+from dgmm.jobs.clusters.base import Adapt
+from dgmm.jobs.clusters.sections import (
+    FargateCluster,
+    GatewayCluster,
+    GCPCluster,
+    LocalCluster,
+    ProcessesCluster,
+    SchedulerCluster,
+    SlurmCluster,
+    SSHCluster,
+    ThreadsCluster,
+)
 from dgmm.jobs.models import ModelSection, ScanSection
 from dgmm.jobs.specification import (
     CheckpointSection,
@@ -22,6 +33,7 @@ from dgmm.jobs.specification import (
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
+SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):

@@ -1,1 +1,1 @@
-"""Where a job computes: one section for each kind of cluster, and how it is started."""
+"""Where a job computes: the kinds of the section ``cluster``, how each is started, watched and taken down."""

@@ -1,70 +1,114 @@
-"""Where a job computes: the sections of ``cluster`` turned into running Dask schedulers."""
+"""Clusters made current for a block, and taken down after it."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError, ProcessPoolExecutor
+import logging
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.multiprocessing
 import distributed
 from distributed.comm import CommClosedError
 from distributed.scheduler import KilledWorker
-from distributed.security import Security
 
-from dgmm.errors import ClusterError
-from dgmm.jobs.clusters.sections import (
-    ClusterSection,
-    LocalCluster,
-    ProcessesCluster,
-    SchedulerCluster,
-    SynchronousCluster,
-    ThreadsCluster,
-)
-from dgmm.jobs.clusters.workers import begin_process, ignore_interrupts
+from dgmm.errors import ClusterError, ParameterError
+from dgmm.jobs.clusters.base import Cluster
+from dgmm.jobs.clusters.cloud import start_fargate, start_gcp
+from dgmm.jobs.clusters.gateway import start_gateway
+from dgmm.jobs.clusters.local import start_local, start_processes, start_synchronous, start_threads
+from dgmm.jobs.clusters.scheduler import start_scheduler
+from dgmm.jobs.clusters.sections import ThreadsCluster
+from dgmm.jobs.clusters.slurm import start_slurm
+from dgmm.jobs.clusters.ssh import start_ssh
+from dgmm.jobs.clusters.starting import Started
+from dgmm.jobs.clusters.versions import check_processes
+from dgmm.jobs.clusters.waiting import wait_for_workers
+from dgmm.jobs.interrupts import terminable
+from dgmm.jobs.loading import load_cluster, make_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-_LOOPBACK = "127.0.0.1"
+logger = logging.getLogger("dgmm")
+
 _LOST = (BrokenProcessPool, KilledWorker, CommClosedError, CancelledError, asyncio.CancelledError)
+
+OPENERS: Mapping[str, Callable[[Any, ExitStack, Callable[[str], None]], Started | None]] = {
+    "threads": start_threads,
+    "synchronous": start_synchronous,
+    "processes": start_processes,
+    "local": start_local,
+    "scheduler": start_scheduler,
+    "ssh": start_ssh,
+    "slurm": start_slurm,
+    "gateway": start_gateway,
+    "aws-fargate": start_fargate,
+    "gcp": start_gcp,
+}
+"""How each kind is started: a function of its section, the stack that takes it down, and what takes lines for a person.
+
+One that has no workers of its own sets Dask's configuration and returns None.
+"""
 
 
 @contextmanager
-def open_cluster(section: ClusterSection | None = None) -> Iterator[str]:
+def open_cluster(
+    cluster: str | Path | Mapping[str, Any] | Cluster | distributed.Client | None = None,
+    *,
+    tell: Callable[[str], None] = logger.info,
+) -> Iterator[distributed.Client | None]:
     """Make a cluster current for the body, and take down whatever was started for it.
+
+    All that Dask computes in the body, fits among it, is computed there. At the end, also after an error, Ctrl-C
+    or SIGTERM, what was started is taken down, and what was current before is current again.
 
     Parameters
     ----------
-    section : ClusterSection, optional
-        A checked ``cluster`` section; the threads of this process if left out.
+    cluster : path, mapping, section or distributed.Client, optional
+        A file as in ``cluster_configs/``, or what stands in one; the threads of this process if left out. A client is
+        used as it is, and left open.
+    tell : callable
+        Takes a line now and then on what is waited for; logged if left out.
 
     Yields
     ------
-    str
-        A few words on what computes, for logs and reports.
+    distributed.Client or None
+        None for the kinds ``threads``, ``synchronous`` and ``processes``, which have no scheduler to talk to: there,
+        Dask's configuration says what computes.
 
     Raises
     ------
+    JobError
+        If the file or the mapping is wrong.
     ClusterError
-        If the cluster cannot be reached or started, or is lost while the body runs.
+        If the cluster cannot be started or reached, has too few workers in time, runs other versions than this process,
+        or is lost while the body runs.
+    MissingExtraError
+        If the package of its kind is not installed.
 
     Examples
     --------
-    >>> from dgmm.jobs.clusters.sections import ThreadsCluster
-    >>> with open_cluster(ThreadsCluster(n_workers=2)) as words:
-    ...     print(words)
-    2 threads
+    >>> import dask.array as da
+    >>> import dgmm
+    >>> with dgmm.open_cluster({"kind": "threads", "n_workers": 2}):
+    ...     print(da.ones(10, chunks=5).sum().compute())
+    10.0
     """
     with ExitStack() as stack:
-        words = _enter(section or ThreadsCluster(), stack)
+        stack.enter_context(terminable())
+        started, words = _start(cluster, stack, tell)
+        client = None if started is None else started.client
+        if started is not None:
+            stack.enter_context(started.client.as_current())
+            held = wait_for_workers(started, tell, words)
+            stack.callback(held.release)
+            check_processes(started.client, words)
         try:
-            yield words
+            yield client
         except _LOST as error:
             raise ClusterError(
                 f"the cluster ({words}) was lost while the job ran: {type(error).__name__}: {error}; "
@@ -72,95 +116,23 @@ def open_cluster(section: ClusterSection | None = None) -> Iterator[str]:
             ) from error
 
 
-def _enter(section: ClusterSection, stack: ExitStack) -> str:
-    match section:
-        case ThreadsCluster(n_workers=n):
-            stack.enter_context(dask.config.set(scheduler="threads", num_workers=n))
-            return _count(n, "thread") if n else "threads, one per core"
-        case SynchronousCluster():
-            stack.enter_context(dask.config.set(scheduler="synchronous"))
-            return "one thread"
-        case ProcessesCluster(n_workers=n):
-            return _start_processes(n, stack)
-        case LocalCluster():
-            return _start_local(section, stack)
-        case SchedulerCluster():
-            return _connect(section, stack)
+def _start(given: Any, stack: ExitStack, tell: Callable[[str], None]) -> tuple[Started | None, str]:
+    if isinstance(given, distributed.Client):
+        return Started(given, wanted=1, timeout=_PATIENCE), f"scheduler at {given.scheduler.address}"
+    section = _section(given)
+    return OPENERS[section.kind](section, stack, tell), section.words
 
 
-def _start_processes(n: int | None, stack: ExitStack) -> str:
-    # Dask's own processes would be started anew, with all their imports, for each pass.
-    pool = ProcessPoolExecutor(n, get_context("spawn"), begin_process)
-    stack.callback(pool.shutdown, cancel_futures=True)
-    stack.enter_context(dask.config.set(scheduler=partial(dask.multiprocessing.get, pool=pool)))
-    return _count(n, "process") if n else "processes, one per core"
+_PATIENCE = 60.0
 
 
-def _start_local(section: LocalCluster, stack: ExitStack) -> str:
-    asked = section.dashboard_address
-    # A port alone would be opened to the network. Without a dashboard, Dask still answers questions
-    # about its health there, and would warn if it found its usual port taken.
-    dashboard = {"dashboard": asked is not None, "dashboard_address": _on_loopback(asked or "0")}
-    try:
-        cluster = stack.enter_context(
-            distributed.LocalCluster(
-                host=_LOOPBACK,
-                n_workers=section.n_workers,
-                threads_per_worker=section.threads_per_worker,
-                memory_limit=section.memory_limit,
-                local_directory=None if section.local_directory is None else str(section.local_directory),
-                scheduler_kwargs=dashboard,
-                preload=[ignore_interrupts.__module__],
-            )
-        )
-        stack.enter_context(distributed.Client(cluster))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"the local cluster could not be started: {error}") from error
-    workers = cluster.scheduler_info["workers"]
-    return f"local cluster of {_count(len(cluster.workers) or len(workers), 'worker')}"
-
-
-def _on_loopback(address: str) -> str:
-    port = address.removeprefix(":")
-    return f"{_LOOPBACK}:{port}" if port.isdigit() else address
-
-
-def _connect(section: SchedulerCluster, stack: ExitStack) -> str:
-    security = None
-    for key in ("tls_ca_file", "tls_cert", "tls_key"):
-        file = getattr(section, key)
-        if file is not None and not file.is_file():
-            raise ClusterError(f"{section.address} cannot be reached: cluster.{key}: there is no such file: {file}")
-    if section.tls_ca_file is not None:
-        security = Security(
-            tls_ca_file=str(section.tls_ca_file),
-            tls_client_cert=str(section.tls_cert),
-            tls_client_key=str(section.tls_key),
-            require_encryption=True,
-        )
-    try:
-        # Dask's own way of making a client current leaves one that could not connect behind as everybody's.
-        client = distributed.Client(section.address, timeout=section.timeout, security=security, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, RuntimeError, TypeError, ImportError) as error:
-        raise ClusterError(
-            f"no Dask scheduler answered at {section.address} within {section.timeout:g} s; is it running, "
-            f"and can it be reached from this machine? ({type(error).__name__}: {error})"
-        ) from error
-    stack.enter_context(client)
-    stack.enter_context(client.as_current())
-    stack.enter_context(dask.config.set(scheduler="dask.distributed"))
-    if section.n_workers is not None:
-        try:
-            client.wait_for_workers(section.n_workers, timeout=section.timeout)
-        except TimeoutError as error:
-            running = len(client.scheduler_info(n_workers=-1)["workers"])
-            raise ClusterError(
-                f"the scheduler at {section.address} has {_count(running, 'worker')} after "
-                f"{section.timeout:g} s; the job waits for {section.n_workers}: start more or wait for fewer"
-            ) from error
-    return f"scheduler at {section.address}"
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{plural}"
+def _section(given: Any) -> Any:
+    if given is None:
+        return ThreadsCluster()
+    if isinstance(given, Cluster):
+        return given
+    if isinstance(given, Mapping):
+        return make_cluster(given, Path.cwd())
+    if isinstance(given, str | Path):
+        return load_cluster(given)
+    raise ParameterError(f"cluster is {given!r}; expected a path, a mapping, a section or a distributed.Client")
