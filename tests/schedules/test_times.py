@@ -16,8 +16,8 @@ from dgmm.jobs.schedules.systemd import on_calendar
 from dgmm.jobs.schedules.times import MACROS, CronTimes
 
 BEGIN = datetime(2027, 12, 30, 23, 58)
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-WEEKDAYS = "sun mon tue wed thu fri sat".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 def fields(low, high, words=()):
@@ -31,9 +31,9 @@ def fields(low, high, words=()):
     return st.one_of(st.just("*"), st.sampled_from(["*/2", "*/5"]), items)
 
 
-EXPRESSIONS = st.tuples(
-    fields(0, 59), fields(0, 23), fields(1, 31), fields(1, 12, MONTHS), fields(0, 7, WEEKDAYS)
-).map(" ".join)
+EXPRESSIONS = st.tuples(fields(0, 59), fields(0, 23), fields(1, 31), fields(1, 12, MONTHS), fields(0, 7, WEEKDAYS)).map(
+    " ".join
+)
 
 
 def parsed(text):

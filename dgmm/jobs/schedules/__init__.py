@@ -13,3 +13,6 @@ SCHEDULERS = {
     "systemd": write_systemd,
 }
 """What makes the files of each scheduler: a function of a Schedule that returns a list of Written."""
+
+ELSEWHERE = frozenset({"kubernetes"})
+"""Those whose jobs run on other machines: the places that a job writes to cannot be looked at from here."""
