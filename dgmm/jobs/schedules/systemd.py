@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dgmm.jobs.schedules.times import CronTimes
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+=-]+")
+_QUOTES = re.compile(r"[\"'\\]")
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 _SERVICE = """\
@@ -63,12 +64,14 @@ def write_systemd(schedule: Schedule) -> list[Written]:
     Raises
     ------
     JobError
-        If a path ends in a way that a unit cannot say.
+        If a unit cannot say a path.
     """
     unit = f"dgmm-{schedule.name}"
     for path in (schedule.folder, schedule.environment_file):
         if str(path) != str(path).strip() or str(path).endswith("\\"):
             raise JobError(f"{str(path)!r}: systemd takes no path that ends in a space or backslash; rename it")
+    if _QUOTES.search(schedule.python):
+        raise JobError(f"{schedule.python}: systemd starts no program with quotes or backslashes in its path; move it")
     named = f" ({', '.join(schedule.environment)})" if schedule.environment else ""
     description = _literal(schedule.file.name)
     service = _SERVICE.format(
