@@ -17,6 +17,7 @@ from dgmm.cli.inspect import inspect
 from dgmm.cli.predict import predict
 from dgmm.cli.report import report
 from dgmm.cli.run import run
+from dgmm.cli.schedule import schedule
 from dgmm.errors import (
     CheckpointError,
     CheckpointInUseError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dgmm")
 
-COMMANDS = (run, fit, predict, report, inspect, certs)
+COMMANDS = (run, fit, predict, report, inspect, certs, schedule)
 """In the order of the help."""
 
 DONE, BUG, BAD_JOB, BAD_DATA, NO_CLUSTER, INTERRUPTED = 0, 1, 2, 65, 69, 75

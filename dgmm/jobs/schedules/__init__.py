@@ -1,0 +1,18 @@
+"""Schedulers of jobs, and what is written for each of them.
+
+To add one, write a module with a function that makes files of a :class:`Schedule`, and a row here.
+"""
+
+from __future__ import annotations
+
+from dgmm.jobs.schedules.cron import write_cron
+from dgmm.jobs.schedules.systemd import write_systemd
+
+SCHEDULERS = {
+    "cron": write_cron,
+    "systemd": write_systemd,
+}
+"""What makes the files of each scheduler: a function of a Schedule that returns a list of Written."""
+
+ELSEWHERE = frozenset({"kubernetes"})
+"""Those whose jobs run on other machines: the places that a job writes to cannot be looked at from here."""
