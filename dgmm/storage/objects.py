@@ -22,6 +22,9 @@ POINTER = "zarr.json"
 # The next save asks again.
 _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
 
+# As many as S3 takes in one request.
+_AT_ONCE = 1000
+
 
 @contextmanager
 def asking(url: str, deed: str) -> Iterator[None]:
@@ -80,6 +83,38 @@ def read_object(url: str, name: str, *, most: int) -> bytes | None:
         if result.meta["size"] > most:
             raise OSError(f"{url}/{name}: larger than {most:,} bytes")
         return bytes(result.bytes())
+
+
+def has_object(url: str, name: str) -> bool:
+    """Whether there is an object below a URL; raises OSError if the store cannot be asked."""
+    with asking(url, "read"):
+        try:
+            _library().head(open_objects(url), name)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def put_object(url: str, name: str, data: bytes) -> None:
+    """Write an object below a URL, whole or not at all; raises OSError if it cannot be written."""
+    with asking(f"{url}/{name}", "written"):
+        _library().put(open_objects(url), name, data)
+
+
+def all_below(url: str) -> Iterator[str]:
+    """List all objects below a URL, by their names from there; raises OSError if the store cannot be asked."""
+    with asking(url, "listed"):
+        for page in _library().list(open_objects(url)):
+            yield from (str(item["path"]) for item in page)
+
+
+def remove_objects(url: str, names: Sequence[str]) -> None:
+    """Remove objects below a URL, also some that are not there; raises OSError if the store cannot be asked."""
+    with asking(url, "removed"):
+        store = open_objects(url)
+        for start in range(0, len(names), _AT_ONCE):
+            with suppress(FileNotFoundError):
+                _library().delete(store, list(names[start : start + _AT_ONCE]))
 
 
 def child_urls(url: str | os.PathLike[str]) -> list[str]:
