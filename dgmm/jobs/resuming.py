@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dgmm.errors import CheckpointWarning, DgmmError
+from dgmm.errors import CheckpointWarning, DgmmError, StoreError
 from dgmm.jobs.report import SHOWN
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
@@ -103,12 +103,18 @@ def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
 def _annotate(store: CheckpointStore, note: Mapping[str, Any]) -> None:
     try:
         store.annotate(note)
+    except StoreError as error:
+        _warn(error)
     except DgmmError:  # some of which are OSErrors too
         raise
     except OSError as error:
-        warnings.warn(
-            f"what was written could not be noted in the checkpoint: {error}; "
-            "run again, the job makes its outputs anew, and may ask for output.overwrite",
-            CheckpointWarning,
-            stacklevel=4,
-        )
+        _warn(error)
+
+
+def _warn(error: OSError) -> None:
+    warnings.warn(
+        f"what was written could not be noted in the checkpoint: {error}; "
+        "run again, the job makes its outputs anew, and may ask for output.overwrite",
+        CheckpointWarning,
+        stacklevel=5,
+    )

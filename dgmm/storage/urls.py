@@ -10,16 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from dgmm.storage.objects import all_below, has_object, put_object, read_object, remove_objects
-from dgmm.storage.paths import is_url, local_path, writing
+from dgmm.storage.objects import POINTER, UNFINISHED, ObjectPlace
+from dgmm.storage.paths import is_url, local_path
 from dgmm.storage.places import check_path, folder_of
 
-HEAD = "zarr.json"
-"""The object that makes what lies below a URL a zarr array or group."""
-UNFINISHED = "unfinished"
-"""What the head of a store that is being written calls itself, where zarr has array or group."""
-_MARKERS = (HEAD, ".zgroup", ".zarray")
-_MOST_BYTES = 2**28
+_MARKERS = (POINTER, ".zgroup", ".zarray")
 
 
 class ObjectUrl(os.PathLike[str]):
@@ -73,45 +68,42 @@ class ObjectUrl(os.PathLike[str]):
         return False
 
     def is_file(self) -> bool:
-        """Whether there is one object of this name; raises OSError if the store cannot be asked."""
-        return has_object(self._parent, self.name)
+        """Whether there is one object of this name; raises StoreError if the store cannot be asked."""
+        return self._parent.has(self.name)
 
     def is_zarr(self) -> bool:
-        """Whether a zarr store lies here, and is whole; raises OSError if the store cannot be asked."""
-        return any(has_object(self._text, marker) for marker in _MARKERS) and not self.is_unfinished()
-
-    def is_unfinished(self) -> bool:
-        """Whether what lies here is a store whose writer has not come to its end."""
-        return is_unfinished(read_object(self._text, HEAD, most=_MOST_BYTES))
+        """Whether a zarr store lies here, and is whole; raises StoreError if the store cannot be asked."""
+        place = ObjectPlace(self._text)
+        return any(place.has(marker) for marker in _MARKERS) and not is_unfinished(place.read_pointer())
 
     def exists(self) -> bool:
-        """Whether there is anything here that is whole, or not of dgmm; raises OSError if the store cannot be asked."""
-        return self.is_file() or (next(all_below(self._text), None) is not None and not self.is_unfinished())
+        """Whether there is anything here, and is no unfinished store; raises StoreError if it cannot be asked."""
+        place = ObjectPlace(self._text)
+        return self.is_file() or (bool(place.names()) and not is_unfinished(place.read_pointer()))
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object; raises FileNotFoundError if there is none, unless ``missing_ok``."""
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(f"{self}: there is no such object")
-        remove_objects(self._parent, [self.name])
+        self._parent.erase([self.name])
 
     def remove_unfinished(self) -> None:
         """Remove what a process that was killed left of writing a store; nobody else may be writing it now."""
-        if self.is_unfinished():
+        place = ObjectPlace(self._text)
+        if is_unfinished(place.read_pointer()):
             # Without its head it would be taken for somebody else's.
-            rest = [key for key in all_below(self._text) if key != HEAD]
-            remove_objects(self._text, [*rest, HEAD])
+            place.erase([*(key for key, _ in place.versions() if key != POINTER), POINTER])
 
     @contextmanager
     def replacing(self) -> Iterator[Path]:
         """Give the name of a local file that becomes the object if the body ends without an error."""
         with tempfile.TemporaryDirectory(prefix="dgmm-") as folder:
             yield (file := Path(folder, self.name))
-            with writing(self):
-                put_object(self._parent, self.name, file.read_bytes())
+            self._parent.write(self.name, file.read_bytes())
 
     @property
-    def _parent(self) -> str:
-        return self._text.rpartition("/")[0]
+    def _parent(self) -> ObjectPlace:
+        return ObjectPlace(self._text.rpartition("/")[0])
 
 
 Location: TypeAlias = Path | ObjectUrl
