@@ -107,6 +107,10 @@ class WriteError(DgmmError, OSError):
     """An output could not be written; nothing of it is left."""
 
 
+class StoreError(DgmmError, OSError):
+    """An object store does not answer, or refuses; what is there is as it was."""
+
+
 class CheckpointError(DgmmError, RuntimeError):
     """A checkpoint cannot be used."""
 

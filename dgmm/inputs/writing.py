@@ -19,9 +19,10 @@ from dgmm.storage import geotiff, netcdf, parquet
 from dgmm.storage.geotiff import GEOTIFF, NO_LABEL
 from dgmm.storage.netcdf import NETCDF
 from dgmm.storage.parquet import PARQUET
-from dgmm.storage.paths import local_path
+from dgmm.storage.paths import is_url
 from dgmm.storage.replacing import ZARR, Form
 from dgmm.storage.storing import write_zarr
+from dgmm.storage.urls import locate_output
 from dgmm.storage.windows import spans
 
 if TYPE_CHECKING:
@@ -55,13 +56,16 @@ class Writer:
         Takes results; raises DataError if they cannot be written so, before anything is computed.
     write : callable
         Takes results, a path, and whether to overwrite.
+    by_url : bool
+        Whether it also takes a URL of an object store.
     """
 
     form: Form
     is_folder: bool
     require: Callable[[], object]
     check: Callable[[Any], object]
-    write: Callable[[Any, Path, bool], None]
+    write: Callable[[Any, Any, bool], None]
+    by_url: bool = False
 
 
 def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -110,15 +114,23 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
     >>> bool((read == labels).all()), read.dtype.name, read.attrs["flag_meanings"]
     (True, 'int32', 'no_label')
     """
-    writer_of(path).write(results, local_path(path), overwrite)
+    writer_of(path).write(results, locate_output(path), overwrite)
 
 
 def writer_of(path: str | os.PathLike[str]) -> Writer:
-    """Return how results are written under a name; raises ParameterError if its suffix is of no format."""
+    """Return how results are written under a name; raises ParameterError if its suffix is of no format for it."""
     suffix = Path(path).suffix.lower() or ".zarr"
-    if suffix not in WRITERS:
-        raise ParameterError(f"{path}: results are written as {', '.join(WRITERS)}; end the name with one of these")
+    if suffix not in (allowed := endings(path)):
+        where = " to a URL" if is_url(path) else ""
+        raise ParameterError(
+            f"{path}: results are written{where} as {', '.join(allowed)}; end the name with one of these"
+        )
     return WRITERS[suffix]
+
+
+def endings(path: str | os.PathLike[str]) -> list[str]:
+    """Return the suffixes that names of results may have, by the kind of place that a path is."""
+    return [suffix for suffix, writer in WRITERS.items() if writer.by_url or not is_url(path)]
 
 
 # -- results as a Dataset -------------------------------------------------------------------------
@@ -293,6 +305,7 @@ WRITERS: Mapping[str, Writer] = {
         require=lambda: None,
         check=to_dataset,
         write=lambda results, path, overwrite: write_zarr(to_dataset(results), path, overwrite=overwrite),
+        by_url=True,
     ),
     ".nc": Writer(
         NETCDF,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dgmm.estimators.loading import Mixture
     from dgmm.jobs.progress import Reporter
     from dgmm.jobs.specification import Beside, OutputSection, PathInput
+    from dgmm.storage.urls import Location
 
 ANSWERS: Mapping[str, tuple[str, Callable[[Mixture, Table, int | None], Any]]] = {
     "labels": ("labels", lambda model, table, top: model.predict(table)),
@@ -133,6 +133,6 @@ def write_answers(
         write_answer(ask(model, table, top), path, overwrite=overwrite[key])
 
 
-def write_answer(results: Any, path: Path, *, overwrite: bool) -> None:
+def write_answer(results: Any, path: Location, *, overwrite: bool) -> None:
     """Write one."""
     writer_of(path).write(results, path, overwrite)

@@ -12,26 +12,27 @@ from dgmm.inputs.writing import writer_of
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
 from dgmm.storage.listing import is_model
-from dgmm.storage.paths import local_path
 from dgmm.storage.places import folder_of
-from dgmm.storage.replacing import ZARR, Form
+from dgmm.storage.replacing import FILE, ZARR, Form
+from dgmm.storage.urls import ObjectUrl
 from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from dgmm.jobs.loading import Job
+    from dgmm.storage.urls import Location
 
 _SUFFIXES = {"picture": (".png", "a PNG"), "page": (".html", "HTML")}
 
 
-def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
+def check_files(job: Job, own: frozenset[Location] = frozenset()) -> None:
     """Refuse a job whose inputs are missing or whose outputs cannot be written.
 
     Parameters
     ----------
     job : Job
-    own : frozenset of path
+    own : frozenset of path or URL
         Outputs that an earlier run of the job may have written: they may be replaced.
 
     Raises
@@ -48,7 +49,7 @@ def check_files(job: Job, own: frozenset[Path] = frozenset()) -> None:
         writer_of(path).require()
 
 
-def check_outputs(job: Job, own: frozenset[Path] = frozenset()) -> None:
+def check_outputs(job: Job, own: frozenset[Location] = frozenset()) -> None:
     """Refuse a job whose outputs cannot be written by now; parameters and errors are those of :func:`check_files`."""
     _refuse(job, [*_outputs(job, own)])
 
@@ -84,7 +85,7 @@ def _exists(place: str) -> bool:
     return folder is None or folder.exists() or glob.has_magic(str(folder))
 
 
-def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
+def _outputs(job: Job, own: frozenset[Location]) -> Iterator[Problem]:
     for key, path in job.output.paths.items():
         place = ("output", key)
         yield from _place(job, place, path)
@@ -92,15 +93,12 @@ def _outputs(job: Job, own: frozenset[Path]) -> Iterator[Problem]:
             suffix, what = _SUFFIXES[key]
             yield job.problem(place, f"found {path.name!r}; the {key} is {what}: its name must end in {suffix}")
         replaceable = job.output.overwrite or path in own
-        form = writer_of(path).form if key in RESULT_KEYS else ZARR if key == "model" else _FILE
+        form = writer_of(path).form if key in RESULT_KEYS else ZARR if key == "model" else FILE
         for text in _in_the_way(path, form, overwrite=replaceable):
             yield job.problem(place, text)
 
 
-_FILE = Form("file", Path.is_file)
-
-
-def _in_the_way(path: Path, form: Form, *, overwrite: bool) -> Iterator[str]:
+def _in_the_way(path: Location, form: Form, *, overwrite: bool) -> Iterator[str]:
     if path.is_symlink() or not path.exists():
         return
     if not form.matches(path):
@@ -109,12 +107,14 @@ def _in_the_way(path: Path, form: Form, *, overwrite: bool) -> Iterator[str]:
         yield f"{path} exists already; remove it, or set output.overwrite: true (--overwrite)"
 
 
-def _place(job: Job, key: KeyPath, path: Path) -> Iterator[Problem]:
+def _place(job: Job, key: KeyPath, path: Location) -> Iterator[Problem]:
     for text in _unwritable(path):
         yield job.problem(key, text)
 
 
-def _unwritable(path: Path) -> Iterator[str]:
+def _unwritable(path: Location) -> Iterator[str]:
+    if isinstance(path, ObjectUrl):  # what an object store allows is known once it is asked to write
+        return
     if path.is_symlink():
         where = path.readlink()
         yield f"{path} is a link to {where}; nothing is written through links: give the place itself"
@@ -129,35 +129,41 @@ def _unwritable(path: Path) -> Iterator[str]:
 
 
 def _collisions(job: Job) -> Iterator[Problem]:
-    taken: dict[str, Path] = {"the job file": Path(job.file)}
+    taken: dict[str, str | Location] = {"the job file": Path(job.file)}
     for name in ("tls_ca_file", "tls_cert", "tls_key"):
         if (file := getattr(job.cluster, name, None)) is not None:
             taken[f"cluster.{name}"] = file
     if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
-    for key, place in _sources(job):
-        if (folder := folder_of(place)) is not None:
-            taken[f"input.{key}"] = folder
-    if job.checkpoint is not None and (folder := folder_of(job.checkpoint.path)) is not None:
-        for text in _overlaps(folder, taken):
+    taken |= {f"input.{key}": place for key, place in _sources(job)}
+    if job.checkpoint is not None:
+        for text in _overlaps(job.checkpoint.path, taken):
             yield job.problem(("checkpoint", "path"), text)
-        taken["checkpoint.path"] = folder
+        taken["checkpoint.path"] = job.checkpoint.path
     for name, path in job.output.paths.items():
         for text in _overlaps(path, taken):
             yield job.problem(("output", name), text)
         taken[f"output.{name}"] = path
 
 
-def _overlaps(path: Path, taken: Mapping[str, Path]) -> Iterator[str]:
+def _overlaps(path: str | Location, taken: Mapping[str, str | Location]) -> Iterator[str]:
     for name, other in taken.items():
-        a, b = (Path(os.path.realpath(each)) for each in (path, other))  # resolve() fails at links in a circle
-        if glob.has_magic(str(other)) and fnmatch.fnmatch(str(a), str(b)):
+        a, b = _trace(path), _trace(other)
+        if glob.has_magic(str(other)) and fnmatch.fnmatch("/".join(a), "/".join(b)):
             yield f"{path} is matched by {name}; choose another"
-        elif a == b or a in b.parents or b in a.parents:
+        elif a[: len(b)] == b or b[: len(a)] == a:
             yield f"{path} is the same place as, or lies within, {name}; choose another"
 
 
-def check_prediction(model: Path, data: str, output: OutputSection) -> None:
+def _trace(place: str | Location) -> tuple[str, ...]:
+    """The folders that lead to a place, from the root of its file system or object store."""
+    folder = folder_of(place)
+    if folder is None:
+        return tuple(part for part in str(place).split("/") if part)
+    return Path(os.path.realpath(folder)).parts  # resolve() fails at links in a circle
+
+
+def check_prediction(model: Location, data: str, output: OutputSection) -> None:
     """Refuse a prediction whose inputs are missing or whose outputs cannot be written.
 
     Raises
@@ -167,9 +173,9 @@ def check_prediction(model: Path, data: str, output: OutputSection) -> None:
     MissingExtraError
         If an output takes a package that is not installed.
     """
-    inputs = {"MODEL": str(local_path(model)), "DATA": data}
+    inputs = {"MODEL": str(model), "DATA": data}
     found = list(_not_there(inputs))
-    taken = {key: folder for key, place in inputs.items() if (folder := folder_of(place)) is not None}
+    taken: dict[str, str | Location] = {**inputs}
     for key, path in output.results.items():
         name = PREDICTION_NAMES[key]
         texts = list(_written(path, writer_of(path).form, taken, overwrite=output.overwrite))
@@ -186,7 +192,7 @@ PREDICTION_NAMES = {"labels": "LABELS", "probabilities": "--probabilities", "log
 """What the outputs of ``dgmm predict`` are called."""
 
 
-def check_report(model: Path, data: str | None, page: Path, *, overwrite: bool) -> None:
+def check_report(model: Location, data: str | None, page: Location, *, overwrite: bool) -> None:
     """Refuse a report whose inputs are missing or whose page cannot be written.
 
     Raises
@@ -194,10 +200,9 @@ def check_report(model: Path, data: str | None, page: Path, *, overwrite: bool) 
     JobError
         With one line for each problem.
     """
-    inputs = {"MODEL": str(local_path(model))} | ({} if data is None else {"DATA": data})
-    taken = {key: folder for key, place in inputs.items() if (folder := folder_of(place)) is not None}
+    inputs = {"MODEL": str(model)} | ({} if data is None else {"DATA": data})
     found = list(_not_there(inputs))
-    found += [("--output", text) for text in _written(local_path(page), _FILE, taken, overwrite=overwrite)]
+    found += [("--output", text) for text in _written(page, FILE, inputs, overwrite=overwrite)]
     if page.suffix.lower() != ".html":
         found.append(("--output", f"found {page.name!r}; the page is HTML: its name must end in .html"))
     _refuse_command("dgmm report", found)
@@ -209,7 +214,7 @@ def _not_there(inputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, f"there is no such file or folder: {place}; correct the path"
 
 
-def _written(path: Path, form: Form, taken: Mapping[str, Path], *, overwrite: bool) -> Iterator[str]:
+def _written(path: Location, form: Form, taken: Mapping[str, str | Location], *, overwrite: bool) -> Iterator[str]:
     yield from _unwritable(path)
     yield from _in_the_way(path, form, overwrite=overwrite)
     yield from _overlaps(path, taken)

@@ -15,6 +15,7 @@ from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.running import JobResult, run_job
+from dgmm.storage.urls import locate_output
 from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import require_matplotlib
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
     from dgmm.jobs.specification import PathInput
+    from dgmm.storage.urls import Location
 
 
 def fit_source(
     source: Mapping[str, Any],
-    output: Path,
+    output: str | Location,
     parameters: dict[str, Any],
     *,
     cluster: Path | None = None,
@@ -55,18 +57,18 @@ def fit_source(
 
 
 def predict_source(
-    model: Path,
+    model: str | Location,
     source: Mapping[str, Any],
     outputs: Mapping[str, Any],
     *,
     cluster: Path | None = None,
     reporter: Reporter | None = None,
-) -> dict[str, Path]:
+) -> dict[str, Location]:
     """Write what a model says of the rows of what lies at a path or URL.
 
     Parameters
     ----------
-    model : path
+    model : path or URL
     source, outputs : mapping
         The sections ``input`` and ``output`` of a job file.
     cluster : path, optional
@@ -87,6 +89,7 @@ def predict_source(
     if not any(outputs.get(key) for key in PREDICTION_NAMES):
         raise JobError(f"dgmm predict: nothing would be written; give one of {', '.join(PREDICTION_NAMES.values())}")
     section, output = make_prediction(_given(source), _given(outputs), Path.cwd(), name="dgmm predict")
+    model = locate_output(model)
     check_prediction(model, section.path, output)
     where = None if cluster is None else load_cluster(cluster)
     with reporter or LogReporter() as told:
@@ -99,12 +102,14 @@ def predict_source(
     return output.results
 
 
-def report_source(model: Path, page: Path, source: Mapping[str, Any], *, overwrite: bool = False) -> None:
+def report_source(
+    model: str | Location, page: str | Location, source: Mapping[str, Any], *, overwrite: bool = False
+) -> None:
     """Write the page of a saved model.
 
     Parameters
     ----------
-    model, page : path
+    model, page : path or URL
     source : mapping
         The section ``input`` of a job file, of rows that are drawn below the components; without a path the page
         shows those that the model holds.
@@ -119,6 +124,7 @@ def report_source(model: Path, page: Path, source: Mapping[str, Any], *, overwri
     MissingExtraError
         If matplotlib is not installed.
     """
+    model, page = locate_output(model), locate_output(page)
     section = None
     if source.get("path") is not None:
         section, _ = make_prediction(_given(source), {"page": str(page)}, Path.cwd(), name="dgmm report")

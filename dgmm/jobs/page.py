@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
+    from dgmm.storage.urls import Location
     from dgmm.viz.content import ReportContent
     from dgmm.viz.labelmap import LabelMap
 
@@ -80,12 +81,12 @@ def job_page(
     )
 
 
-def model_page(path: Path, mixture: Mixture, data: str, table: Table | None) -> ReportContent:
+def model_page(path: Location, mixture: Mixture, data: str, table: Table | None) -> ReportContent:
     """What the page of a saved model tells.
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         Of the model.
     mixture : mixture
     data : str

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgmm.errors import CheckpointWarning, DgmmError
+from dgmm.errors import CheckpointWarning, DgmmError, StoreError
 from dgmm.jobs.report import SHOWN
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
@@ -17,13 +16,14 @@ from dgmm.storage.replacing import remove_leftovers
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
+    from dgmm.storage.urls import Location
 
 
 @dataclass(frozen=True)
 class EarlierRun:
     """What the checkpoint of a job tells of the run before."""
 
-    outputs: frozenset[Path] = frozenset()
+    outputs: frozenset[Location] = frozenset()
     """Files and stores that it had begun to write, where nothing was or could be replaced: its own."""
     report: dict[str, Any] | None = None
     """Of the end; None if it did not come so far, or something that it wrote is gone."""
@@ -37,7 +37,7 @@ class EarlierRun:
         outputs, report = note.get("outputs"), note.get("report")
         if not isinstance(outputs, list) or not all(isinstance(path, str) for path in outputs):
             return cls()
-        written = frozenset(map(Path, outputs)) & frozenset(job.output.paths.values())
+        written = frozenset(path for path in job.output.paths.values() if str(path) in outputs)
         whole = len(written) == len(job.output.paths) and all(path.exists() for path in written)
         return cls(written, report if whole and _is_report(report, job) else None)
 
@@ -66,7 +66,7 @@ def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
     return Checkpoint(**job.checkpoint.model_dump(), note=_note(earlier.outputs), source=source)
 
 
-def _note(outputs: frozenset[Path], report: dict[str, Any] | None = None) -> dict[str, Any]:
+def _note(outputs: frozenset[Location], report: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"outputs": sorted(map(str, outputs)), "report": report}
 
 
@@ -103,12 +103,18 @@ def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
 def _annotate(store: CheckpointStore, note: Mapping[str, Any]) -> None:
     try:
         store.annotate(note)
+    except StoreError as error:
+        _warn(error)
     except DgmmError:  # some of which are OSErrors too
         raise
     except OSError as error:
-        warnings.warn(
-            f"what was written could not be noted in the checkpoint: {error}; "
-            "run again, the job makes its outputs anew, and may ask for output.overwrite",
-            CheckpointWarning,
-            stacklevel=4,
-        )
+        _warn(error)
+
+
+def _warn(error: OSError) -> None:
+    warnings.warn(
+        f"what was written could not be noted in the checkpoint: {error}; "
+        "run again, the job makes its outputs anew, and may ask for output.overwrite",
+        CheckpointWarning,
+        stacklevel=5,
+    )

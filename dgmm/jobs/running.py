@@ -32,12 +32,12 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
+    from dgmm.storage.urls import Location
     from dgmm.viz.pictures import Picture
 
 
@@ -48,7 +48,7 @@ class JobResult:
     model: Mixture
     report: dict[str, Any]
     """What ran, on what, how it ended; the content of ``output.report``."""
-    outputs: dict[str, Path]
+    outputs: dict[str, Location]
     """The files and stores that were written, by their key in the section ``output``."""
 
 
@@ -270,6 +270,6 @@ def _write_outputs(run: JobRun) -> None:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(path: Location, text: str) -> None:
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

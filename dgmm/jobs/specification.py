@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
+    PlainValidator,
     Tag,
     ValidationInfo,
     field_validator,
@@ -22,12 +23,13 @@ from pydantic import (
 )
 
 from dgmm.errors import ParameterError
-from dgmm.inputs.writing import WRITERS, writer_of
+from dgmm.inputs.writing import endings, writer_of
 from dgmm.jobs.clusters.sections import ClusterSection, ThreadsCluster
 from dgmm.jobs.models import AnyModel, ScanSection
 from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section, locate
 from dgmm.storage.paths import is_url
 from dgmm.storage.places import check_path
+from dgmm.storage.urls import Location, ObjectUrl, locate_output
 
 
 class MisplacedKeyError(ValueError):
@@ -38,17 +40,31 @@ class MisplacedKeyError(ValueError):
         self.path = path
 
 
-def _locate_result(value: Any, info: ValidationInfo) -> Any:
-    path = locate(value, info)
+def _locate_output(value: Any, info: ValidationInfo) -> Location:
+    """Make an absolute path, or a URL."""
+    if not (isinstance(value, str) and is_url(value)):
+        return cast("Path", locate(value, info))
+    try:
+        return locate_output(value)
+    except ParameterError as error:
+        raise ValueError(str(error)) from None
+
+
+OutputPath = Annotated[Path | ObjectUrl, PlainValidator(_locate_output)]
+PLACE = f"{PATH}, or a URL as s3://bucket/name"
+
+
+def _locate_result(value: Any, info: ValidationInfo) -> Location:
+    path = _locate_output(value, info)
     try:
         writer_of(path)
     except ParameterError:
-        raise ValueError(f"its name must end in {', '.join(WRITERS)}") from None
+        raise ValueError(f"its name must end in {', '.join(endings(path))}") from None
     return path
 
 
-ResultPath = Annotated[Path, BeforeValidator(_locate_result)]
-RESULTS = "as zarr, NetCDF (.nc), Parquet or GeoTIFF (.tif)"
+ResultPath = Annotated[Path | ObjectUrl, PlainValidator(_locate_result)]
+RESULTS = "as zarr, NetCDF (.nc), Parquet or GeoTIFF (.tif); at a URL as zarr"
 RESULT_KEYS = ("labels", "probabilities", "log_densities")
 """Outputs that say something of each row."""
 
@@ -181,7 +197,7 @@ class PreprocessSection(Section):
 class Probabilities(Section):
     """Where probabilities are written, and how many of each row."""
 
-    path: ResultPath = Field(description=f"{PATH}, {RESULTS}")
+    path: ResultPath = Field(description=f"{PLACE}, {RESULTS}")
     top: Count | None = Field(
         default=None, description=f"{COUNT}: that many components of each row, the most probable; all if left out"
     )
@@ -194,28 +210,28 @@ def _path_alone(value: Any) -> Any:
 class OutputSection(Section):
     """What is written; each output is whole or absent."""
 
-    model: FilePath | None = Field(default=None, description=f"{PATH}, of the fitted model (zarr)")
-    labels: ResultPath | None = Field(default=None, description=f"{PATH}, of each row's component, {RESULTS}")
+    model: OutputPath | None = Field(default=None, description=f"{PLACE}, of the fitted model (zarr)")
+    labels: ResultPath | None = Field(default=None, description=f"{PLACE}, of each row's component, {RESULTS}")
     probabilities: Annotated[Probabilities, BeforeValidator(_path_alone)] | None = Field(
-        default=None, description=f"{PATH}, of each row's probabilities, {RESULTS}; or the keys path and top"
+        default=None, description=f"{PLACE}, of each row's probabilities, {RESULTS}; or the keys path and top"
     )
-    log_densities: ResultPath | None = Field(default=None, description=f"{PATH}, of each row's log-density, {RESULTS}")
-    picture: FilePath | None = Field(default=None, description=f"{PATH}, of the picture (.png); needs input.image")
-    report: FilePath | None = Field(default=None, description=f"{PATH}, of the report (JSON)")
-    page: FilePath | None = Field(
-        default=None, description=f"{PATH}, of the report as a page to look at (.html); needs matplotlib"
+    log_densities: ResultPath | None = Field(default=None, description=f"{PLACE}, of each row's log-density, {RESULTS}")
+    picture: OutputPath | None = Field(default=None, description=f"{PLACE}, of the picture (.png); needs input.image")
+    report: OutputPath | None = Field(default=None, description=f"{PLACE}, of the report (JSON)")
+    page: OutputPath | None = Field(
+        default=None, description=f"{PLACE}, of the report as a page to look at (.html); needs matplotlib"
     )
     overwrite: bool = Field(default=False, description="true or false: replace outputs that exist")
 
     @property
-    def paths(self) -> dict[str, Path]:
+    def paths(self) -> dict[str, Location]:
         """The outputs that are asked for, by key."""
         found = {key: getattr(self, key) for key in type(self).model_fields if key != "overwrite"}
         found["probabilities"] = None if self.probabilities is None else self.probabilities.path
         return {key: path for key, path in found.items() if path is not None}
 
     @property
-    def results(self) -> dict[str, Path]:
+    def results(self) -> dict[str, Location]:
         """Those of them that say something of each row."""
         return {key: path for key, path in self.paths.items() if key in RESULT_KEYS}
 

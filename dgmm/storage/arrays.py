@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from dgmm.errors import DataError, FormatError, MissingExtraError
+from dgmm.errors import DataError, FormatError, MissingExtraError, StoreError
 from dgmm.storage.objects import asking
 from dgmm.storage.paths import is_url, local_path
 from dgmm.storage.places import check_path, folder_of
@@ -124,7 +124,7 @@ def reading(place: str | Path) -> Iterator[None]:
     try:
         with asking(str(place), "read") if is_url(place) else nullcontext():
             yield
-    except (DataError, FormatError, MissingExtraError):
+    except (DataError, FormatError, MissingExtraError, StoreError):
         raise
     except Exception as error:  # whatever zarr stumbles over in a foreign file
         raise FormatError(

@@ -24,6 +24,7 @@ from dgmm.errors import (
     ExistsError,
     FormatError,
     NotFoundError,
+    StoreError,
 )
 from dgmm.rules import Rule, at_least, check, is_number, one_of
 from dgmm.storage.documents import (
@@ -143,6 +144,8 @@ class CheckpointStore:
         If there is nothing and ``resume="must"``.
     CheckpointError
         If it can neither be read nor written.
+    StoreError
+        If it lies in an object store that does not answer.
 
     Examples
     --------
@@ -157,10 +160,7 @@ class CheckpointStore:
 
     def __init__(self, options: Checkpoint) -> None:
         self._options = options
-        try:
-            self._place = open_place(options.path)
-        except OSError as error:
-            raise CheckpointError(str(error)) from error
+        self._place = open_place(options.path)
         self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
         self._manifests: list[Manifest] = []
         self._number = 0
@@ -170,7 +170,7 @@ class CheckpointStore:
         self._is_open = True
         # The objects of the last save or load, and under which names they lie.
         self._last: dict[str, tuple[Any, str]] = {}
-        with self._reaching():
+        with self._reaching("opened"):
             self._look()  # before anything is touched
             self._place.acquire()
             try:
@@ -197,13 +197,13 @@ class CheckpointStore:
     # -- opening --------------------------------------------------------------------------------
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _reaching(self, deed: str) -> Iterator[None]:
         try:
             yield
-        except (CheckpointError, FormatError):
+        except (CheckpointError, FormatError, StoreError):
             raise
         except OSError as error:
-            raise CheckpointError(f"{self._place}: the checkpoint cannot be opened: {error}") from error
+            raise CheckpointError(f"{self._place}: the checkpoint cannot be {deed}: {error}") from error
 
     def _claim(self) -> None:
         """Write a pointer if there is none; where there is no lock, in any case: it says who may write."""
@@ -287,12 +287,11 @@ class CheckpointStore:
         sentences = list(self._passed_over)
         for place, manifest in enumerate(self._manifests):
             try:
-                parts = {name: self._read(name, stored) for name, stored in manifest.parts.items()}
+                with self._reaching("read"):
+                    parts = {name: self._read(name, stored) for name, stored in manifest.parts.items()}
             except (FormatError, CheckpointMismatchError) as error:
                 sentences.append(f"{self._place}: checkpoint {manifest.number} cannot be read: {error}")
                 continue
-            except OSError as error:
-                raise CheckpointError(f"{self._place}: the checkpoint cannot be read: {error}") from error
             # What could not be read is not kept with the next save.
             self._manifests = self._manifests[place:]
             self._last = {name: (parts[name], stored) for name, stored in manifest.parts.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
@@ -14,10 +13,13 @@ from dgmm.storage.model import FORMAT
 from dgmm.storage.netcdf import NETCDF
 from dgmm.storage.parquet import count_rows, is_parquet, open_parquet
 from dgmm.storage.replacing import is_zarr
+from dgmm.storage.urls import ObjectUrl, locate_output
 
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+    from dgmm.storage.urls import Location
 
 
 @dataclass(frozen=True)
@@ -35,35 +37,33 @@ class ArrayListing:
     """Names of the dimensions, if the file has them."""
 
 
-def is_model(path: str | Path) -> bool:
-    """Return True if a model of dgmm is stored at ``path``.
+def is_model(path: str | Location) -> bool:
+    """Return True if a model of dgmm is stored at a path or URL.
 
     Raises
     ------
     FormatError
         If it is a zarr store whose metadata cannot be read.
     """
-    if not is_zarr(path):
-        return False
-    with reading(Path(path)):
-        return bool(open_node(Path(path)).attrs.get("format") == FORMAT)
+    found = locate_output(path)
+    return is_zarr(found) and bool(open_node(str(found)).attrs.get("format") == FORMAT)
 
 
-def list_arrays(path: str | Path) -> list[ArrayListing]:
-    """List the arrays that are stored at a path.
+def list_arrays(path: str | Location) -> list[ArrayListing]:
+    """List the arrays that are stored at a path or URL.
 
     Raises
     ------
     DataError, FormatError
         As :func:`dgmm.storage.arrays.open_array`.
     """
-    path = Path(path)
-    if is_zarr(path):
-        node = open_node(path)
-        with reading(path):
+    path = locate_output(path)
+    if isinstance(path, ObjectUrl) or is_zarr(path):
+        node = open_node(str(path))
+        with reading(str(path)):
             if isinstance(node, zarr.Array):
-                return [_listing("", node, path)]
-            return [_listing(name, array, path) for name, array in sorted(node.arrays())]
+                return [_listing("", node, str(path))]
+            return [_listing(name, array, str(path)) for name, array in sorted(node.arrays())]
     if NETCDF.matches(path):
         return [_of_variable(str(name), one) for name, one in sorted(read_netcdf(str(path)).variables.items())]
     if is_parquet(str(path)):
@@ -78,7 +78,7 @@ def _of_variable(name: str, variable: xr.Variable) -> ArrayListing:
     return ArrayListing(name, variable.shape, variable.dtype, chunks, None, tuple(map(str, variable.dims)))
 
 
-def _listing(name: str, array: Any, path: Path) -> ArrayListing:
+def _listing(name: str, array: Any, place: str) -> ArrayListing:
     dims = dimension_names(array)
-    x = as_dask(array, str(path / name))
+    x = as_dask(array, f"{place}/{name}" if name else place)
     return ArrayListing(name, array.shape, x.dtype, array.chunks, array.shards, dims or None)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,14 +26,14 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from dgmm.errors import FormatError, NotFoundError
 from dgmm.mixture.families import get_family
-from dgmm.storage.paths import local_path, writing
+from dgmm.storage.paths import writing
+from dgmm.storage.publishing import drafting, reading_whole
 from dgmm.storage.replacing import replacing_folder
 from dgmm.storage.storing import consolidate
+from dgmm.storage.urls import ObjectUrl, locate_output
 from dgmm.storage.vetting import node_type, parse_json, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.typing import FloatArray
 
@@ -82,8 +84,8 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
 
     Parameters
     ----------
-    path : path
-        Of the new zarr group, a folder.
+    path : path or URL
+        Of the new zarr group: a folder, or a prefix of an object store.
     record : ModelRecord
     version : str
         Version of dgmm.
@@ -94,6 +96,10 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
     ------
     ExistsError
         If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
+    WriteError
+        If it cannot be written, or another process has begun to write there.
+    StoreError
+        If it is an object store that does not answer.
     """
     family = get_family(record.details["params"]["covariance_type"])
     dataset = xr.Dataset(
@@ -109,11 +115,25 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
         },
     )
     encoding = {name: {"compressors": [ZstdCodec(), Crc32cCodec()]} for name in record.arrays}
-    with replacing_folder(path, overwrite=overwrite) as folder, writing(path):
-        dataset.to_zarr(
-            folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True
-        )
-        consolidate(folder)
+
+    def write(folder: Path) -> None:
+        with writing(path):
+            dataset.to_zarr(
+                folder, mode="w-", zarr_format=3, consolidated=False, encoding=encoding, write_empty_chunks=True
+            )
+            consolidate(folder)
+
+    place = locate_output(path)
+    if isinstance(place, ObjectUrl):
+        with (
+            tempfile.TemporaryDirectory(prefix="dgmm-") as parent,
+            drafting(place, overwrite=overwrite, keep=True) as draft,
+        ):
+            write(group := Path(parent, "model"))
+            draft.write(group)
+    else:
+        with replacing_folder(place, overwrite=overwrite) as folder:
+            write(folder)
 
 
 def load_model(path: str | os.PathLike[str]) -> ModelRecord:
@@ -128,8 +148,14 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
         If there is nothing at ``path``.
     FormatError
         If it is not a dgmm model, is damaged, or has a version that this dgmm does not know.
+    StoreError
+        If it lies in an object store that does not answer.
     """
-    source = local_path(path)
+    place = locate_output(path)
+    return reading_whole(place, _load) if isinstance(place, ObjectUrl) else _load(place)
+
+
+def _load(source: Path) -> ModelRecord:
     if not source.exists():
         raise NotFoundError(f"there is no model at {source}")
     try:

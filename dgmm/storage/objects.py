@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from dgmm.errors import MissingExtraError
+from dgmm.errors import MissingExtraError, StoreError
 
 SCHEMES = ("s3", "gs", "az")
 """Of the URLs of object stores."""
@@ -22,19 +22,31 @@ POINTER = "zarr.json"
 # The next save asks again.
 _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
 
+# As many as S3 takes in one request.
+_AT_ONCE = 1000
+
+UNFINISHED = "unfinished"
+"""What the ``zarr.json`` of a store that is being written calls the node, where zarr has array or group."""
+
+
+class _NotThereError(StoreError, FileNotFoundError):
+    """A bucket, or an object, that is not there."""
+
 
 @contextmanager
 def asking(url: str, deed: str) -> Iterator[None]:
-    """Say of what fails in an object store what it was, without the store's own words."""
+    """Say of what fails in an object store what it was, without the store's own words; raises StoreError."""
     failures = _library().exceptions.BaseError
     try:
         yield
     except FileNotFoundError:
-        raise FileNotFoundError(f"{url}: the bucket or object to be {deed} is not there") from None
+        raise _NotThereError(f"{url}: the bucket or object to be {deed} is not there") from None
     except failures as error:
         # The store's own words may repeat what was sent, keys included.
+        if " 404 Not Found" in str(error):
+            raise _NotThereError(f"{url}: the bucket to be {deed} is not there") from None
         kind = type(error).__name__.removesuffix("Error")
-        raise OSError(
+        raise StoreError(
             f"{url}: could not be {deed} ({kind}); see to the bucket, the network, and the credentials, region "
             "and endpoint in the environment"
         ) from None
@@ -57,7 +69,7 @@ def open_objects(url: str) -> Any:
     ------
     MissingExtraError
         If obstore is not installed.
-    OSError
+    StoreError
         If it cannot be opened.
     """
     with asking(url, "opened"):
@@ -69,7 +81,7 @@ def read_object(url: str, name: str, *, most: int) -> bytes | None:
 
     Raises
     ------
-    OSError
+    StoreError
         If it cannot be read, or has more than ``most`` bytes.
     """
     with asking(url, "read"):
@@ -78,7 +90,7 @@ def read_object(url: str, name: str, *, most: int) -> bytes | None:
         except FileNotFoundError:
             return None
         if result.meta["size"] > most:
-            raise OSError(f"{url}/{name}: larger than {most:,} bytes")
+            raise StoreError(f"{url}/{name}: larger than {most:,} bytes")
         return bytes(result.bytes())
 
 
@@ -101,7 +113,7 @@ class ObjectPlace:
     """
 
     exclusive: ClassVar[bool] = False
-    DURABLE: ClassVar[tuple[str, ...]] = ("put_object", "put_pointer", "delete_object")
+    DURABLE: ClassVar[tuple[str, ...]] = ("put_object", "put_if", "delete_objects")
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -119,18 +131,72 @@ class ObjectPlace:
     # -- what a kill can come between -----------------------------------------------------------
 
     def put_object(self, key: str, data: bytes) -> None:
-        """Write an object."""
-        with self._asking("written"):
-            self._obstore.put(self._store, key, data)
+        """Write an object; raises as obstore does."""
+        self._obstore.put(self._store, key, data)
 
-    def put_pointer(self, data: bytes, mode: Any) -> dict[str, Any]:
-        """Write the pointer on a condition; returns its version."""
-        return dict(self._obstore.put(self._store, POINTER, data, mode=mode, use_multipart=False))
+    def put_if(self, key: str, data: bytes, mode: Any) -> dict[str, Any]:
+        """Write an object on a condition; returns its version, and raises as obstore does."""
+        return dict(self._obstore.put(self._store, key, data, mode=mode, use_multipart=False))
 
-    def delete_object(self, key: str) -> None:
-        """Remove an object."""
+    def delete_objects(self, keys: Sequence[str]) -> None:
+        """Remove objects, as many as one request takes, also some that are not there."""
         with suppress(FileNotFoundError), self._asking("removed"):
-            self._obstore.delete(self._store, key)
+            self._obstore.delete(self._store, list(keys))
+
+    # -- objects --------------------------------------------------------------------------------
+
+    def has(self, key: str) -> bool:
+        """Whether there is an object."""
+        try:
+            with self._asking("read"):
+                self._obstore.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def versions(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """List all objects with the versions that they have."""
+        with self._asking("listed"):
+            for page in self._obstore.list(self._store):
+                yield from ((str(item["path"]), dict(item)) for item in page)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write an object, whole or not at all."""
+        with self._asking("written"):
+            self.put_object(key, data)
+
+    def write_if(self, key: str, data: bytes, seen: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Write an object if it is still the one that was seen, or there is still none.
+
+        Returns
+        -------
+        dict
+            Its version.
+
+        Raises
+        ------
+        StalePointerError
+            If it is another one now.
+        """
+        version = seen or {}
+        condition = {name: version[name] for name in ("e_tag", "version") if version.get(name) is not None}
+        try:
+            return self.put_if(key, data, condition or "create")
+        except (self._failures, FileNotFoundError) as error:
+            # An answer that was lost on its way is asked for again, and then our own object is in the way.
+            found = self._get(key)
+            if found is not None and found[0] == data:
+                return found[1]
+            removed = isinstance(error, FileNotFoundError) and condition
+            if removed or type(error).__name__ in ("PreconditionError", "AlreadyExistsError"):
+                raise StalePointerError(f"{self}/{key}") from None
+            with self._asking("written"):
+                raise
+
+    def erase(self, keys: Sequence[str]) -> None:
+        """Remove objects, in their order."""
+        for start in range(0, len(keys), _AT_ONCE):
+            self.delete_objects(keys[start : start + _AT_ONCE])
 
     # -- a place --------------------------------------------------------------------------------
 
@@ -162,7 +228,7 @@ class ObjectPlace:
     def put(self, folder: str, objects: Mapping[str, Sequence[Any]]) -> None:
         """See :class:`~dgmm.storage.places.Place`."""
         for name, buffers in objects.items():
-            self.put_object(f"{folder}/{name}", b"".join(buffers))
+            self.write(f"{folder}/{name}", b"".join(buffers))
 
     def read_pointer(self) -> bytes | None:
         """See :class:`~dgmm.storage.places.Place`."""
@@ -172,21 +238,7 @@ class ObjectPlace:
 
     def swap_pointer(self, data: bytes) -> None:
         """See :class:`~dgmm.storage.places.Place`."""
-        version = self._version or {}
-        condition = {name: version[name] for name in ("e_tag", "version") if version.get(name) is not None}
-        try:
-            self._version = self.put_pointer(data, condition or "create")
-        except (self._failures, FileNotFoundError) as error:
-            # An answer that was lost on its way is asked for again, and then our own pointer is in the way.
-            found = self._get(POINTER)
-            if found is not None and found[0] == data:
-                self._version = found[1]
-                return
-            removed = isinstance(error, FileNotFoundError) and condition
-            if removed or type(error).__name__ in ("PreconditionError", "AlreadyExistsError"):
-                raise StalePointerError(str(self)) from None
-            with self._asking("written"):
-                raise
+        self._version = self.write_if(POINTER, data, self._version)
 
     def is_temporary(self, name: str) -> bool:
         """See :class:`~dgmm.storage.places.Place`."""
@@ -195,4 +247,4 @@ class ObjectPlace:
     def remove(self, folder: str, names: Iterable[str]) -> None:
         """See :class:`~dgmm.storage.places.Place`."""
         for name in names:
-            self.delete_object(f"{folder}/{name}")
+            self.delete_objects([f"{folder}/{name}"])

@@ -25,7 +25,7 @@ import xarray as xr
 import zarr
 from zarr.storage import ObjectStore
 
-from dgmm.errors import DgmmError, FormatError, ReadError
+from dgmm.errors import DgmmError, FormatError, ReadError, StoreError
 from dgmm.storage.objects import asking, open_objects
 from dgmm.storage.paths import is_url
 from dgmm.storage.vetting import vet_store
@@ -59,6 +59,8 @@ def once(read: Callable[[], T], place: str) -> T:
     """Read, and let :func:`patiently` know where it failed; errors of dgmm's and MemoryError come out as they are."""
     try:
         return read()
+    except StoreError as error:  # another attempt may help
+        raise _FailedError((place,), error) from error
     except (DgmmError, MemoryError):
         raise
     except _FailedError as error:
@@ -84,6 +86,8 @@ def patiently(read: Callable[[], T], place: str, last: Callable[[], T] | None = 
     ReadError
         If it fails however often it is tried; names the place. Errors of dgmm's and MemoryError come
         out as they are, at once.
+    StoreError
+        Likewise, if it is an object store that does not answer.
 
     Examples
     --------
@@ -111,7 +115,8 @@ def patiently(read: Callable[[], T], place: str, last: Callable[[], T] | None = 
     tried = "" if failed.is_permanent else f" in {1 + len(_PAUSES)} attempts"
     why = ": ".join((*failed.places[1:], f"{type(failed.cause).__name__}: {failed.cause}"))
     # Not where it was caught: what is raised there takes along, also to other processes, what was caught.
-    raise ReadError(
+    kind = StoreError if isinstance(failed.cause, StoreError) else ReadError
+    raise kind(
         f"{failed.places[0]} could not be read{tried} ({why}); check what it comes from, then run again"
     ) from failed.cause
 

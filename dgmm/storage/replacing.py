@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import ExistsError
 from dgmm.storage.paths import local_path, writing
+from dgmm.storage.urls import Location, ObjectUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +24,10 @@ MARKERS = ("zarr.json", ".zgroup", ".zarray")
 """Files of which every zarr array or group holds one."""
 
 
-def is_zarr(path: str | Path) -> bool:
-    """Return True if ``path`` is a folder that holds a zarr array or group."""
+def is_zarr(path: str | Location) -> bool:
+    """Return True if a zarr array or group lies at ``path``."""
+    if isinstance(path, ObjectUrl):
+        return path.is_zarr()
     return any(Path(path, marker).is_file() for marker in MARKERS)
 
 
@@ -36,14 +39,15 @@ class Form:
     ----------
     name : str
     matches : callable
-        Whether what lies at a path is of this form.
+        Whether what lies at a path, or a URL, is of this form.
     """
 
     name: str
-    matches: Callable[[Path], bool]
+    matches: Callable[[Any], bool]
 
 
 ZARR = Form("zarr store", is_zarr)
+FILE = Form("file", lambda place: place.is_file())
 
 
 def begins_with(*heads: bytes) -> Callable[[Path], bool]:
@@ -75,8 +79,12 @@ def creating_file(path: str | os.PathLike[str], form: Form, *, overwrite: bool =
 
 
 @contextmanager
-def replacing_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary file name beside ``path``, renamed to it if the body ends without an error."""
+def replacing_file(path: str | Location) -> Iterator[Path]:
+    """Give the name of a temporary file, which takes the place of ``path`` if the body ends without an error."""
+    if isinstance(path, ObjectUrl):
+        with path.replacing() as temporary:
+            yield temporary
+        return
     path = Path(path).absolute()
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +101,11 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
 
 
-def remove_leftovers(path: str | Path) -> None:
+def remove_leftovers(path: str | Location) -> None:
     """Remove what a process that was killed left of writing to ``path``; nobody else may be writing to it now."""
+    if isinstance(path, ObjectUrl):
+        path.remove_unfinished()
+        return
     path = Path(path).absolute()
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part*"):
         if left.is_dir() and not left.is_symlink():
@@ -127,7 +138,7 @@ def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False, f
         raise
 
 
-def refuse_existing(path: Path, *, overwrite: bool, form: Form = ZARR) -> None:
+def refuse_existing(path: Location, *, overwrite: bool, form: Form = ZARR) -> None:
     """Refuse a place that must not be written to.
 
     Raises
@@ -135,7 +146,7 @@ def refuse_existing(path: Path, *, overwrite: bool, form: Form = ZARR) -> None:
     ExistsError
         If ``path`` exists and ``overwrite`` is False, or it is of no such form, or a link.
     """
-    if path.is_symlink():
+    if isinstance(path, Path) and path.is_symlink():
         raise ExistsError(
             f"{path}: a link to {path.readlink()}; nothing is written through links: give the place itself"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,16 +15,21 @@ import numpy as np
 import xarray as xr
 import zarr
 from zarr.errors import UnstableSpecificationWarning
+from zarr.storage import ObjectStore
 
 from dgmm.errors import DataError
 from dgmm.storage.arrays import reading
+from dgmm.storage.objects import ObjectPlace, asking, open_objects
 from dgmm.storage.paths import writing
+from dgmm.storage.publishing import drafting, lost
 from dgmm.storage.replacing import replacing_folder
+from dgmm.storage.urls import ObjectUrl, locate_output
 from dgmm.storage.vetting import vet_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dgmm.storage.urls import Location
     from dgmm.typing import Array
 
 _KEPT = ("units", "calendar", "grid_mapping")
@@ -109,17 +115,33 @@ def write_zarr(dataset: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
     for name, data in lazy.items():
         layout[name] = layout[name].copy(data=data)
     keep_encoding(layout)
-    with replacing_folder(path, overwrite=overwrite) as folder:
-        with writing(path), encoding(path), warnings.catch_warnings():
+    place = locate_output(path)
+    if isinstance(place, ObjectUrl):
+        with tempfile.TemporaryDirectory(prefix="dgmm-") as folder, drafting(place, overwrite=overwrite) as draft:
+            _lay_out(layout, group := Path(folder, "group"), place)
+            draft.write(group)
+            _store(lazy, str(place), place, draft.claim)
+    else:
+        with replacing_folder(place, overwrite=overwrite) as folder:
+            _lay_out(layout, folder, place)
+            _store(lazy, str(folder), place, None)
+
+
+def _lay_out(layout: xr.Dataset, folder: Path, place: Location) -> None:
+    """Write a Dataset but for its lazy values."""
+    with writing(place), encoding(place):
+        with warnings.catch_warnings():
             # Texts among the coordinates, which zarr itself reads back.
             warnings.simplefilter("ignore", UnstableSpecificationWarning)
             layout.to_zarr(folder, mode="w-", zarr_format=3, consolidated=False, compute=False)
-        full = [name for name, data in lazy.items() if data.size]
-        targets = [_Target(str(folder), str(name), str(path)) for name in full]
-        if full:
-            da.store([lazy[name] for name in full], targets, lock=False)
-        with writing(path):
-            consolidate(folder)
+        consolidate(folder)
+
+
+def _store(lazy: Mapping[Any, da.Array], folder: str, place: Location, claim: bytes | None) -> None:
+    """Compute lazy values, and write them block by block."""
+    full = {name: data for name, data in lazy.items() if data.size}
+    if full:
+        da.store(list(full.values()), [_Target(folder, str(name), str(place), claim) for name in full], lock=False)
 
 
 @contextmanager
@@ -152,20 +174,28 @@ def require_lengths(dataset: xr.Dataset) -> None:
 
 @dataclass(frozen=True)
 class _Target:
-    """What a task writes its block to; opened in the task, so only a path travels."""
+    """What a task writes its block to; opened in the task, so only a path or URL travels."""
 
     folder: str
     name: str
     path: str
     """The name that the folder will have."""
+    claim: bytes | None
+    """The head of a group in an object store, as long as it is this one that is written."""
 
     def __setitem__(self, region: tuple[slice, ...], block: Array) -> None:
-        if not Path(self.folder, "zarr.json").is_file():
-            # The write was given up: the folder must not come back to life.
-            raise FileNotFoundError(f"{self.folder}: removed while it was written")
-        with writing(self.path):
-            array = zarr.open_array(Path(self.folder, self.name), mode="r+")
-            array[region] = block
+        place = f"{self.folder}/{self.name}"
+        if self.claim is None:
+            # The write may have been given up: the folder must not come back to life.
+            if not Path(self.folder, "zarr.json").is_file():
+                raise FileNotFoundError(f"{self.folder}: removed while it was written")
+            with writing(self.path):
+                zarr.open_array(Path(place), mode="r+")[region] = block
+            return
+        if ObjectPlace(self.folder).read_pointer() != self.claim:
+            raise lost(self.path)
+        with writing(self.path), asking(self.path, "written"):
+            zarr.open_array(ObjectStore(open_objects(place)), mode="r+", zarr_format=3)[region] = block
 
 
 def consolidate(folder: Path) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import FormatError
-from dgmm.storage.objects import child_urls, read_object
+from dgmm.storage.objects import UNFINISHED, child_urls, read_object
 from dgmm.storage.paths import is_url
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def vet_store(place: str | Path) -> dict[str, Any]:
     look, children = (_look_remotely, child_urls) if is_url(place) else (_look_locally, _folders)
     found = look(place)
     _vet_metadata(str(place), found, CODECS)
+    if node_type(found.get("zarr.json")) == UNFINISHED:
+        raise FormatError(f"{place}: is being written, or its writer was ended; wait for it, or write it again")
     if is_group(found):
         for child in children(place):
             _vet_metadata(str(child), look(child), CODECS)
@@ -236,7 +239,8 @@ def vet_chunks(folder: Path, metadata: Any, *, itemsize: int) -> None:
     for file in files:
         if file.is_symlink() or not file.is_file():
             raise FormatError(f"{file.relative_to(folder.parent)} is not a regular file")
-    content = [file for file in files if file.name not in METADATA]
+    # Beside those of the array there may be some that others had before it, in an object store that this is a copy of.
+    content = [file for file in files if names_chunk(file.relative_to(folder).as_posix(), metadata)]
     expected = math.prod(-(-length // size) for length, size in zip(shape, chunks, strict=True))
     if len(content) != expected:
         raise FormatError(f"{folder.name} has {len(content)} chunks; expected {expected}")
@@ -247,6 +251,24 @@ def vet_chunks(folder: Path, metadata: Any, *, itemsize: int) -> None:
         raise FormatError(
             f"{folder.name} would take {max(declared, unpacked):,} bytes; its files hold at most {most:,}"
         )
+
+
+def names_chunk(name: str, metadata: Any) -> bool:
+    """Whether a name, from the folder of an array of format 3, is one of its chunks'."""
+    shape, chunks = declared_shapes(metadata)
+    encoding = metadata.get("chunk_key_encoding") if isinstance(metadata, dict) else None
+    numbers = name
+    if not (isinstance(encoding, dict) and encoding.get("name") == "v2"):
+        if name[:1] != "c":
+            return False
+        numbers = name[2:]
+    elif not shape:
+        return name == "0"
+    if not re.fullmatch(r"(\d{1,9}([./]\d{1,9})*)?", numbers, re.ASCII):
+        return False
+    index = [int(number) for number in re.findall(r"\d+", numbers)]
+    grid = [-(-length // size) for length, size in zip(shape, chunks, strict=False) if size]
+    return len(index) == len(grid) and all(number < count for number, count in zip(index, grid, strict=True))
 
 
 def _zstd_size(file: Path) -> float:

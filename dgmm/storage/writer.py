@@ -6,7 +6,7 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from dgmm.errors import CheckpointWarning, DgmmError
+from dgmm.errors import CheckpointWarning, DgmmError, StoreError
 
 if TYPE_CHECKING:
     from dgmm.storage.checkpoint import CheckpointStore
@@ -101,6 +101,8 @@ class CheckpointWriter:
             error: BaseException | None = None
             try:
                 self._store.save(self._fingerprint, parts, finished=finished)
+            except StoreError as caught:
+                failure = caught
             except DgmmError as caught:  # some of which are OSErrors too
                 error = caught
             except OSError as caught:

@@ -23,8 +23,8 @@ from dgmm.viz.page_tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from dgmm.storage.urls import Location
     from dgmm.viz.content import ReportContent
     from dgmm.viz.findings import Finding
 
@@ -69,7 +69,7 @@ def compose(content: ReportContent) -> str:
     )
 
 
-def write_page(content: ReportContent, path: str | Path) -> None:
+def write_page(content: ReportContent, path: str | Location) -> None:
     """Write the page: the file is there whole or not at all, and replaces one that exists."""
     page = compose(content)
     with replacing_file(path) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dgmm.storage.urls import Location
     from dgmm.typing import Array
 
 _GREY = "#5a5a5a"
@@ -167,7 +167,7 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(colors=_GREY, labelsize=8)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Location) -> None:
     """Write a figure as PNG: the file is there whole or not at all, and replaces one that exists."""
     with replacing_file(path) as temporary:
         figure.savefig(temporary, format="png")

@@ -201,7 +201,7 @@ def test_a_store_of_objects_falls_back_too(s3):
     (new,) = [name for name in place.names() if name.startswith("state-2-")]
     place.put_object(f"{new}/c.0", place.read(new, "c.0")[:-1])
     assert check(s3) == 1
-    place.delete_object("zarr.json")
+    place.delete_objects(["zarr.json"])
     assert check(s3) == 1
     with CheckpointStore(Checkpoint(s3)) as store:
         store.load()

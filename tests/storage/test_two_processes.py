@@ -50,17 +50,17 @@ def test_the_earlier_stops_even_if_the_later_saved_nothing(s3):
 
 @pytest.mark.parametrize("n_saves", [1, 3, 100])
 def test_saves_while_it_is_taken_over_are_not_lost(s3, monkeypatch, n_saves):
-    put, left = ObjectPlace.put_pointer, list(range(n_saves))
+    put, left = ObjectPlace.put_if, list(range(n_saves))
     with opened(s3) as first:
 
-        def save_and_put(self, data, mode):
-            monkeypatch.setattr(ObjectPlace, "put_pointer", put)
+        def save_and_put(self, key, data, mode):
+            monkeypatch.setattr(ObjectPlace, "put_if", put)
             first.save(FINGERPRINT, {"state": left.pop(0)})
             if left:
-                monkeypatch.setattr(ObjectPlace, "put_pointer", save_and_put)
-            return put(self, data, mode)
+                monkeypatch.setattr(ObjectPlace, "put_if", save_and_put)
+            return put(self, key, data, mode)
 
-        monkeypatch.setattr(ObjectPlace, "put_pointer", save_and_put)
+        monkeypatch.setattr(ObjectPlace, "put_if", save_and_put)
         if n_saves < 100:
             with opened(s3) as second:
                 assert second.load().parts == {"state": n_saves - 1}
@@ -72,20 +72,20 @@ def test_saves_while_it_is_taken_over_are_not_lost(s3, monkeypatch, n_saves):
 def test_a_swap_whose_answer_was_lost_is_no_other_process(s3, monkeypatch):
     with opened(s3) as store:
         store.save(FINGERPRINT, {"state": "a"})
-        put, get = ObjectPlace.put_pointer, ObjectPlace._get
+        put, get = ObjectPlace.put_if, ObjectPlace._get
 
         def fail(*arguments):
             raise OSError("no answer")
 
-        def put_and_fail(self, data, mode):
-            put(self, data, mode)
+        def put_and_fail(self, key, data, mode):
+            put(self, key, data, mode)
             monkeypatch.setattr(ObjectPlace, "_get", fail)
             raise FileNotFoundError
 
-        monkeypatch.setattr(ObjectPlace, "put_pointer", put_and_fail)
+        monkeypatch.setattr(ObjectPlace, "put_if", put_and_fail)
         with pytest.raises(OSError, match="no answer"):
             store.save(FINGERPRINT, {"state": "b"})
-        monkeypatch.setattr(ObjectPlace, "put_pointer", put)
+        monkeypatch.setattr(ObjectPlace, "put_if", put)
         monkeypatch.setattr(ObjectPlace, "_get", get)
         store.save(FINGERPRINT, {"state": "c"})
     assert load(s3).parts == {"state": "c"}
