@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dgmm.jobs.running import JobResult
+    from dgmm.storage.urls import Location
 
 
 def print_result(result: JobResult) -> None:
@@ -24,14 +25,14 @@ def print_result(result: JobResult) -> None:
     print_places(result.outputs)
 
 
-def print_places(places: Mapping[str, Path]) -> None:
+def print_places(places: Mapping[str, Location]) -> None:
     """Print where what was written lies, by what it is."""
     for key, path in places.items():
         Console().print(Text(printable(f"{key}: {_short_path(path)}")), soft_wrap=True)
 
 
-def _short_path(path: Path) -> Path:
+def _short_path(path: Location) -> str:
     try:
-        return path.relative_to(Path.cwd())
+        return str(path.relative_to(Path.cwd()) if isinstance(path, Path) else path)
     except ValueError:
-        return path
+        return str(path)
