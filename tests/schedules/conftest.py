@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import require_programs
 
 from dgmm.jobs.schedules.schedule import make_schedule
 from dgmm.jobs.schedules.writing import write_schedule
@@ -46,7 +47,7 @@ def job(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def systemd_analyze(require_programs):
+def systemd_analyze():
     """Nothing, where systemd-analyze is installed."""
     require_programs("systemd-analyze", package="systemd")
 

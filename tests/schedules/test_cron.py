@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from programs import require_programs
 
 from dgmm import GaussianMixture
 from dgmm.errors import JobError
@@ -21,7 +22,7 @@ def test_a_command_that_is_too_long_for_cron_is_refused(tmp_path):
 
 
 # The last of its folder to be run: the tick has come by then.
-def test_a_tick_runs_the_job(require_programs, ticking):
+def test_a_tick_runs_the_job(ticking):
     require_programs("cron", "crontab", "unshare", package="cron util-linux")
     assert ticking is not None, "cron needs a mount namespace of its own: unshare --mount is not permitted"
     folder, installed = ticking

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from programs import require_programs
 
 # Cores and memory are what the configuration says, so that tests run alike on any machine.
 CORES, MEGABYTES = 8, 16_000
@@ -91,7 +92,7 @@ class Slurm:
 
 
 @pytest.fixture(scope="session")
-def _slurm(require_programs):
+def _slurm():
     require_programs("munged", "slurmctld", "slurmd", "sbatch", "squeue", package="slurm-wlm munge")
     # Short, since the path of a socket has 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="dgmm-slurm-", dir="/tmp"))
