@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dgmm")
 
 _FIND = (
-    "import importlib.util as u, sys; "
-    "sys.exit(' and '.join(n for n in ('dgmm', 'distributed', 'cryptography') if u.find_spec(n) is None))"
+    "import importlib.util as u, sys; absent = [n for n in ('dgmm', 'distributed') if u.find_spec(n) is None]; "
+    "sys.exit('it has no ' + ' and no '.join(absent) if absent else 0)"
 )
 # Health pages would answer without encryption.
 _NO_PAGES = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -73,7 +73,7 @@ def start_ssh(section: SSHCluster, stack: ExitStack, tell: Callable[[str], None]
     if failed := on_hosts(_hand_over(file, python), _pem(security)):
         raise ClusterError(
             "; ".join(f"{host}: {why}" for host, why in failed.items())
-            + f"; can you log in there with ssh -p {section.port}, and is dgmm installed for {python}?"
+            + f"; can you log in there with ssh -p {section.port}, and is dgmm installed for its {python}?"
         )
     try:
         cluster = distributed.SSHCluster(**ssh_arguments(section, file), security=security)
@@ -163,8 +163,7 @@ def _on_hosts(
             return brief(error)
         if done.exit_status == 0:
             return ""
-        told = " ".join(str(done.stderr).split())[:300]
-        return f"{told} (exit status {done.exit_status})" if "not found" in told else f"missing: {told}"
+        return " ".join(str(done.stderr).split())[:300] or f"exit status {done.exit_status}"
 
     async def on_all() -> list[str]:
         return await asyncio.gather(*map(on_one, hosts))

@@ -1,0 +1,135 @@
+"""A real dask-gateway server with processes of this machine behind it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from clusters.conftest import PATIENCE, free_port
+
+from dgmm.errors import ClusterError, JobError
+from dgmm.jobs.clusters.opening import open_cluster
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "marker-of-a-password"
+pytestmark = pytest.mark.cluster
+
+CONFIG = """\
+from dask_gateway_server.options import Integer, Options
+
+c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
+c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
+c.SimpleAuthenticator.password = {password!r}
+c.DaskGateway.address = "127.0.0.1:{private}"
+c.Proxy.address = "127.0.0.1:{public}"
+c.Proxy.tcp_address = "127.0.0.1:{tcp}"
+c.UnsafeLocalBackend.clusters_directory = {folder!r}
+c.ClusterConfig.scheduler_cmd = [{python!r}, "-m", "distributed.cli.dask_scheduler"]
+c.ClusterConfig.worker_cmd = [{python!r}, "-m", "distributed.cli.dask_worker"]
+c.ClusterConfig.cluster_max_workers = 2
+c.Backend.cluster_options = Options(Integer("worker_cores", default=1, min=1, max=2))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The keys of a cluster section for a server that runs."""
+    folder = tmp_path_factory.mktemp("gateway")
+    ports = {name: free_port() for name in ("private", "public", "tcp")}
+    (folder / "config.py").write_text(
+        CONFIG.format(**ports, password=PASSWORD, python=sys.executable, folder=str(folder))
+    )
+    command = [sys.executable, "-m", "dask_gateway_server", "-f", str(folder / "config.py")]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log, cwd=folder, env=os.environ | {"PYTHONPATH": path})
+    address = f"http://127.0.0.1:{ports['public']}"
+    try:
+        until = time.monotonic() + PATIENCE
+        while not healthy(address):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield {
+            "kind": "gateway",
+            "address": address,
+            "proxy_address": f"tls://127.0.0.1:{ports['tcp']}",
+            "username": "alice",
+            "password": "${DGMM_GATEWAY_PASSWORD}",
+            "n_workers": 2,
+            "timeout": PATIENCE,
+        }
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(PATIENCE)
+        for each in children:
+            if each.is_running():
+                each.kill()
+
+
+def healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/api/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch):
+    monkeypatch.setenv("DGMM_GATEWAY_PASSWORD", PASSWORD)
+
+
+def test_a_fit_has_the_bits_of_one_here_also_when_a_worker_is_killed(server, check_fit):
+    with open_cluster(server) as client:
+        assert client.scheduler.address.startswith("gateway://127.0.0.1:")
+        check_fit(client, kill_a_worker=True)
+        pids = [*client.run(os.getpid).values(), client.run_on_scheduler(os.getpid)]
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        assert all(address.startswith("tls://") for address in workers)
+    until = time.monotonic() + PATIENCE
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_wrong_password_is_said_and_not_shown(server, monkeypatch, caplog):
+    monkeypatch.setenv("DGMM_GATEWAY_PASSWORD", "marker-of-another")
+    with (
+        pytest.raises(ClusterError, match=r"refused user 'alice' \(401\): check username") as caught,
+        open_cluster(server),
+    ):
+        pytest.fail("the body must not run")
+    assert "marker-of" not in str(caught.value) + caplog.text
+
+
+def test_what_the_server_refuses_is_said(server):
+    with pytest.raises(ClusterError, match="worker_cores"), open_cluster(server | {"options": {"worker_cores": 9}}):
+        pytest.fail("the body must not run")
+
+
+def test_a_server_that_does_not_answer(server):
+    nobody = server | {"address": f"http://127.0.0.1:{free_port()}"}
+    with pytest.raises(ClusterError, match="does not answer .*; is it running"), open_cluster(nobody):
+        pytest.fail("the body must not run")
+
+
+def test_a_server_that_gives_fewer_workers(server):
+    with (
+        pytest.raises(ClusterError, match="of 3 workers after"),
+        open_cluster(server | {"n_workers": 3, "timeout": 8.0}),
+    ):
+        pytest.fail("the body must not run")
+
+
+def test_a_password_over_plain_http_to_another_machine_is_refused(server):
+    elsewhere = server | {"address": "http://dask.example.org"}
+    with pytest.raises(JobError, match="for all to read: use https://"), open_cluster(elsewhere):
+        pytest.fail("the body must not run")
