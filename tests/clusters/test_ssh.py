@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -14,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
-import distributed
 import psutil
 import pytest
 from clusters.conftest import PATIENCE, InPass, free_port
 from faults.small_fit import fit, rows
+from programs import require_programs
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.certificates import make_certificates
@@ -57,7 +56,10 @@ def server(tmp_path_factory):
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen([shutil.which("sshd"), "-D", "-e", "-f", str(folder / "config")], stderr=log)
+        process = subprocess.Popen(
+            [require_programs("sshd", package="openssh-server")[0], "-D", "-e", "-f", str(folder / "config")],
+            stderr=log,
+        )
     try:
         until = time.monotonic() + PATIENCE
         while "Server listening" not in (folder / "log").read_text():
@@ -97,14 +99,11 @@ def test_the_traffic_is_encrypted_and_strangers_are_refused(cluster, tmp_path):
     addresses = [cluster.scheduler.address, *workers, *(worker["nanny"] for worker in workers.values())]
     assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
     for address in addresses:
-        assert not answers(address, None)
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        assert not answers(address, context)
+        assert not answers(address)
     foreign = {"tls_ca_file": "ca.pem", "tls_cert": "client.pem", "tls_key": "client-key.pem"}
     make_certificates(tmp_path / "certs")
     section = {key: str(tmp_path / "certs" / name) for key, name in foreign.items()}
-    stranger = {"kind": "scheduler", "address": cluster.scheduler.address, "timeout": 3.0}
+    stranger = {"kind": "scheduler", "address": cluster.scheduler.address, "timeout": 1.0}
     with pytest.raises(ClusterError, match="no Dask scheduler answered"), open_cluster(stranger | section):
         pytest.fail("the body must not run")
     stranger["address"] = stranger["address"].replace("tls", "tcp")
@@ -112,12 +111,16 @@ def test_the_traffic_is_encrypted_and_strangers_are_refused(cluster, tmp_path):
         pytest.fail("the body must not run")
 
 
-def answers(address: str, context: ssl.SSLContext | None) -> bool:
+def answers(address: str) -> bool:
     """Whether a process of the cluster says something to who has no certificate."""
-    with suppress(OSError, ssl.SSLError), socket.create_connection(host_of(address), timeout=3.0) as connection:
-        if context is not None:
-            connection = context.wrap_socket(connection)
-        return connection.recv(1) != b""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        suppress(ConnectionError, ssl.SSLError),
+        socket.create_connection(host_of(address), timeout=PATIENCE) as plain,
+        context.wrap_socket(plain) as encrypted,
+    ):
+        return encrypted.recv(1) != b""
     return False
 
 
@@ -127,7 +130,7 @@ def host_of(address: str) -> tuple[str, int]:
 
 
 def test_the_key_is_private(cluster):
-    (file,) = {each for each in cluster.run(file_of_the_key).values()}
+    (file,) = set(cluster.run(file_of_the_key).values())
     assert stat.S_IMODE(Path(file).stat().st_mode) == 0o600
     assert stat.S_IMODE(Path(file).parent.stat().st_mode) == 0o700
     commands = [" ".join(psutil.Process(pid).cmdline()) for pid in cluster.run(os.getpid, nanny=True).values()]
@@ -151,8 +154,6 @@ def test_nothing_is_left_of_a_cluster_whose_scheduler_died(server):
     opened.__exit__(ClusterError, caught.value, None)
     wait_until_gone([scheduler, *pids])
     assert not Path(file).parent.exists()
-    with pytest.raises(ValueError, match="No global client"):
-        distributed.get_client()
 
 
 def wait_until_gone(pids: list[int]) -> None:
@@ -172,7 +173,7 @@ REFUSED = {
         "HostKeyNotVerifiable",
     ),
     "nobody listens": (lambda folder, port: {"port": port}, "Connect call failed"),
-    "no Python": (lambda folder, port: {"python": "/nowhere/python"}, "not found"),
+    "no Python": (lambda folder, port: {"python": "/nowhere/python"}, "/nowhere/python: "),
     "a Python without dgmm": (lambda folder, port: {"python": "/usr/bin/python3"}, "it has no distributed"),
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import ClusterError
-from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, scale, take_down
+from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, take_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,21 +35,30 @@ def start_gateway(section: GatewayCluster, stack: ExitStack, tell: Callable[[str
         raise missing("dask-gateway", "gateway", section.kind) from None
     tell(f"asking {section.address} for a cluster")
     try:
+        # It closes itself when nobody holds it any more, and complains if it was closed before.
         gateway = Gateway(section.address, proxy_address=section.proxy_address, auth=_auth(section))
-        take_down(stack, f"the connection to {section.address}", gateway.close)
         name = gateway.submit(**section.options)
-        take_down(stack, f"the cluster {name} of {section.address}", lambda: gateway.stop_cluster(name))
-        _wait(gateway, name, section.timeout)
-        cluster = gateway.connect(name)
-        client = connect(stack, cluster, f"the cluster {name} of {section.address}", section.timeout)
-        scale(cluster, section)
+        what = f"the cluster {name} of {section.address}"
+        take_down(stack, what, lambda: gateway.stop_cluster(name))
+        report = _wait(gateway, name, section.timeout)
+        client = connect(stack, report.scheduler_address, what, section.timeout, security=report.security)
+        told = _scale(gateway, name, section)
+    except ClusterError:
+        raise
     except (*FAILURES, ClientError, GatewayClusterError, GatewayServerError) as error:
-        if isinstance(error, ClusterError):
-            raise
         raise ClusterError(f"the gateway at {section.address} {_refusal(error, section)}") from error
-    return Started(
-        client, section.wanted, section.timeout, advice="the server may limit how many you get: ask for fewer"
-    )
+    return Started(client, section.wanted, section.timeout, lambda: told, advice="ask for fewer, or set wait_for")
+
+
+def _scale(gateway: Any, name: str, section: GatewayCluster) -> str:
+    """Ask for workers, and return what the server has to say to that."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if section.adapt is not None:
+            gateway.adapt_cluster(name, minimum=section.adapt.minimum, maximum=section.adapt.maximum)
+        else:
+            gateway.scale_cluster(name, section.n_workers)
+    return "; ".join(f"the server says: {each.message}" for each in caught)
 
 
 def _auth(section: GatewayCluster) -> Any:
@@ -63,13 +73,14 @@ def _auth(section: GatewayCluster) -> Any:
             return KerberosAuth()
 
 
-def _wait(gateway: Any, name: str, seconds: float) -> None:
-    """Wait until a cluster runs; the package's own waiting has no end."""
+def _wait(gateway: Any, name: str, seconds: float) -> Any:
+    """Wait until a cluster runs, and return what the server tells of it; the package's own waiting has no end."""
     until = time.monotonic() + seconds
     while True:
-        state = next((each.status.name for each in gateway.list_clusters() if each.name == name), "FAILED")
+        report = gateway.get_cluster(name)
+        state = report.status.name
         if state == "RUNNING":
-            return
+            return report
         if state not in ("PENDING", "STARTING"):
             raise ClusterError(f"{name} of {gateway.address} did not start ({state.lower()}): look at the server's log")
         if time.monotonic() > until:

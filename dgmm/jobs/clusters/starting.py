@@ -6,7 +6,9 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask
 import distributed
+from distributed.core import Status
 from distributed.security import Security
 
 from dgmm.errors import ClusterError, MissingExtraError
@@ -63,21 +65,32 @@ def take_down(stack: ExitStack, what: str, close: Callable[[], Any]) -> None:
     stack.callback(closing)
 
 
-def connect(stack: ExitStack, cluster: Any, what: str, timeout: float) -> Any:
-    """Return a client of a cluster that was started; both are closed at the end of the block.
+def connect(stack: ExitStack, cluster: Any, what: str, timeout: float, security: Security | None = None) -> Any:
+    """Return a client of a cluster that was started, or of a scheduler's address; it is closed at the end of the block.
 
     Raises
     ------
     ClusterError
     """
-    take_down(stack, what, cluster.close)
+    if not isinstance(cluster, str):
+        take_down(stack, what, lambda: end(cluster))
     try:
         # Dask's own way of making a client current would leave it behind as everybody's.
-        client = distributed.Client(cluster, timeout=timeout, set_as_default=False)
+        client = distributed.Client(cluster, timeout=timeout, security=security, set_as_default=False)
     except FAILURES as error:
         raise ClusterError(f"{what} was started and does not answer: {brief(error)}") from error
     take_down(stack, f"the client of {what}", client.close)
     return client
+
+
+def end(cluster: Any) -> None:
+    """Close one of Dask's clusters, also if its scheduler has died: its workers cannot be retired by it then."""
+    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
+        try:
+            cluster.sync(cluster.scheduler_comm.identity)
+        except FAILURES:
+            cluster.scheduler.status = Status.closed
+        cluster.close()
 
 
 def scale(cluster: Any, section: Scaled) -> None:
