@@ -1,5 +1,8 @@
 """Gaussian mixture models for data larger than memory, on Dask."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
@@ -11,6 +14,9 @@ from dgmm.inputs.writing import write_results
 from dgmm.passes.execution import Execution
 from dgmm.storage.checkpoint import Checkpoint
 
+if TYPE_CHECKING:
+    from dgmm.jobs.clusters.opening import open_cluster
+
 __all__ = [
     "BFRGaussianMixture",
     "BFRKMeans",
@@ -20,7 +26,21 @@ __all__ = [
     "Selection",
     "StopReason",
     "__version__",
+    "open_cluster",
     "open_rows",
     "select",
     "write_results",
 ]
+
+# What many programs do not use, and takes time to import.
+_LATER = {"open_cluster": "dgmm.jobs.clusters.opening"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

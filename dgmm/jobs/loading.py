@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from dgmm.jobs.clusters.sections import ClusterSection
@@ -230,7 +230,12 @@ def _describe(item: Any, path: KeyPath, owner: type[BaseModel] | None, field: Fi
         return f"missing; expected {allowed}"
     found = _value(source, path)
     reason = f" ({cause})" if cause is not None else ""
-    return f"found {quote(found)}{reason}; allowed: {allowed}{_suggest(found, choices)}"
+    shown = "a text" if field is not None and _is_secret(field.annotation) else quote(found)
+    return f"found {shown}{reason}; allowed: {allowed}{_suggest(found, choices)}"
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
 
 
 def _value(source: Source, path: KeyPath) -> Any:

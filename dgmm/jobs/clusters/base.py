@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dgmm.jobs.clusters.variables import EXPANDED
+from dgmm.jobs.clusters.variables import EXPANDED, Text
 from dgmm.jobs.sections import COUNT, PATH, Count, Section
 
 PLACE = f"{PATH}; {EXPANDED}"
 MEMORY = r"^[0-9]+(\.[0-9]+)? ?([kMGT]i?B|B)$"
 
 Memory = Annotated[str, Field(pattern=MEMORY)]
+# What a shell takes as it is.
+Program = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_./~+@%=-]+$")]
 Seconds = Annotated[float, Field(gt=0.0)]
 SECONDS = "a number of seconds above 0"
 

@@ -20,6 +20,7 @@ from dgmm.jobs.clusters.base import (
     THREADS,
     Cluster,
     Memory,
+    Program,
     Scaled,
     Seconds,
     count,
@@ -151,13 +152,15 @@ class SSHCluster(Cluster):
     )
     port: int = Field(default=22, ge=1, le=65535, description="the port of the SSH servers")
     client_keys: list[Place] | None = Field(
-        default=None, min_length=1, description="a list of paths of private keys; the agent's and ~/.ssh if left out"
+        default=None,
+        min_length=1,
+        description=f"a list of paths of private keys; the agent's and those of ~/.ssh if left out; {EXPANDED}",
     )
     known_hosts: Place | None = Field(
         default=None, description=f"{PATH}, of the file of host keys; ~/.ssh/known_hosts if left out; {EXPANDED}"
     )
     interface: Text | None = Field(default=None, description=INTERFACE)
-    python: Text | None = Field(default=None, description=PYTHON)
+    python: Program | None = Field(default=None, description=PYTHON)
     local_directory: Text | None = Field(default=None, description=SPILL)
     wait_for: Count | None = Field(default=None, description=f"{COUNT}: workers that are enough; all if left out")
     timeout: Seconds = Field(default=60.0, description=f"{SECONDS}: how long to wait for each host, and for workers")
@@ -189,7 +192,7 @@ class SlurmCluster(Scaled):
         description="the time limit of each SLURM job as '01:30:00' or '2-00:00:00'",
     )
     interface: Text | None = Field(default=None, description=INTERFACE)
-    python: Text | None = Field(default=None, description=PYTHON)
+    python: Program | None = Field(default=None, description=PYTHON)
     local_directory: Text | None = Field(default=None, description=SPILL)
     log_directory: Place | None = Field(default=None, description=f"{PLACE}: where the SLURM jobs write their logs")
     shared_directory: Place | None = Field(

@@ -42,6 +42,8 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
     security = temporary_security(section.kind, "slurm")
     if section.log_directory is not None:
         section.log_directory.mkdir(parents=True, exist_ok=True)
+    if section.shared_directory is not None:
+        section.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         cluster = SLURMCluster(**slurm_arguments(section), security=security)
     except FAILURES as error:

@@ -85,11 +85,15 @@ def connect(stack: ExitStack, cluster: Any, what: str, timeout: float, security:
 
 def end(cluster: Any) -> None:
     """Close one of Dask's clusters, also if its scheduler has died: its workers cannot be retired by it then."""
-    with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
-        try:
+    patience = "distributed.comm.timeouts.connect"
+    try:
+        with dask.config.set({patience: "5s"}):
             cluster.sync(cluster.scheduler_comm.identity)
-        except FAILURES:
-            cluster.scheduler.status = Status.closed
+    except FAILURES:
+        cluster.scheduler.status = Status.closed
+        with dask.config.set({patience: "100ms"}):
+            cluster.close()
+    else:
         cluster.close()
 
 

@@ -94,11 +94,11 @@ def _differences(here: Mapping[str, str | None], there: Mapping[str, str | None]
 
 
 def _of_dgmm(answer: Any) -> tuple[str, ...]:
-    if isinstance(answer, ModuleNotFoundError) and str(answer.name).startswith("dgmm"):
-        return (f"dgmm missing (here {__version__})",)
-    if not isinstance(answer, About):
-        return (f"dgmm cannot be loaded, {brief(answer)} (here {__version__})",)
-    return () if answer.version == __version__ else (f"dgmm {answer.version} (here {__version__})",)
+    if isinstance(answer, About):
+        return () if answer.version == __version__ else (f"dgmm {answer.version} (here {__version__})",)
+    if "No module named 'dgmm" in str(answer):
+        return (f"dgmm missing, or another one (here {__version__})",)
+    return (f"dgmm cannot be loaded, {brief(answer)} (here {__version__})",)
 
 
 def _by_host(differences: Mapping[str, tuple[str, ...]]) -> list[str]:
