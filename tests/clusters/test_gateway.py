@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from clusters.conftest import PATIENCE, free_port
+from clusters.documented import run_page
+from clusters.fits import PATIENCE, check_fit, free_port
 
 from dgmm.errors import ClusterError, JobError
 from dgmm.jobs.clusters.opening import open_cluster
@@ -87,7 +88,7 @@ def password(monkeypatch):
     monkeypatch.setenv("DGMM_GATEWAY_PASSWORD", PASSWORD)
 
 
-def test_a_fit_has_the_bits_of_one_here_also_when_a_worker_is_killed(server, check_fit):
+def test_a_fit_has_the_bits_of_one_here_also_when_a_worker_is_killed(server):
     with open_cluster(server) as client:
         assert client.scheduler.address.startswith("gateway://127.0.0.1:")
         check_fit(client, kill_a_worker=True)
@@ -133,3 +134,9 @@ def test_a_password_over_plain_http_to_another_machine_is_refused(server):
     elsewhere = server | {"address": "http://dask.example.org"}
     with pytest.raises(JobError, match="for all to read: use https://"), open_cluster(elsewhere):
         pytest.fail("the body must not run")
+
+
+def test_the_page_says_how(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    run_page("dask-gateway", "gateway.yaml", tmp_path, **server)
+    assert PASSWORD not in caplog.text + (tmp_path / "report.json").read_text()

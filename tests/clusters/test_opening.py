@@ -15,13 +15,15 @@ import dask
 import distributed
 import psutil
 import pytest
-from clusters.conftest import PATIENCE
+from clusters.documented import PAGE, run_page
+from clusters.fits import PATIENCE, check_fit
 
 import dgmm
 from dgmm.errors import ClusterError, ParameterError
 from dgmm.jobs.clusters import versions
 from dgmm.jobs.clusters.opening import open_cluster
-from dgmm.jobs.clusters.versions import About, check_processes, report_families
+from dgmm.jobs.clusters.versions import About, check_processes, report_families, watch_joining
+from dgmm.jobs.loading import load_cluster
 
 ROOT = Path(__file__).parents[2]
 LOCAL = {"kind": "local", "n_workers": 2, "threads_per_worker": 1}
@@ -35,18 +37,18 @@ def wait_until(condition, what="it") -> None:
         time.sleep(0.1)
 
 
-def test_a_fit_has_the_bits_of_one_thread_also_when_a_worker_is_killed(check_fit):
+def test_a_fit_has_the_bits_of_one_thread_also_when_a_worker_is_killed():
     with dgmm.open_cluster(LOCAL) as client:
         check_fit(client, kill_a_worker=True)
 
 
-def test_a_cluster_adapts_and_keeps_a_worker(check_fit):
+def test_a_cluster_adapts_and_keeps_a_worker():
     with open_cluster({"kind": "local", "threads_per_worker": 1, "adapt": {"minimum": 1, "maximum": 2}}) as client:
         assert len(client.scheduler_info()["workers"]) >= 1
         check_fit(client, kill_a_worker=False)
 
 
-def test_a_running_cluster_without_workers_is_asked_for_one_and_keeps_it(check_fit):
+def test_a_running_cluster_without_workers_is_asked_for_one_and_keeps_it():
     with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         adaptive = cluster.adapt(minimum=0, maximum=1, interval="50ms", wait_count=1)
         section = {"kind": "scheduler", "address": cluster.scheduler_address, "timeout": PATIENCE}
@@ -242,7 +244,7 @@ def test_other_versions_are_refused_with_the_difference(own, monkeypatch):
 def test_another_dgmm_is_refused(own, monkeypatch):
     check_processes(own, "cluster")
     monkeypatch.setattr(versions, "__version__", "0.0.1")
-    told = {"tcp://a:1": About("0.0.2", ("Zen",)), "tcp://b:1": About("0.0.1", ("Zen",))}
+    told = {"tcp://a:1": About("0.0.2", {}, ("Zen",)), "tcp://b:1": About("0.0.1", {}, ("Zen",))}
     found = own.get_versions(packages=versions.PACKAGES)
     asked = SimpleNamespace(get_versions=lambda packages: found, run=lambda function, on_error: told)
     with pytest.raises(ClusterError, match=r"process: a: dgmm 0\.0\.2 \(here 0\.0\.1\); install"):
@@ -252,8 +254,42 @@ def test_another_dgmm_is_refused(own, monkeypatch):
 def test_workers_of_several_kernel_families_are_reported(own, caplog):
     assert versions.about_this_process().families
     with caplog.at_level(logging.WARNING, "dgmm"):
-        report_families({"tcp://a:1": About("1", ("Zen",)), "tcp://a:2": About("1", ("Zen",))})
+        report_families({"tcp://a:1": About("1", {}, ("Zen",)), "tcp://a:2": About("1", {}, ("Zen",))})
         assert not caplog.records
-        report_families({"tcp://a:1": About("1", ("Zen",)), "tcp://b:2": About("1", ("Haswell", "SkylakeX"))})
+        report_families({"tcp://a:1": About("1", {}, ("Zen",)), "tcp://b:2": About("1", {}, ("Haswell", "SkylakeX"))})
     (record,) = caplog.records
     assert "different BLAS kernels (Haswell, SkylakeX on b; Zen on a)" in record.getMessage()
+
+
+def test_the_page_says_how_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("This machine", "local.yaml", tmp_path)
+
+
+def test_the_page_names_every_kind_and_file():
+    kinds = {load_cluster(file).kind for file in (ROOT / "cluster_configs").glob("*.yaml")}
+    assert all(f"| `{kind}` |" in PAGE or f"`{kind}`, " in PAGE for kind in kinds)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_worker_that_joins_later_is_checked(monkeypatch, caplog, own):
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        caplog.at_level(logging.WARNING, "dgmm"),
+    ):
+        families = check_processes(client, "cluster")
+        watch_joining(client, families, retire=own)
+        cluster.scale(2)
+        wait_until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 2)
+        # Workers of this process say what it says: from here on, something else.
+        monkeypatch.setattr(versions, "about_this_process", lambda: About("0.0.1", {}, ("Zen",)))
+        cluster.scale(3)
+        wait_until(lambda: "dgmm 0.0.1" in caplog.text)
+        assert ("sent away" in caplog.text) == own
+        if own:
+            wait_until(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) == 2)
+        monkeypatch.setattr(versions, "about_this_process", lambda: About(dgmm.__version__, {}, ("Zen",)))
+        cluster.scale(4)
+        wait_until(lambda: "joined from" in caplog.text and "other BLAS kernels (Zen)" in caplog.text)
+        assert ("Zen",) in families

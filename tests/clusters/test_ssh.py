@@ -15,7 +15,8 @@ from pathlib import Path
 import asyncssh
 import psutil
 import pytest
-from clusters.conftest import PATIENCE, InPass, free_port
+from clusters.documented import run_page
+from clusters.fits import PATIENCE, InPass, check_fit, free_port
 from faults.small_fit import fit, rows
 from programs import require_programs
 
@@ -89,7 +90,7 @@ def cluster(server):
 
 
 @pytest.mark.parametrize("kill_a_worker", [False, True])
-def test_a_fit_has_the_bits_of_one_here(cluster, check_fit, kill_a_worker):
+def test_a_fit_has_the_bits_of_one_here(cluster, kill_a_worker):
     check_fit(cluster, kill_a_worker=kill_a_worker)
 
 
@@ -187,3 +188,8 @@ def test_a_host_that_cannot_be_used_is_named(server, changed, words):
     with pytest.raises(ClusterError, match=words), open_cluster(section):
         pytest.fail("the body must not run")
     assert set(Path("/tmp").glob("dgmm-*")) <= before
+
+
+def test_the_page_says_how(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("SSH", "ssh.yaml", tmp_path, **server)

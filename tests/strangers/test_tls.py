@@ -21,6 +21,8 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from clusters.documented import blocks, run_page
+from clusters.fits import check_fit
 
 from dgmm import GaussianMixture
 from dgmm.cli import main
@@ -39,7 +41,11 @@ PATIENCE = 60
 def running(command: list[str], folder: Path):
     """A process, and the lines that it writes to standard error; gone afterwards."""
     process = subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
     )
     lines: queue.Queue[str] = queue.Queue()
 
@@ -73,7 +79,7 @@ def commands(advice: list[str]) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory):
-    """An encrypted scheduler with one worker: their processes, the address, the section of a job file."""
+    """An encrypted scheduler with two workers: the folder, the section of a job file, their processes."""
     folder = tmp_path_factory.mktemp("secured")
     advice = make_certificates(folder / "certs")
     make_certificates(folder / "foreign")
@@ -84,9 +90,13 @@ def secured(tmp_path_factory):
         assert address.startswith("tls://127.0.0.1:")
         start_worker[start_worker.index("tls://127.0.0.1:8786")] = address
         text = "\n".join(advice[advice.index("  cluster:") :])
-        section = yaml.safe_load(text)["cluster"] | {"address": address, "n_workers": 1, "timeout": PATIENCE}
-        with running([*start_worker, "--nthreads", "1"], folder / "certs") as (worker, _):
-            yield folder, section, scheduler, worker
+        section = yaml.safe_load(text)["cluster"] | {"address": address, "n_workers": 2, "timeout": PATIENCE}
+        start_worker += ["--nthreads", "1"]
+        with (
+            running(start_worker, folder / "certs") as (worker, _),
+            running(start_worker, folder / "certs") as (other, _),
+        ):
+            yield folder, section, scheduler, worker, other
 
 
 def with_files(section: dict, **files: Path) -> SchedulerCluster:
@@ -115,6 +125,25 @@ def test_a_fit_on_the_encrypted_cluster_equals_one_on_threads(secured, tmp_path,
     remote, local = (GaussianMixture.load(f"{name}.zarr") for name in ("remote", "local"))
     for name in ("weights_", "means_", "covariances_"):
         np.testing.assert_array_equal(getattr(remote, name), getattr(local, name))
+
+
+@pytest.mark.cluster
+def test_a_fit_has_the_same_bits_when_a_worker_is_killed(secured):
+    _, section, *_ = secured
+    with open_cluster(section) as client:
+        check_fit(client, kill_a_worker=True)
+
+
+@pytest.mark.cluster
+def test_the_page_on_clusters_says_how(secured, tmp_path, monkeypatch):
+    _, section, *_ = secured
+    monkeypatch.chdir(tmp_path)
+    heading = "A scheduler that runs already"
+    changed = {key: section[key] for key in ("address", "tls_ca_file", "tls_cert", "tls_key")}
+    run_page(heading, "scheduler.yaml", tmp_path, **changed)
+    (shown,), (command,) = blocks(heading, "text"), blocks(heading, "console")[:1]
+    advice = make_certificates(tmp_path / "certificates", hosts=[command.split()[-1]])
+    assert shown.splitlines() == [line for line in advice if line.startswith("  python")]
 
 
 def key_files(folder: Path, role: str = "client") -> dict[str, Path]:
@@ -146,7 +175,7 @@ def test_a_stranger_is_refused(secured, files):
     with pytest.raises(ClusterError, match="no Dask scheduler answered"), open_cluster(stranger):
         pytest.fail("the body must not run")
     with open_cluster(SchedulerCluster.model_validate(section)):
-        assert len(distributed.get_client().scheduler_info()["workers"]) == 1
+        assert len(distributed.get_client().scheduler_info()["workers"]) == 2
 
 
 def answer(port: int, context: ssl.SSLContext) -> bytes:
@@ -164,7 +193,7 @@ def test_an_encrypted_connection_without_a_certificate_is_refused(secured, versi
     folder, section, *_ = secured
     with open_cluster(SchedulerCluster.model_validate(section)):
         addresses = [section["address"], *distributed.get_client().scheduler_info()["workers"]]
-    assert len(addresses) == 2
+    assert len(addresses) == 3
     for address in addresses:
         port = int(address.rpartition(":")[2])
         context = ssl.create_default_context(cafile=str(folder / "certs" / "ca.pem"))
@@ -185,7 +214,7 @@ def test_a_worker_with_a_foreign_certificate_does_not_join(secured):
     with running(command, folder) as (process, _):
         assert process.wait(PATIENCE) != 0
     with open_cluster(SchedulerCluster.model_validate(section)):
-        assert len(distributed.get_client().scheduler_info()["workers"]) == 1
+        assert len(distributed.get_client().scheduler_info()["workers"]) == 2
 
 
 # -- who can reach what -----------------------------------------------------------------------------
@@ -201,8 +230,8 @@ def listening(pid: int) -> set[str]:
 
 @pytest.mark.cluster
 def test_the_processes_of_the_advice_answer_on_the_loopback_alone(secured):
-    _, _, scheduler, worker = secured
-    assert listening(scheduler.pid) == listening(worker.pid) == {"127.0.0.1"}
+    _, _, *processes = secured
+    assert [listening(process.pid) for process in processes] == [{"127.0.0.1"}] * 3
 
 
 @pytest.mark.cluster

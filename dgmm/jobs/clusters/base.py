@@ -18,7 +18,9 @@ Program = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_./~+@%=-]+$")]
 Seconds = Annotated[float, Field(gt=0.0)]
 SECONDS = "a number of seconds above 0"
 
-INTERFACE = "the network interface that the scheduler and the workers answer on, as eth0; chosen by Dask if left out"
+INTERFACE = (
+    f"the network interface that scheduler and workers answer on, as eth0; Dask's choice if left out; {EXPANDED}"
+)
 PYTHON = f"the Python that runs the workers, with dgmm in it; the path of this one if left out; {EXPANDED}"
 SPILL = f"a path on the workers' machines, of the folder that they spill to; chosen by Dask if left out; {EXPANDED}"
 THREADS = f"{COUNT}: threads of each worker"

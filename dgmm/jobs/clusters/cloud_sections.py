@@ -22,7 +22,7 @@ class FargateCluster(Scaled):
     certificates: Place = Field(description=f"{PLACE}; the folder that dgmm certs made")
     image_certificates: Text = Field(
         default="/certificates",
-        description="where ca.pem and the files of the scheduler and the workers lie in the image, or are mounted",
+        description=f"where ca.pem and the files of scheduler and workers lie in the image, or are mounted; {EXPANDED}",
     )
     worker_cpu: Count = Field(default=4096, description=f"{COUNT}: 1,024ths of a core of each worker, as Fargate sells")
     worker_memory: Count = Field(default=16384, description=f"{COUNT}: MB of each worker, as Fargate sells")

@@ -25,7 +25,7 @@ from dgmm.jobs.clusters.sections import ThreadsCluster
 from dgmm.jobs.clusters.slurm import start_slurm
 from dgmm.jobs.clusters.ssh import start_ssh
 from dgmm.jobs.clusters.starting import Started
-from dgmm.jobs.clusters.versions import check_processes
+from dgmm.jobs.clusters.versions import check_processes, watch_joining
 from dgmm.jobs.clusters.waiting import wait_for_workers
 from dgmm.jobs.interrupts import terminable
 from dgmm.jobs.loading import load_cluster, make_cluster
@@ -106,7 +106,9 @@ def open_cluster(
             stack.enter_context(started.client.as_current())
             held = wait_for_workers(started, tell, words)
             stack.callback(held.release)
-            check_processes(started.client, words)
+            families = check_processes(started.client, words)
+            if started.client is not cluster:
+                watch_joining(started.client, families, retire=started.own)
         try:
             yield client
         except _LOST as error:

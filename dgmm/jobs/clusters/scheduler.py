@@ -45,7 +45,7 @@ def start_scheduler(section: SchedulerCluster, stack: ExitStack, tell: Callable[
             f"and can it be reached from this machine? ({brief(error)})"
         ) from error
     take_down(stack, f"the client of {address}", client.close)
-    return Started(client, section.n_workers, section.timeout)
+    return Started(client, section.n_workers, section.timeout, own=False)
 
 
 def _address_in(file: Path | None) -> str:

@@ -239,7 +239,8 @@ class GatewayCluster(Scaled):
         default=None, description="for auth: jupyterhub: ${NAME}; JUPYTERHUB_API_TOKEN if left out"
     )
     options: dict[str, Text | int | float | bool] = Field(
-        default={}, description="a mapping of the options that this server offers (worker_cores, image, ...)"
+        default={},
+        description=f"a mapping of the options that this server offers (worker_cores, image, ...); {EXPANDED}",
     )
 
     @model_validator(mode="after")

@@ -44,6 +44,8 @@ class Started:
         Says what is known of workers that are not there yet, as "SLURM: 6 pending"; empty if nothing is.
     advice : str
         What to do if they do not come.
+    own : bool
+        Whether it was started for this block.
     """
 
     client: Any
@@ -51,6 +53,7 @@ class Started:
     timeout: float
     pending: Callable[[], str] = str
     advice: str = "start more, or wait for fewer"
+    own: bool = True
 
 
 def take_down(stack: ExitStack, what: str, close: Callable[[], Any]) -> None:

@@ -56,4 +56,4 @@ Place = Annotated[Path, BeforeValidator(locate), BeforeValidator(expand)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 """A text that is ``${NAME}`` alone, and is never shown."""
 
-EXPANDED = "${NAME} stands for a variable of the environment"
+EXPANDED = "may hold ${NAME}"

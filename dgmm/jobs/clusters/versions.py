@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from distributed.versions import get_versions
 
 from dgmm._version import __version__
 from dgmm.errors import ClusterError
@@ -21,24 +25,46 @@ logger = logging.getLogger("dgmm")
 PACKAGES = ("dask", "distributed", "numpy")
 """Of which the versions must be equal, besides dgmm's own and the first two numbers of Python's."""
 
+Families: TypeAlias = "set[tuple[str, ...]]"
+
 _MOST_LINES = 10
+_BITS = (
+    "results agree to about 1e-9, but their last bits may differ from run to run; take hosts with one family of "
+    "processors if they must not"
+)
 
 
 @dataclass(frozen=True)
 class About:
-    """What a worker process says of itself."""
+    """What a worker process says of itself.
+
+    Attributes
+    ----------
+    version : str
+        Of dgmm.
+    packages : dict
+        Versions by name, as :func:`versions_of` gives them.
+    families : tuple of str
+        Of BLAS kernels.
+    """
 
     version: str
+    packages: dict[str, str | None]
     families: tuple[str, ...]
 
 
 def about_this_process() -> About:
     """Is run by each worker; one without dgmm cannot."""
-    return About(__version__, kernel_families())
+    return About(__version__, versions_of(get_versions(PACKAGES)), kernel_families())
 
 
-def check_processes(client: Any, words: str) -> None:
+def check_processes(client: Any, words: str) -> Families:
     """Refuse a cluster whose scheduler or workers have other versions; report workers that compute with other bits.
+
+    Returns
+    -------
+    set of tuple of str
+        The families of BLAS kernels that there are.
 
     Raises
     ------
@@ -47,10 +73,10 @@ def check_processes(client: Any, words: str) -> None:
     """
     try:
         found = client.get_versions(packages=PACKAGES)
-        here = _versions(found["client"])
-        differences = {name: _differences(here, _versions(told)) for name, told in found["workers"].items()}
+        here = versions_of(found["client"])
+        differences = {name: _differences(here, versions_of(told)) for name, told in found["workers"].items()}
         scheduler = {key: here[key] for key in here if key != "numpy"}
-        differences["the scheduler"] = _differences(scheduler, _versions(found["scheduler"]))
+        differences["the scheduler"] = _differences(scheduler, versions_of(found["scheduler"]))
         if not any(differences.values()):
             told = client.run(about_this_process, on_error="return")
             differences = {name: _of_dgmm(answer) for name, answer in told.items()}
@@ -60,26 +86,72 @@ def check_processes(client: Any, words: str) -> None:
         raise ClusterError(
             f"the {words} runs other versions than this process: {'; '.join(lines)}; install the same everywhere"
         )
-    report_families(told)
+    return report_families(told)
 
 
-def report_families(told: Mapping[str, Any]) -> None:
+def report_families(told: Mapping[str, Any]) -> Families:
     """Warn if workers compute on different kernels of BLAS: then it matters to the last bits which of them did what."""
     hosts: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for address, answer in told.items():
         if isinstance(answer, About):
             hosts[answer.families].add(_host(address))
     if len(hosts) > 1:
-        parts = [f"{', '.join(families) or 'unknown'} on {_few(names)}" for families, names in sorted(hosts.items())]
-        logger.warning(
-            "the workers compute on different BLAS kernels (%s): results agree to about 1e-9, but their last bits may "
-            "differ from run to run; take hosts with one family of processors if they must not",
-            "; ".join(parts),
-        )
+        parts = [f"{_named(families)} on {_few(names)}" for families, names in sorted(hosts.items())]
+        logger.warning("the workers compute on different BLAS kernels (%s): %s", "; ".join(parts), _BITS)
+    return set(hosts)
 
 
-def _versions(told: Any) -> dict[str, str | None]:
-    """The versions that count, of what Dask tells of a process."""
+def watch_joining(client: Any, families: Families, *, retire: bool) -> None:
+    """Check the workers that join from now on, while the client is open.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    families : set of tuple of str
+        Of :func:`check_processes`.
+    retire : bool
+        Whether one that runs other versions is sent away; else it is only reported.
+    """
+
+    def joined(event: tuple[float, Mapping[str, Any]]) -> None:
+        if event[1].get("action") == "add-worker":
+            # The loop that tells of it may not wait.
+            arguments = (client, event[1]["worker"], families, retire)
+            threading.Thread(target=_check_one, args=arguments, name="dgmm-joined", daemon=True).start()
+
+    client.subscribe_topic("all", joined)
+
+
+def _check_one(client: Any, address: str, families: Families, retire: bool) -> None:
+    try:
+        answer = client.run(about_this_process, workers=[address], on_error="return").get(address)
+        if answer is None or isinstance(answer, OSError):
+            return  # it is gone already
+        packages = answer.packages if isinstance(answer, About) else {}
+        here = versions_of(get_versions(PACKAGES))
+        if texts := _of_dgmm(answer) + (_differences(here, packages) if packages else ()):
+            what = "it is sent away" if retire else "send it away, or install the same there"
+            logger.warning("a worker joined from %s with %s: %s", _host(address), ", ".join(texts), what)
+            if retire:
+                client.retire_workers([address])
+        elif answer.families not in families:
+            families.add(answer.families)
+            logger.warning(
+                "a worker joined from %s that computes on other BLAS kernels (%s): %s",
+                _host(address),
+                _named(answer.families),
+                _BITS,
+            )
+    except (*FAILURES, CancelledError):
+        return  # the cluster is being taken down
+
+
+def _named(families: tuple[str, ...]) -> str:
+    return ", ".join(families) or "unknown"
+
+
+def versions_of(told: Any) -> dict[str, str | None]:
+    """Return the versions that count, of what Dask tells of a process."""
     packages = (told or {}).get("packages") or {}
     python = ".".join(str(packages.get("python", "unknown")).split(".")[:2])
     return {"python": python} | {name: packages.get(name) for name in PACKAGES}

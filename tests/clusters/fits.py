@@ -6,9 +6,9 @@ import os
 import signal
 import socket
 import threading
+from functools import cache
 
 import dask
-import pytest
 from faults.small_fit import fit, rows, same_bits
 
 from dgmm.fitting.events import PassStarted
@@ -38,24 +38,20 @@ class InPass:
         self.done.set()
 
 
-@pytest.fixture(scope="session")
+@cache
 def _expected():
     with dask.config.set(scheduler="synchronous"):
         return fit(rows())
 
 
-@pytest.fixture
-def check_fit(_expected):
-    """Fit on a client's cluster, to the bits of one thread; also while one of its workers is killed."""
-
-    def check(client, *, kill_a_worker: bool) -> None:
-        assert client is not None
-        callbacks = []
-        if kill_a_worker:
-            victim = next(iter(client.run(os.getpid).values()))
-            callbacks.append(InPass(lambda: os.kill(victim, signal.SIGKILL)))
+def check_fit(client, *, kill_a_worker: bool) -> None:
+    """Fit on a client's cluster, to the bits of one thread here; also while one of its workers is killed."""
+    assert client is not None
+    callbacks = []
+    if kill_a_worker:
+        victim = next(iter(client.run(os.getpid).values()))
+        callbacks.append(InPass(lambda: os.kill(victim, signal.SIGKILL)))
+    with client.as_current():
         model = fit(rows(pause=0.03 if kill_a_worker else 0.0), callbacks=callbacks)
-        assert all(callback.done.wait(PATIENCE) for callback in callbacks)
-        assert same_bits(model, _expected)
-
-    return check
+    assert all(callback.done.wait(PATIENCE) for callback in callbacks)
+    assert same_bits(model, _expected())
