@@ -130,9 +130,7 @@ def _unwritable(path: Location) -> Iterator[str]:
 
 def _collisions(job: Job) -> Iterator[Problem]:
     taken: dict[str, str | Location] = {"the job file": Path(job.file)}
-    for name in ("tls_ca_file", "tls_cert", "tls_key"):
-        if (file := getattr(job.cluster, name, None)) is not None:
-            taken[f"cluster.{name}"] = file
+    taken |= {f"cluster.{name}": file for name, file in job.cluster.files.items()}
     if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
     taken |= {f"input.{key}": place for key, place in _sources(job)}

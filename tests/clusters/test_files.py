@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 
 import dgmm
@@ -41,7 +42,7 @@ def variables(monkeypatch):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_each_file_is_right_with_what_is_commented_out(file, tmp_path):
     section = load_cluster(file)
-    assert section.kind in OPENERS
+    assert section.kind == file.stem
     text = file.read_text()
     assert text.startswith("# Not run by the tests") == (file.name in NOT_RUN)
     for line in re.findall(r"^# (\w+: ?.*)$", text, flags=re.MULTILINE):
@@ -223,11 +224,23 @@ def test_what_does_not_fit_together_is_refused(section, words):
 def test_the_command_says_it_in_its_exit_code(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("job.yaml").write_text("input: {path: x.npy}\nmodel: {n_components: 2}\noutput: {model: m.zarr}\n")
-    import numpy as np
-
     np.save("x.npy", np.random.default_rng(0).normal(size=(100, 2)))
     Path("c.yaml").write_text("kind: scheduler\nscheduler_file: s.json\n")
     assert main(["run", "job.yaml", "--cluster", "c.yaml"]) == 69
     assert (
         "s.json: cannot be read (No such file or directory); has the scheduler been started?" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("key", ["known_hosts", "client_keys"])
+def test_nothing_is_written_over_a_key_of_the_cluster(tmp_path, monkeypatch, capsys, key):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((10, 2)))
+    Path("k").write_text("kept")
+    job = "input: {path: x.npy}\nmodel: {n_components: 1}\noutput: {report: k, overwrite: true}\n"
+    Path("job.yaml").write_text(
+        job + f"cluster: {{kind: ssh, hosts: [x], {key}: {'[k]' if key == 'client_keys' else 'k'}}}\n"
+    )
+    assert main(["run", "job.yaml"]) == 2
+    assert f"cluster.{key}" in capsys.readouterr().err
+    assert Path("k").read_text() == "kept"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import ssl
 import stat
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -162,6 +164,30 @@ def wait_until_gone(pids: list[int]) -> None:
     while left := [pid for pid in pids if psutil.pid_exists(pid)]:
         assert time.monotonic() < until, left
         time.sleep(0.1)
+
+
+SCRIPT = """\
+import json, os, sys, time
+from dgmm.jobs.clusters import ssh
+from dgmm.jobs.clusters.opening import open_cluster
+ssh.IDLE_TIMEOUT = "30s"
+with open_cluster(json.loads(sys.argv[1])) as client:
+    pids = [client.run_on_scheduler(os.getpid), *client.run(os.getpid).values()]
+    print(*pids, *client.run(os.getpid, nanny=True).values(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_ends_by_itself_if_who_started_it_was_killed(server, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", json.dumps(server | {"hosts": ["127.0.0.1"]})]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        pids = [int(word) for word in process.stdout.readline().split()]
+        process.kill()
+    assert len(pids) == 3
+    wait_until_gone(pids)
 
 
 REFUSED = {

@@ -105,20 +105,14 @@ def test_a_cluster_file_reports_its_own_keys_and_lines(tmp_path):
     with pytest.raises(JobError) as caught:
         load_cluster(path)
     assert str(caught.value).splitlines() == [
-        f"{path}:3: n_worker: unknown key; allowed: persist, lean, kind, n_workers, threads_per_worker, memory_limit, "
-        "local_directory, dashboard_address; did you mean 'n_workers'?",
+        f"{path}:3: n_worker: unknown key; allowed: persist, lean, n_workers, adapt, wait_for, timeout, kind, "
+        "threads_per_worker, memory_limit, local_directory, dashboard_address; did you mean 'n_workers'?",
         f"{path}:4: n_workers: found 0; allowed: a whole number of at least 1: worker processes; "
-        "chosen by Dask if left out",
+        "chosen by Dask if this and adapt are left out",
     ]
     path.write_text("cluster: {kind: local}")
     with pytest.raises(JobError, match="kind: missing"):
         load_cluster(path)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "cluster_configs").glob("*.yaml")), ids=lambda path: path.name)
-def test_the_cluster_files_of_the_project_are_valid(path):
-    assert load_cluster(path).kind == path.stem
-    assert path.stem in {"threads", "local", "scheduler"}
 
 
 scalars = st.one_of(

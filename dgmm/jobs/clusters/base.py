@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -53,6 +54,17 @@ class Cluster(Section):
     def words(self) -> str:
         """A few words on what computes, for logs and reports."""
         raise NotImplementedError
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What the section reads, keys of TLS and of SSH among it, by key: nothing may be written over them."""
+        found = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            paths = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]
+            if not key.endswith("directory"):
+                found |= {f"{key}[{i}]" if isinstance(value, list) else key: path for i, path in enumerate(paths)}
+        return found
 
 
 class Adapt(Section):

@@ -114,11 +114,13 @@ def missing(package: str, extra: str, kind: str) -> MissingExtraError:
 
 
 def brief(error: BaseException) -> str:
-    """Return an error in one line, by its cause where it has been wrapped."""
+    """Return an error in one line: of what it was raised from, the last that says something."""
+    told = error
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+        told = error if str(error).strip() else told
+    text = " ".join(str(told).split())
+    return f"{type(told).__name__}: {text[:300]}" if text else type(told).__name__
 
 
 def security_of(ca_file: Path, cert: Path, key: Path) -> Security:
