@@ -58,7 +58,7 @@ class Cluster(Section):
     @property
     def files(self) -> dict[str, Path]:
         """What the section reads, keys of TLS and of SSH among it, by key: nothing may be written over them."""
-        found = {}
+        found: dict[str, Path] = {}
         for key in type(self).model_fields:
             value = getattr(self, key)
             paths = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, Path)]

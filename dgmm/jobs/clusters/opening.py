@@ -108,7 +108,7 @@ def open_cluster(
             stack.callback(held.release)
             families = check_processes(started.client, words)
             if started.client is not cluster:
-                watch_joining(started.client, families, retire=started.own)
+                stack.enter_context(watch_joining(started.client, families, retire=started.own))
         try:
             yield client
         except _LOST as error:

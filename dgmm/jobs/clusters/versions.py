@@ -7,6 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ from dgmm.jobs.clusters.starting import FAILURES, brief
 from dgmm.passes.blas import kernel_families
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger("dgmm")
 
@@ -28,6 +29,9 @@ PACKAGES = ("dask", "distributed", "numpy")
 Families: TypeAlias = "set[tuple[str, ...]]"
 
 _MOST_LINES = 10
+# Seconds between two looks at who is there.
+_EACH = 30.0
+_PATIENCE = 5.0
 _BITS = (
     "results agree to about 1e-9, but their last bits may differ from run to run; take hosts with one family of "
     "processors if they must not"
@@ -101,8 +105,9 @@ def report_families(told: Mapping[str, Any]) -> Families:
     return set(hosts)
 
 
-def watch_joining(client: Any, families: Families, *, retire: bool) -> None:
-    """Check the workers that join from now on, while the client is open.
+@contextmanager
+def watch_joining(client: Any, families: Families, *, retire: bool) -> Iterator[None]:
+    """Check the workers that join while the body runs.
 
     Parameters
     ----------
@@ -112,38 +117,48 @@ def watch_joining(client: Any, families: Families, *, retire: bool) -> None:
     retire : bool
         Whether one that runs other versions is sent away; else it is only reported.
     """
+    ended, seen = threading.Event(), _addresses(client)
 
-    def joined(event: tuple[float, Mapping[str, Any]]) -> None:
-        if event[1].get("action") == "add-worker":
-            # The loop that tells of it may not wait.
-            arguments = (client, event[1]["worker"], families, retire)
-            threading.Thread(target=_check_one, args=arguments, name="dgmm-joined", daemon=True).start()
+    def look() -> None:
+        while not ended.wait(_EACH):
+            try:
+                joined = _addresses(client) - seen
+                for address in joined:
+                    _check_one(client, address, families, retire)
+                seen.update(joined)
+            except (*FAILURES, CancelledError):
+                continue  # it is lost, which who computes on it will say, or being taken down
 
-    client.subscribe_topic("all", joined)
+    thread = threading.Thread(target=look, name="dgmm-joined", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_PATIENCE)
+
+
+def _addresses(client: Any) -> set[str]:
+    return set(client.scheduler_info(n_workers=-1)["workers"])
 
 
 def _check_one(client: Any, address: str, families: Families, retire: bool) -> None:
-    try:
-        answer = client.run(about_this_process, workers=[address], on_error="return").get(address)
-        if answer is None or isinstance(answer, OSError):
-            return  # it is gone already
-        packages = answer.packages if isinstance(answer, About) else {}
-        here = versions_of(get_versions(PACKAGES))
-        if texts := _of_dgmm(answer) + (_differences(here, packages) if packages else ()):
-            what = "it is sent away" if retire else "send it away, or install the same there"
-            logger.warning("a worker joined from %s with %s: %s", _host(address), ", ".join(texts), what)
-            if retire:
-                client.retire_workers([address])
-        elif answer.families not in families:
-            families.add(answer.families)
-            logger.warning(
-                "a worker joined from %s that computes on other BLAS kernels (%s): %s",
-                _host(address),
-                _named(answer.families),
-                _BITS,
-            )
-    except (*FAILURES, CancelledError):
-        return  # the cluster is being taken down
+    answer = client.run(about_this_process, workers=[address], on_error="return").get(address)
+    if answer is None or isinstance(answer, OSError):
+        return  # it is gone already
+    here = versions_of(get_versions(PACKAGES))
+    other = _differences(here, answer.packages) if isinstance(answer, About) else ()
+    if texts := _of_dgmm(answer) + other:
+        what = "it is sent away" if retire else "send it away, or install the same there"
+        logger.warning("a worker joined from %s with %s: %s", _host(address), ", ".join(texts), what)
+        if retire:
+            client.retire_workers([address])
+    elif answer.families not in families:
+        families.add(answer.families)
+        kernels = _named(answer.families)
+        logger.warning(
+            "a worker joined from %s that computes on other BLAS kernels (%s): %s", _host(address), kernels, _BITS
+        )
 
 
 def _named(families: tuple[str, ...]) -> str:
