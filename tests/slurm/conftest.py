@@ -93,7 +93,8 @@ class Slurm:
 
 @pytest.fixture(scope="session")
 def _slurm():
-    require_programs("munged", "slurmctld", "slurmd", "sbatch", "squeue", package="slurm-wlm munge")
+    names = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+    munged, slurmctld, slurmd, *_ = require_programs(*names, package="slurm-wlm munge")
     # Short, since the path of a socket has 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="dgmm-slurm-", dir="/tmp"))
     folder.chmod(0o755)
@@ -120,10 +121,10 @@ def _slurm():
     try:
         with ExitStack() as stack:
             flags = [flag.replace("=", f"={folder}/") for flag in (*munge, "--seed-file=munged.seed")]
-            stack.enter_context(_daemon(folder, "munged", "--foreground", "--force", "--num-threads=2", *flags))
+            stack.enter_context(_daemon(folder, munged, "--foreground", "--force", "--num-threads=2", *flags))
             _wait_for(folder, (folder / "munge.sock").exists)
-            stack.enter_context(_daemon(folder, "slurmctld", "-D"))
-            stack.enter_context(_daemon(folder, "slurmd", "-D"))
+            stack.enter_context(_daemon(folder, slurmctld, "-D"))
+            stack.enter_context(_daemon(folder, slurmd, "-D"))
             idle = ["sinfo", "--noheader", "-o", "%T"]
             _wait_for(folder, lambda: subprocess.run(idle, capture_output=True, text=True).stdout.strip() == "idle")
             yield slurm
@@ -144,7 +145,7 @@ def slurm(_slurm, monkeypatch):
 
 @contextmanager
 def _daemon(folder: Path, *words: str):
-    with (folder / f"{words[0]}.out").open("wb") as out:
+    with (folder / f"{Path(words[0]).name}.out").open("wb") as out:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     try:
         yield
