@@ -71,7 +71,7 @@ class Slurm:
         lines = self.call("squeue", "--noheader", "-o", "|".join(keys.values())).splitlines()
         return [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
 
-    def wait(self, condition, seconds: float = 120.0):
+    def wait(self, condition, seconds: float = 300.0):
         """Wait until a function of the queue says something true, and return that."""
         end = time.monotonic() + seconds
         while not (found := condition(self.queue())):
@@ -88,7 +88,7 @@ class Slurm:
         """Cancel what there is, and wait until it is gone."""
         if jobs := [job["id"] for job in self.queue()]:
             self.call("scancel", *jobs)
-        self.wait(lambda queue: not queue, 60)
+        self.wait(lambda queue: not queue)
 
 
 @pytest.fixture(scope="session")

@@ -119,17 +119,19 @@ def _keep(cluster: Any, stack: ExitStack, tell: Callable[[str], None]) -> None:
 
 
 async def _keeping(cluster: Any, tell: Callable[[str], None]) -> None:
-    seconds = _LOOK[0]
+    seconds, known = _LOOK[0], set[str]()
     while True:
         await asyncio.sleep(seconds)
-        jobs = dict(cluster.workers)
-        listed = await asyncio.to_thread(_listed, [job.job_id for job in jobs.values() if job.job_id])
+        jobs = {name: job.job_id for name, job in cluster.workers.items() if job.job_id}
+        listed = await asyncio.to_thread(_listed, list(jobs.values()))
         if listed is None:
             continue
-        asked = set(cluster.worker_spec)
-        ended = [name for name, job in jobs.items() if name in asked and job.job_id and job.job_id not in listed]
+        known |= set(jobs)
+        # Dask itself forgets a job some time after it has lost the worker, and does not make up for it.
+        ended = [name for name in set(cluster.worker_spec) & known if jobs.get(name) not in listed]
         # What ends again and again is submitted ever more seldom.
         seconds = min(2 * seconds, _LOOK[1]) if ended else _LOOK[0]
+        known -= set(ended)
         for name in ended:
             cluster.workers.pop(name, None)
         if ended:
