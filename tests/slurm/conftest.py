@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -107,7 +107,7 @@ def _slurm():
         CONF.format(
             folder=folder,
             host=socket.gethostname().split(".")[0],
-            user=getpass.getuser(),
+            user=pwd.getpwuid(os.getuid()).pw_name,
             controller_port=controller_port,
             daemon_port=daemon_port,
             cores=CORES,
