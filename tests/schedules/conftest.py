@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -59,7 +60,8 @@ def ticking(tmp_path_factory):
     None where it cannot be had; the test of the tick says why.
     """
     private = ["unshare", "--mount", "sh", "-c", _PRIVATE]
-    if not all(map(shutil.which, ("cron", "crontab", "unshare"))) or subprocess.run([*private[:2], "true"]).returncode:
+    cron = shutil.which("cron", path=f"{os.environ['PATH']}:/usr/sbin")
+    if cron is None or subprocess.run([*private[:2], "true"], check=False).returncode:
         yield None
         return
     job, folder = write_job(tmp_path_factory.mktemp("ticking")), tmp_path_factory.mktemp("cron")
@@ -74,7 +76,7 @@ def ticking(tmp_path_factory):
         subprocess.run([*words, "sh", "-c", install], check=True)
     installed = subprocess.run([*words, "crontab", "-l"], capture_output=True, text=True, check=True).stdout
     with (folder / "out").open("wb") as out:
-        process = subprocess.Popen([*words, "cron", "-f"], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([*words, cron, "-f"], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
     yield job.parent, installed
     process.terminate()
     process.wait(timeout=30)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -71,7 +71,7 @@ class Slurm:
         lines = self.call("squeue", "--noheader", "-o", "|".join(keys.values())).splitlines()
         return [dict(zip(keys, line.split("|"), strict=True)) for line in lines]
 
-    def wait(self, condition, seconds: float = 120.0):
+    def wait(self, condition, seconds: float = 300.0):
         """Wait until a function of the queue says something true, and return that."""
         end = time.monotonic() + seconds
         while not (found := condition(self.queue())):
@@ -88,12 +88,13 @@ class Slurm:
         """Cancel what there is, and wait until it is gone."""
         if jobs := [job["id"] for job in self.queue()]:
             self.call("scancel", *jobs)
-        self.wait(lambda queue: not queue, 60)
+        self.wait(lambda queue: not queue)
 
 
 @pytest.fixture(scope="session")
 def _slurm():
-    require_programs("munged", "slurmctld", "slurmd", "sbatch", "squeue", package="slurm-wlm munge")
+    names = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+    munged, slurmctld, slurmd, *_ = require_programs(*names, package="slurm-wlm munge")
     # Short, since the path of a socket has 107 characters at most.
     folder = Path(tempfile.mkdtemp(prefix="dgmm-slurm-", dir="/tmp"))
     folder.chmod(0o755)
@@ -106,7 +107,7 @@ def _slurm():
         CONF.format(
             folder=folder,
             host=socket.gethostname().split(".")[0],
-            user=getpass.getuser(),
+            user=pwd.getpwuid(os.getuid()).pw_name,
             controller_port=controller_port,
             daemon_port=daemon_port,
             cores=CORES,
@@ -120,10 +121,10 @@ def _slurm():
     try:
         with ExitStack() as stack:
             flags = [flag.replace("=", f"={folder}/") for flag in (*munge, "--seed-file=munged.seed")]
-            stack.enter_context(_daemon(folder, "munged", "--foreground", "--force", "--num-threads=2", *flags))
+            stack.enter_context(_daemon(folder, munged, "--foreground", "--force", "--num-threads=2", *flags))
             _wait_for(folder, (folder / "munge.sock").exists)
-            stack.enter_context(_daemon(folder, "slurmctld", "-D"))
-            stack.enter_context(_daemon(folder, "slurmd", "-D"))
+            stack.enter_context(_daemon(folder, slurmctld, "-D"))
+            stack.enter_context(_daemon(folder, slurmd, "-D"))
             idle = ["sinfo", "--noheader", "-o", "%T"]
             _wait_for(folder, lambda: subprocess.run(idle, capture_output=True, text=True).stdout.strip() == "idle")
             yield slurm
@@ -144,7 +145,7 @@ def slurm(_slurm, monkeypatch):
 
 @contextmanager
 def _daemon(folder: Path, *words: str):
-    with (folder / f"{words[0]}.out").open("wb") as out:
+    with (folder / f"{Path(words[0]).name}.out").open("wb") as out:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     try:
         yield

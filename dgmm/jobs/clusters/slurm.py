@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from distributed.security import Security
+
 from dgmm.errors import ClusterError
-from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, scale, temporary_security
+from dgmm.jobs.clusters.base import count
+from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, scale, take_down, temporary_security
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +25,10 @@ if TYPE_CHECKING:
     from dgmm.jobs.clusters.sections import SlurmCluster
 
 _PROGRAMS = ("sbatch", "squeue", "scancel")
+_ROLES = ("scheduler", "worker", "client")
 _SECONDS = 10.0
+_LOOK = (5.0, 600.0)
+"""Seconds between two looks at the queue: as a rule, and at most where jobs keep ending."""
 
 
 def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], None]) -> Started:
@@ -39,17 +48,19 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
         raise ClusterError(
             f"a cluster of kind slurm needs {', '.join(absent)} on this machine: run the job where jobs are submitted"
         )
-    security = temporary_security(section.kind, "slurm")
+    temporary = temporary_security(section.kind, "slurm")
     if section.log_directory is not None:
         section.log_directory.mkdir(parents=True, exist_ok=True)
     if section.shared_directory is not None:
         section.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        security = _written(temporary, section.shared_directory or Path.home(), stack)
         cluster = SLURMCluster(**slurm_arguments(section), security=security)
     except FAILURES as error:
         raise ClusterError(f"the SLURM cluster could not be started: {brief(error)}") from error
     client = connect(stack, cluster, "the SLURM cluster", section.timeout)
     scale(cluster, section)
+    _keep(cluster, stack, tell)
     return Started(
         client,
         section.wanted,
@@ -76,30 +87,78 @@ def slurm_arguments(section: SlurmCluster) -> dict[str, Any]:
         "job_extra_directives": list(section.job_extra_directives),
         "job_script_prologue": list(section.job_script_prologue),
         "protocol": "tls://",
-        "shared_temp_directory": str(section.shared_directory or Path.home()),
         # Health pages would answer without encryption.
         "scheduler_options": {"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         "worker_extra_args": ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
     }
 
 
-def _states(cluster: Any) -> str:
-    """Say in which states the jobs are, as "SLURM: 2 running, 6 pending"."""
-    ids = [job.job_id for job in list(cluster.workers.values()) if job.job_id]
-    if not ids:
-        return ""
+def _written(temporary: Security, folder: Path, stack: ExitStack) -> Security:
+    """Write a key and its certificate where the nodes see them, for this user's eyes, until the end of the block."""
+    place = Path(stack.enter_context(TemporaryDirectory(prefix=".dgmm-slurm-", dir=folder)))
+    certificate, key = place / "certificate.pem", place / "key.pem"
+    certificate.write_text(temporary.tls_worker_cert, encoding="ascii")
+    key.touch(0o600)
+    key.write_text(temporary.tls_worker_key, encoding="ascii")
+    roles = {f"tls_{role}_{what}": str(path) for role in _ROLES for what, path in (("cert", certificate), ("key", key))}
+    return Security(require_encryption=True, tls_ca_file=str(certificate), **roles)
+
+
+def _keep(cluster: Any, stack: ExitStack, tell: Callable[[str], None]) -> None:
+    """Submit a job again where one has ended: dask-jobqueue itself misses one that was cancelled or ran out of time."""
+
+    async def begin() -> asyncio.Task[None]:
+        return asyncio.create_task(_keeping(cluster, tell))
+
+    task = cluster.sync(begin)
+
+    async def end() -> None:
+        task.cancel()
+
+    take_down(stack, "the watch over the SLURM jobs", lambda: cluster.sync(end))
+
+
+async def _keeping(cluster: Any, tell: Callable[[str], None]) -> None:
+    seconds, known = _LOOK[0], set[str]()
+    while True:
+        await asyncio.sleep(seconds)
+        jobs = {name: job.job_id for name, job in cluster.workers.items() if job.job_id}
+        listed = await asyncio.to_thread(_listed, list(jobs.values()))
+        if listed is None:
+            continue
+        known |= set(jobs)
+        # Dask itself forgets a job some time after it has lost the worker, and does not make up for it.
+        ended = [name for name in set(cluster.worker_spec) & known if jobs.get(name) not in listed]
+        # What ends again and again is submitted ever more seldom.
+        seconds = min(2 * seconds, _LOOK[1]) if ended else _LOOK[0]
+        known -= set(ended)
+        for name in ended:
+            cluster.workers.pop(name, None)
+        if ended:
+            tell(f"{count(len(ended), 'SLURM job')} ended before the work was done; submitted again")
+            cluster.scale(jobs=len(cluster.worker_spec))
+
+
+def _listed(ids: list[str]) -> dict[str, tuple[str, str]] | None:
+    """Return the state and reason of the jobs that are in SLURM's queue; None if it does not answer."""
+    command = ["squeue", "--noheader", "--format=%i %T %r", "--user", str(os.getuid())]
     try:
-        told = subprocess.run(
-            ["squeue", "--noheader", "--format=%T %r", f"--jobs={','.join(ids)}"],
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
+        return None
+    found = (line.split(maxsplit=2) for line in told.stdout.splitlines())
+    return {number: (state, reason) for number, state, reason in found if number in ids}
+
+
+def _states(cluster: Any) -> str:
+    """Say in which states the jobs are, as "SLURM: 2 running, 6 pending (Resources)"."""
+    ids = [job.job_id for job in list(cluster.workers.values()) if job.job_id]
+    listed = _listed(ids)
+    if not ids or listed is None:
         return ""
-    lines = [line.split(maxsplit=1) for line in told.stdout.splitlines() if line.strip()]
-    counted = Counter(state.lower() + (f" ({reason[0]})" if state == "PENDING" else "") for state, *reason in lines)
-    if gone := len(ids) - len(lines):
-        counted["ended"] = gone
-    return "SLURM: " + ", ".join(f"{n} {state}" for state, n in counted.items())
+    counted = Counter(
+        f"{state.lower()} ({reason})" if state == "PENDING" else state.lower() for state, reason in listed.values()
+    )
+    if ended := len(ids) - len(listed):
+        counted["ended"] = ended
+    return "SLURM: " + ", ".join(f"{n} {state}" for state, n in sorted(counted.items(), reverse=True))

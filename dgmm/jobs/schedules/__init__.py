@@ -6,10 +6,12 @@ To add one, write a module with a function that makes files of a :class:`Schedul
 from __future__ import annotations
 
 from dgmm.jobs.schedules.cron import write_cron
+from dgmm.jobs.schedules.slurm import write_slurm
 from dgmm.jobs.schedules.systemd import write_systemd
 
 SCHEDULERS = {
     "cron": write_cron,
+    "slurm": write_slurm,
     "systemd": write_systemd,
 }
 """What makes the files of each scheduler: a function of a Schedule that returns a list of Written."""
