@@ -84,9 +84,12 @@ class OpenRun:
     ----------
     path : path
         Its folder.
+    record : RunRecord
+        At its beginning.
     """
 
     path: Path
+    record: RunRecord
     _lock: FileLock
 
     def close(self) -> None:
@@ -146,7 +149,7 @@ class RunsFolder:
         with suppress(OSError, HeldError):  # without locks it is known by its process
             lock.acquire({"host": record.host, "pid": record.pid})
         write_record(path, record)
-        return OpenRun(path, lock)
+        return OpenRun(path, record, lock)
 
 
 def folder_name(record: RunRecord) -> str:

@@ -113,7 +113,8 @@ class JsonHandler(logging.Handler):
         try:
             self.n_warnings += record.levelno >= logging.WARNING
             text = record.getMessage()
-            fields: dict[str, Any] = {}
+            event = getattr(record, "event", None)
+            fields: dict[str, Any] = {} if event is None else {"event": type(event).__name__, **plain(event)}
             if record.exc_info and record.exc_info[1] is not None:
                 fields["trace"] = redact(logging.Formatter().formatException(record.exc_info))
             self.tell(record.levelname, text, fields)

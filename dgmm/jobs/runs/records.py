@@ -66,8 +66,8 @@ class RunRecord:
     error : str or None
         The first line of the error.
     ended : str or None
-    stage : str
-        What it does, or did last.
+    stage, step : str
+        What it does, or did last: the name of the stage, and the step in words.
     attempt : int
         1, or one more than that of the run that it goes on from.
     resumed_from : str or None
@@ -106,6 +106,7 @@ class RunRecord:
     error: str | None = None
     ended: str | None = None
     stage: str = ""
+    step: str = ""
     attempt: int = 1
     resumed_from: str | None = None
     inputs: dict[str, Stamp | None] = field(default_factory=dict)
@@ -160,7 +161,7 @@ _TYPES = dict.fromkeys(("id", "job", "name", "digest", "begun", "state"), str)
 _KINDS: dict[str, Any] = {
     **_TYPES,
     **dict.fromkeys(
-        ("host", "user", "folder", "asked", "cluster", "error", "ended", "stage", "resumed_from", "says"), str
+        ("host", "user", "folder", "asked", "cluster", "error", "ended", "stage", "step", "resumed_from", "says"), str
     ),
     **dict.fromkeys(("pid", "exit_code", "attempt", "rows", "passes", "bytes_read", "peak_memory", "warnings"), int),
     **dict.fromkeys(("versions", "inputs", "outputs", "again"), dict),
