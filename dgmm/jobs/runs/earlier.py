@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from dgmm.jobs.runs.records import RunRecord, intact
 
 if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
+    from dgmm.storage.urls import Location
 
 _ELSEWHERE = ("cluster", "checkpoint", "run")
 """Sections that say where and how a job is run, not what comes out."""
@@ -50,18 +50,21 @@ class Before:
         The last one of the same job, if it was not done.
     progress : Run or None
         The one whose progress can be gone on with.
-    own : frozenset of path
+    own : frozenset of path or URL
         Outputs that these runs wrote: they may be replaced.
+    why : str
+        Why what was done is done again, or that what was not is gone on with; empty for the first run.
     """
 
     done: Run | None = None
     nothing_left: bool = False
     unfinished: Run | None = None
     progress: Run | None = None
-    own: frozenset[Path] = frozenset()
+    own: frozenset[Location] = frozenset()
+    why: str = ""
 
 
-def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Path], *, anew: bool) -> Before:
+def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location], *, anew: bool) -> Before:
     """Compare a run that is to begin with those before.
 
     Parameters
@@ -78,8 +81,8 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Path], *, 
     same = [run for run in runs if run.record.digest == record.digest and not run.is_running]
     done = next((run for run in same if run.record.is_done), None)
     unfinished = same[0] if same and same[0] is not done else None
-    own: set[Path] = set()
-    nothing_left = False
+    own: set[Location] = set()
+    nothing_left, why = False, ""
     if done is not None:
         there = intact(done.record, {key: str(path) for key, path in paths.items()})
         known = None not in record.inputs.values()
@@ -87,10 +90,19 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Path], *, 
         nothing_left = unchanged and all(there.values()) and not anew
         # Results of other data are somebody's until output.overwrite says otherwise.
         own |= {paths[key] for key, is_there in there.items() if is_there and (unchanged or anew)}
+        why = _why(done.record, unchanged=unchanged, lost=[key for key, is_there in there.items() if not is_there])
     if unfinished is not None and unfinished.record.writing:
         begun = {written.path for written in unfinished.record.outputs.values()}
         own |= {path for path in paths.values() if str(path) in begun}
     progress = None
     if not anew:
         progress = next((run for run in same if run.record.inputs == record.inputs and run.progress.is_dir()), None)
-    return Before(done, nothing_left, None if anew else unfinished, progress, frozenset(own))
+    if progress is not None:
+        why = f"going on from run {progress.record.id}, which was {progress.record.state}"
+    return Before(done, nothing_left, None if anew else unfinished, progress, frozenset(own), "" if anew else why)
+
+
+def _why(done: RunRecord, *, unchanged: bool, lost: list[str]) -> str:
+    if not unchanged:
+        return f"the input is not what it was when run {done.id} was done: running again"
+    return f"what run {done.id} wrote is gone or was changed ({', '.join(lost)}): running again" if lost else ""

@@ -233,5 +233,3 @@ def remove_run(path: Path) -> None:
     with suppress(OSError):
         (path / "run.json").unlink()
     shutil.rmtree(path, ignore_errors=True)
-
-

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,8 @@ class JsonLines:
         if self._descriptor is None:
             return
         line = json.dumps(value, default=plain, allow_nan=False, ensure_ascii=False) + "\n"
-        try:
+        with suppress(OSError):
             os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Nothing is written after that."""
@@ -100,7 +99,7 @@ class JsonHandler(logging.Handler):
     Attributes
     ----------
     n_warnings : int
-        Warnings and errors so far.
+        Warnings so far.
     """
 
     def __init__(self, lines: JsonLines) -> None:
@@ -111,7 +110,7 @@ class JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
-            self.n_warnings += record.levelno >= logging.WARNING
+            self.n_warnings += record.levelno == logging.WARNING
             text = record.getMessage()
             event = getattr(record, "event", None)
             fields: dict[str, Any] = {} if event is None else {"event": type(event).__name__, **plain(event)}

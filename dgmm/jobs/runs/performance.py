@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dask.base import get_scheduler
-from distributed import Client, performance_report
+from distributed import performance_report
 
 from dgmm.errors import MissingExtraError
 
-FILE = "performance.html"
+PERFORMANCE = "performance.html"
 
 
 def require_bokeh() -> None:
@@ -29,26 +28,18 @@ def require_bokeh() -> None:
 
 
 @contextmanager
-def reporting_performance(path: Path) -> Iterator[bool]:
+def reporting_performance(path: Path) -> Iterator[None]:
     """Write Dask's report of the body, which computes on the current client.
-
-    Yields
-    ------
-    bool
-        False if there is no client, and so no report.
 
     Warns
     -----
     UserWarning
         If the report cannot be made.
     """
-    if not isinstance(getattr(get_scheduler(), "__self__", None), Client):
-        yield False
-        return
     report = performance_report(filename=str(path))
     report.__enter__()
     try:
-        yield True
+        yield
     finally:
         try:
             report.__exit__(None, None, None)

@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,13 +19,13 @@ from dgmm.jobs.exits import BAD_JOB, BUG, DONE, exit_code
 from dgmm.jobs.loading import load_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import in_words
-from dgmm.jobs.running import JobResult, run_job
+from dgmm.jobs.running import JobResult, perform_at_once, run_job
 from dgmm.jobs.runs.earlier import Before, digest_of, look_back
 from dgmm.jobs.runs.folders import PROGRESS, OpenRun, Run, RunsFolder, clear_away, readable, refuse_second, runs_in
 from dgmm.jobs.runs.metrics import write_metrics
 from dgmm.jobs.runs.origin import asked_for, keep_origin, new_record
 from dgmm.jobs.runs.recorder import Recorder
-from dgmm.jobs.runs.records import RunRecord, Written, ended, now, since_epoch, write_record
+from dgmm.jobs.runs.records import RunRecord, Written, ended, now, write_record
 from dgmm.jobs.runs.stamps import stamp_of
 from dgmm.jobs.source import parse, read_text
 from dgmm.jobs.specification import RUNS, CheckpointSection
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from dgmm.jobs.clusters.sections import ClusterSection
     from dgmm.jobs.loading import Job
     from dgmm.jobs.running import Perform
+    from dgmm.storage.urls import Location
 
 logger = logging.getLogger("dgmm")
 
@@ -49,7 +49,7 @@ class RecordedRun:
     ----------
     report : dict
         What ran, on what, how it ended; the content of ``output.report``.
-    outputs : dict of str to path
+    outputs : dict of str to path or URL
         What was written, by its key in the section ``output``.
     folder : path or None
         Of the run that made them; None if the job keeps none.
@@ -58,14 +58,9 @@ class RecordedRun:
     """
 
     report: dict[str, Any]
-    outputs: dict[str, Path]
+    outputs: dict[str, Location]
     folder: Path | None
     result: JobResult | None = None
-
-
-def perform_at_once(name: str, do: Callable[[], None]) -> None:
-    """Do what a stage does."""
-    do()
 
 
 def run_file(
@@ -128,6 +123,7 @@ def run_recorded(
             new_record(Path(job.file), command),
             digest=digest_of(job),
             asked=asked_for(job),
+            cluster=job.cluster.kind,
             inputs={f"input.{key}": stamp_of(place) for key, place in sources(job)},
             outputs={key: Written(str(path)) for key, path in job.output.paths.items()},
         )
@@ -142,6 +138,8 @@ def run_recorded(
         recorder = Recorder(opened.path, opened.record, told)
         try:
             with recorder.listening():
+                if before.why:
+                    recorder.step(before.why)
                 keeps = stays and folder.can_lock and job.checkpoint is None and not job.keeps_no_progress
                 made = _run(_placed(job, opened, keeps=keeps, anew=anew), recorder, before, opened.path, perform)
                 return made if stays else replace(made, folder=None)
@@ -215,7 +213,8 @@ def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Pe
             result = run()
         written = {key: Written(str(path), stamp_of(path)) for key, path in result.outputs.items()}
         _keep_reports(folder, result)
-        recorder.end(ended(recorder.record, DONE, outputs=written, says=in_words(result.report)))
+        cluster = str(result.report.get("cluster", recorder.record.cluster))
+        recorder.end(ended(recorder.record, DONE, outputs=written, says=in_words(result.report), cluster=cluster))
     except BaseException as error:
         code = exit_code(error)
         recorder.fail(error, trace=code == BUG)
