@@ -18,6 +18,7 @@ from dgmm.cli.predict import predict
 from dgmm.cli.report import report
 from dgmm.cli.run import run
 from dgmm.cli.schedule import schedule
+from dgmm.cli.runs import runs
 from dgmm.errors import JobError, redact
 from dgmm.jobs.exits import BUG, DONE, INTERRUPTED, exit_code
 from dgmm.jobs.interrupts import Interrupted, interruptible
@@ -71,6 +72,7 @@ def _options(
 
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(runs, name="runs")
 
 
 class _StderrHandler(logging.StreamHandler[Any]):

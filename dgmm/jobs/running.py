@@ -34,6 +34,7 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from dgmm.estimators.loading import Mixture

@@ -18,7 +18,8 @@ from dgmm.jobs.report import versions
 from dgmm.jobs.runs.earlier import sections_of
 from dgmm.jobs.runs.folders import new_id
 from dgmm.jobs.runs.records import RunRecord, now
-from dgmm.jobs.source import quote, read_text
+from dgmm.jobs.source import parse, quote, read_text
+from dgmm.jobs.specification import NONE, RUNS
 from dgmm.storage.replacing import replacing_file
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def new_record(file: Path, command: Sequence[str]) -> RunRecord:
     """The record of a run of a job file that begins now, in this process."""
     return RunRecord(
         id=new_id(),
-        job=str(file.absolute()),
+        job=str(job_path(file)),
         name=file.stem,
         digest="",
         begun=now(),
@@ -45,6 +46,27 @@ def new_record(file: Path, command: Sequence[str]) -> RunRecord:
         folder=str(Path.cwd()),
         versions={"python": platform.python_version(), **versions()},
     )
+
+
+def runs_folder_of(file: Path) -> tuple[Path | None, Path | None]:
+    """The folder of runs and the place of metrics that a job file names, which need not be right otherwise."""
+    section: dict[str, Any] = {}
+    with suppress(JobError):
+        value = parse(read_text(file), str(file)).value
+        found = value.get("run") if isinstance(value, dict) else None
+        section = found if isinstance(found, dict) else {}
+    home, folder, metrics = file.absolute().parent, section.get("folder", RUNS), section.get("metrics")
+    with suppress(RuntimeError, ValueError):
+        return (
+            home / Path(folder).expanduser() if isinstance(folder, str) and folder != NONE else None,
+            home / Path(metrics).expanduser() if isinstance(metrics, str) else None,
+        )
+    return None, None
+
+
+def job_path(file: Path) -> Path:
+    """The absolute path of a job file, whichever way it is named; a link at its end stays one."""
+    return file.absolute().parent.resolve() / file.name
 
 
 def _user() -> str:

@@ -23,12 +23,11 @@ from dgmm.jobs.running import JobResult, perform_at_once, run_job
 from dgmm.jobs.runs.earlier import Before, digest_of, look_back
 from dgmm.jobs.runs.folders import PROGRESS, OpenRun, Run, RunsFolder, clear_away, readable, refuse_second, runs_in
 from dgmm.jobs.runs.metrics import write_metrics
-from dgmm.jobs.runs.origin import asked_for, keep_origin, new_record
+from dgmm.jobs.runs.origin import asked_for, keep_origin, new_record, runs_folder_of
 from dgmm.jobs.runs.recorder import Recorder
 from dgmm.jobs.runs.records import RunRecord, Written, ended, now, write_record
 from dgmm.jobs.runs.stamps import stamp_of
-from dgmm.jobs.source import parse, read_text
-from dgmm.jobs.specification import RUNS, CheckpointSection
+from dgmm.jobs.specification import CheckpointSection
 
 if TYPE_CHECKING:
     from dgmm.jobs.clusters.sections import ClusterSection
@@ -134,7 +133,7 @@ def run_recorded(
             if before.done is not None and before.nothing_left and (report := _report_in(before.done.path)) is not None:
                 return _nothing_left(job, before.done, report, told)
             opened = _open(folder, record, before, job)
-        success = max((run.record.last_success or 0.0 for run in runs if run.record.job == record.job), default=0.0)
+        success = _last_success(runs, record)
         recorder = Recorder(opened.path, opened.record, told)
         try:
             with recorder.listening():
@@ -273,20 +272,15 @@ def first_line(error: BaseException) -> str:
 
 def _record_refusal(path: Path, error: JobError, command: Sequence[str]) -> None:
     """Leave a record of a job file that is wrong, beside those of the runs before."""
-    section: dict[str, Any] = {}
-    with suppress(JobError):
-        value = parse(read_text(path), str(path)).value
-        found = value.get("run") if isinstance(value, dict) else None
-        section = found if isinstance(found, dict) else {}
-    home = path.absolute().parent
-    folder, metrics = section.get("folder", RUNS), section.get("metrics")
-    try:
-        runs = runs_in(home / folder) if isinstance(folder, str) else []
-        if not runs:
-            return
-        record = ended(new_record(path, command), BAD_JOB, first_line(error))
-        RunsFolder(home / folder).open(record).close()
-        success = max((run.record.last_success or 0.0 for run in runs if run.record.job == record.job), default=0.0)
-        _tell_prometheus(home / metrics if isinstance(metrics, str) else None, record, success)
-    except (OSError, ValueError):
+    folder, metrics = runs_folder_of(path)
+    runs = [] if folder is None else runs_in(folder)
+    if folder is None or not runs:
         return
+    record = ended(new_record(path, command), BAD_JOB, first_line(error))
+    with suppress(WriteError):
+        RunsFolder(folder).open(record).close()
+        _tell_prometheus(metrics, record, _last_success(runs, record))
+
+
+def _last_success(runs: Sequence[Run], record: RunRecord) -> float:
+    return max((run.record.last_success or 0.0 for run in runs if run.record.job == record.job), default=0.0)
