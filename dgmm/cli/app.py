@@ -17,8 +17,8 @@ from dgmm.cli.inspect import inspect
 from dgmm.cli.predict import predict
 from dgmm.cli.report import report
 from dgmm.cli.run import run
-from dgmm.cli.schedule import schedule
 from dgmm.cli.runs import runs
+from dgmm.cli.schedule import schedule
 from dgmm.errors import JobError, redact
 from dgmm.jobs.exits import BUG, DONE, INTERRUPTED, exit_code
 from dgmm.jobs.interrupts import Interrupted, interruptible

@@ -16,6 +16,8 @@ from dgmm.storage.places import folder_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dgmm.storage.urls import Location
+
 _BITS = 128
 
 
@@ -51,7 +53,7 @@ class Stamp:
         return cls(files, size, digest)
 
 
-def stamp_of(place: str | Path) -> Stamp | None:
+def stamp_of(place: str | Location) -> Stamp | None:
     """Look at a path, a pattern or a URL; no file is opened.
 
     One question of the file system for each file, or one of the object store for each thousand objects.
