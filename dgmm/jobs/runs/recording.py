@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dgmm")
 
 REPORT, PAGE = "report.json", "report.html"
+_REPORTED = {"cluster": "cluster", "rows": "n_rows", "log_likelihood": "mean_log_likelihood"}
+"""What a report tells of a run, by its name in the record."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,9 @@ def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Pe
             result = run()
         written = {key: Written(str(path), stamp_of(path)) for key, path in result.outputs.items()}
         _keep_reports(folder, result)
-        cluster = str(result.report.get("cluster", recorder.record.cluster))
-        recorder.end(ended(recorder.record, DONE, outputs=written, says=in_words(result.report), cluster=cluster))
+        known = {name: result.report.get(key) for name, key in _REPORTED.items()}
+        known = {name: value for name, value in known.items() if value is not None}
+        recorder.end(ended(recorder.record, DONE, outputs=written, says=in_words(result.report), **known))
     except BaseException as error:
         code = exit_code(error)
         recorder.fail(error, trace=code == BUG)
