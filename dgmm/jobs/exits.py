@@ -18,6 +18,7 @@ from dgmm.errors import (
     MissingExtraError,
     NotFittedError,
     ParameterError,
+    StoreError,
     WriteError,
 )
 from dgmm.jobs.interrupts import Interrupted
@@ -38,6 +39,7 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (ClusterError, NO_CLUSTER),
     (InsufficientMemoryError, NO_CLUSTER),
     (WriteError, NO_CLUSTER),
+    (StoreError, NO_CLUSTER),
 )
 """The exit code of each kind of error; an error of no kind here is a bug."""
 
