@@ -25,7 +25,7 @@ from dgmm.storage.replacing import is_zarr
 
 DEPTH = 2
 """How many folders below a place are looked through for folders of runs."""
-_FILES = {
+FILES = {
     RECORD: "what ran, where, how it ended",
     JOB: "the job file",
     RESOLVED: "its sections with all defaults",
@@ -36,6 +36,7 @@ _FILES = {
     PERFORMANCE: "Dask's performance report",
     "progress": "the progress of the fit, which the next run goes on from",
 }
+"""What may lie in the folder of a run."""
 
 
 def find_runs(place: Path | None = None) -> list[Run]:
@@ -189,7 +190,7 @@ class Story:
 def story_of(run: Run) -> Story:
     """What there is to tell of a run."""
     record, lines = run.record, read_lines(run.path / PASSES)
-    files = [(name, what) for name, what in _FILES.items() if (run.path / name).exists()]
+    files = [(name, what) for name, what in FILES.items() if (run.path / name).exists()]
     facts = [(key, printable(text)) for key, text in _facts(run, lines) if text]
     return Story(
         printable(f"Run {record.id} of {Path(record.job).name}: {record.state}"),
