@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -24,9 +24,18 @@ _ELSEWHERE = ("cluster", "checkpoint", "run")
 def sections_of(job: Job) -> dict[str, Any]:
     """The sections of a job as values that JSON can hold, with all defaults and with paths resolved."""
     sections = {one.name: getattr(job, one.name) for one in fields(job)}
-    return {
-        name: section.model_dump(mode="json") for name, section in sections.items() if isinstance(section, BaseModel)
-    }
+    return {name: plain(section.model_dump()) for name, section in sections.items() if isinstance(section, BaseModel)}
+
+
+def plain(value: Any) -> Any:
+    """A value of a section as JSON can hold it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {one.name: getattr(value, one.name) for one in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def digest_of(job: Job) -> str:

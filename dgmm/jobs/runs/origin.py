@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import JobError, redact
 from dgmm.jobs.report import versions
-from dgmm.jobs.runs.earlier import sections_of
+from dgmm.jobs.runs.earlier import plain, sections_of
 from dgmm.jobs.runs.folders import new_id
 from dgmm.jobs.runs.records import RunRecord, now
 from dgmm.jobs.source import parse, quote, read_text
@@ -78,7 +78,7 @@ def _user() -> str:
 
 def asked_for(job: Job) -> str:
     """What a job's model is asked for, in words: its kind, and the keys that differ from their defaults."""
-    given = job.model.model_dump(mode="json", exclude_defaults=True)
+    given = plain(job.model.model_dump(exclude_defaults=True))
     words = ", ".join(f"{key} {quote(value)}" for key, value in given.items() if key != "kind")
     return f"{job.model.kind}: {words}"
 
