@@ -23,7 +23,7 @@ input: {path: x.npy}
 model: {n_components: 2, random_state: 0}
 output: {model: m.zarr}
 """
-LONG = JOB.replace("n_components: 2", "n_components: 12, max_iter: 100000, tol: 0.0")
+LONG = JOB.replace("n_components: 2", "n_components: 12, max_iter: 100000, tol: 0.0").replace("x.npy", "long.npy")
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ def ended(text, name="job.yaml"):
 @contextmanager
 def running(folder):
     """A job that iterates for long."""
-    np.save("x.npy", np.random.default_rng(0).normal(size=(60_000, 6)))
+    if not Path("long.npy").exists():
+        np.save("long.npy", np.random.default_rng(0).normal(size=(60_000, 6)))
     Path("job.yaml").write_text(LONG)
     process = started()
     timer = Timer(120.0, process.kill)  # whatever happens, the lines end
@@ -135,8 +136,7 @@ def test_an_interrupted_run_says_so_and_is_gone_on_with(folder):
     assert record.passes >= 4
     assert record.error.startswith("SIGTERM")
     assert last_run().progress.is_dir()
-    Path("job.yaml").write_text(LONG.replace("100000", "5"))  # another job, which ends
-    assert started().wait(timeout=120) == 0
+    assert ended(LONG.replace("100000", "5"))[0] == 0  # another job, which ends
     assert last_run().record.resumed_from is None
 
 
@@ -157,7 +157,7 @@ def test_a_second_run_at_once_is_refused_with_who_runs_the_first(folder, capsys)
         process.wait(timeout=60)
         killed = last_run()
         assert killed.record.state == "lost"
-        assert killed.record.passes >= 3
+        assert killed.record.passes >= 1  # written every two seconds
         # What was written as it happened: a pass is a line, a log record is one.
         assert len([line for line in read_lines(killed.path / "passes.jsonl") if "pass" in line]) >= 3
         assert any("iteration 3 of" in line["text"] for line in read_lines(killed.path / "log.jsonl"))
