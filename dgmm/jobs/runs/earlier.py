@@ -73,7 +73,7 @@ class Before:
     why: str = ""
 
 
-def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location], *, anew: bool) -> Before:
+def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location], *, anew: bool, keeps: bool) -> Before:
     """Compare a run that is to begin with those before.
 
     Parameters
@@ -86,6 +86,8 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location],
         The outputs of the job, by key.
     anew : bool
         Whether to begin anew whatever there is.
+    keeps : bool
+        Whether progress is kept in the folders of the runs.
     """
     same = [run for run in runs if run.record.digest == record.digest and not run.is_running]
     done = next((run for run in same if run.record.is_done), None)
@@ -104,7 +106,7 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location],
         begun = {written.path for written in unfinished.record.outputs.values()}
         own |= {path for path in paths.values() if str(path) in begun}
     progress = None
-    if not anew:
+    if keeps and not anew:
         progress = next((run for run in same if run.record.inputs == record.inputs and run.progress.is_dir()), None)
     if progress is not None:
         why = f"going on from run {progress.record.id}, which was {progress.record.state}"

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dgmm.errors import WriteError
+from dgmm.errors import JobError, WriteError
 from dgmm.fitting.events import (
     ComponentStarved,
     Event,
@@ -131,10 +131,14 @@ class Recorder:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Write down that the body is a stage of the job, and how long it took."""
-        self.keep(stage=name, writing=self.record.writing or name == WRITE)
+        before = self.record.writing
+        self.keep(stage=name, writing=before or name == WRITE)
         began = time.monotonic()
         try:
             yield
+        except JobError:  # something is in the way, and nothing was written
+            self.record = replace(self.record, writing=before)
+            raise
         finally:
             self._flush()
             seconds = round(time.monotonic() - began, 3)

@@ -128,10 +128,11 @@ def run_recorded(
             inputs={f"input.{key}": stamp_of(place) for key, place in sources(job)},
             outputs={key: Written(str(path)) for key, path in job.output.paths.items()},
         )
-        anew = anew or (job.checkpoint is not None and job.checkpoint.resume == "never")
+        forgets = job.checkpoint is not None and job.checkpoint.resume == "never" and not anew
         with folder.beginning() as runs:
             refuse_second(record, runs)
-            before = look_back(record, runs, job.output.paths, anew=anew)
+            keeps = stays and folder.can_lock and job.checkpoint is None and not job.keeps_no_progress
+            before = Before() if forgets else look_back(record, runs, job.output.paths, anew=anew, keeps=keeps)
             if before.done is not None and before.nothing_left and (report := _report_in(before.done.path)) is not None:
                 return _nothing_left(job, before.done, report, told)
             opened = _open(folder, record, before, job)
@@ -141,7 +142,6 @@ def run_recorded(
             with recorder.listening():
                 if before.why:
                     recorder.step(before.why)
-                keeps = stays and folder.can_lock and job.checkpoint is None and not job.keeps_no_progress
                 made = _run(_placed(job, opened, keeps=keeps, anew=anew), recorder, before, opened.path, perform)
                 return made if stays else replace(made, folder=None)
         finally:
@@ -206,7 +206,7 @@ def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Pe
         try:
             result = run()
         except CheckpointError as error:
-            # Progress that nobody asked for must not be in the way.
+            # Progress that nobody asked for is not in the way.
             if before.progress is None or not progress.is_dir() or isinstance(error, CheckpointInUseError):
                 raise
             logger.warning("what run %s kept cannot be used, all is done anew: %s", before.progress.record.id, error)

@@ -252,6 +252,28 @@ def test_a_checkpoint_that_is_never_gone_on_with_is_never_done(job, tmp_path):
         assert run(job).of(FitFinished)
 
 
+def test_what_somebody_puts_there_during_the_fit_stays(job, tmp_path):
+    def put():
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "report.json").write_text("mine")
+
+    with pytest.raises(JobError, match="exists already"):
+        run(job, kind=FitFinished, action=put)
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"output\.report: .* exists already"):
+            run(job)
+    assert stamps(tmp_path / "out").keys() == {tmp_path / "out" / "report.json"}
+    (tmp_path / "out" / "report.json").unlink()
+    assert not run(job).of(PassStarted)  # the fit was done
+
+
+def test_a_checkpoint_that_is_never_gone_on_with_replaces_nothing(job, tmp_path):
+    job = written(tmp_path, "checkpoint: {path: progress, resume: never}\n")
+    run(job)
+    with pytest.raises(JobError, match="exists already"):
+        run(job)
+
+
 def test_progress_that_cannot_be_used_is_not_in_the_way(job, tmp_path, caplog):
     died(job)
     (progress,) = (tmp_path / "runs").rglob(PROGRESS)
