@@ -56,8 +56,8 @@ def ended(text, name="job.yaml"):
 
 
 @contextmanager
-def running(folder):
-    """A job that iterates for long."""
+def running(words="iteration 3 of"):
+    """A job that iterates for long, once its log has some words."""
     if not Path("long.npy").exists():
         np.save("long.npy", np.random.default_rng(0).normal(size=(60_000, 6)))
     Path("job.yaml").write_text(LONG)
@@ -65,7 +65,7 @@ def running(folder):
     timer = Timer(120.0, process.kill)  # whatever happens, the lines end
     timer.start()
     try:
-        assert any("iteration 3 of" in line for line in process.stderr)
+        assert any(words in line for line in process.stderr)
         yield process
     finally:
         timer.cancel()
@@ -126,7 +126,7 @@ def test_a_bug_stands_in_the_record_with_its_trace(folder, monkeypatch):
 
 
 def test_an_interrupted_run_says_so_and_is_gone_on_with(folder):
-    with running(folder) as process:
+    with running() as process:
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 75
@@ -141,7 +141,7 @@ def test_an_interrupted_run_says_so_and_is_gone_on_with(folder):
 
 
 def test_a_second_run_at_once_is_refused_with_who_runs_the_first(folder, capsys):
-    with running(folder) as process:
+    with running() as process:
         assert last_run().record.state == "running"
         assert main(["run", "job.yaml"]) == 75
         err = capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_a_second_run_at_once_is_refused_with_who_runs_the_first(folder, capsys)
         assert any("iteration 3 of" in line["text"] for line in read_lines(killed.path / "log.jsonl"))
         assert main(["runs", "show", "last"]) == 0
         assert "it goes on from what was kept" in " ".join(capsys.readouterr().out.split())
-        with running(folder):  # no lock is left behind
+        with running(" of 100000: "):  # no lock is left behind
             assert last_run().record.resumed_from == killed.record.id
             assert last_run().record.attempt == 2
 
