@@ -26,7 +26,7 @@ from dgmm.jobs.runs.metrics import write_metrics
 from dgmm.jobs.runs.origin import asked_for, keep_origin, new_record, runs_folder_of
 from dgmm.jobs.runs.recorder import Recorder
 from dgmm.jobs.runs.records import RunRecord, Written, ended, now, write_record
-from dgmm.jobs.runs.stamps import stamp_of
+from dgmm.jobs.runs.stamps import Stamp, stamp_of
 from dgmm.jobs.specification import CheckpointSection
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def run_recorded(
             digest=digest_of(job),
             asked=asked_for(job),
             cluster=job.cluster.kind,
-            inputs={f"input.{key}": stamp_of(place) for key, place in sources(job)},
+            inputs=_inputs(job),
             outputs={key: Written(str(path)) for key, path in job.output.paths.items()},
         )
         forgets = job.checkpoint is not None and job.checkpoint.resume == "never" and not anew
@@ -150,6 +150,13 @@ def run_recorded(
             _tell_prometheus(job.run.metrics, recorder.record, success)
             with folder.beginning() as runs:
                 clear_away(runs, record.job, job.run.keep)
+
+
+def _inputs(job: Job) -> dict[str, Stamp | None]:
+    """What lies at each place that a job reads, by its key."""
+    found = {f"input.{key}": stamp_of(place) for key, place in sources(job)}
+    model = getattr(job.model, "path", None)  # of kinds that take a model that is there
+    return found if model is None else {**found, "model.path": stamp_of(model)}
 
 
 @contextmanager
