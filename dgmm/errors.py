@@ -127,6 +127,10 @@ class JobError(DgmmError, ValueError):
     """A job file or a cluster file is wrong; nothing has been started."""
 
 
+class JobRunningError(DgmmError, BlockingIOError):
+    """Another process runs the same job."""
+
+
 class ClusterError(DgmmError, RuntimeError):
     """The cluster could not be reached, or was lost."""
 

@@ -50,12 +50,12 @@ def job_file(folder: Path, text: str = "", name: str = "job.yaml") -> str:
 def test_help_names_every_command_and_exit_code(folder, capsys):
     assert main(["--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    commands = ("run", "fit", "predict", "report", "inspect", "certs")
+    commands = ("run", "fit", "predict", "report", "inspect", "certs", "runs")
     for words in (*commands, "A job file says what to read", "75 interrupted"):
         assert words in text
 
 
-@pytest.mark.parametrize("command", ["run", "fit", "predict", "report", "inspect", "certs"])
+@pytest.mark.parametrize("command", ["run", "fit", "predict", "report", "inspect", "certs", "runs"])
 def test_each_command_has_help(folder, capsys, command):
     assert main([command, "--help"]) == 0
     out = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_a_bug_is_logged_with_its_trace(folder, monkeypatch, capsys):
     def bug(*_, **__):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("dgmm.cli.run.run_job", bug)
+    monkeypatch.setattr("dgmm.jobs.runs.recording.run_job", bug)
     assert main(["run", job_file(folder)]) == 1
     err = capsys.readouterr().err
     assert "ERROR a bug in dgmm" in err
@@ -198,10 +198,11 @@ def test_a_signal_ends_a_run_with_75_and_no_half_output(folder, number, kind):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 75
     assert time.monotonic() - began < 15
-    assert f"interrupted ({number.name}); no output was left half-written: run again" in err
+    assert f"interrupted ({number.name}); no output was left half-written; what the fit has done is kept in " in err
+    assert err.endswith(": run again to go on\n")
     assert "Traceback" not in err
     assert out == ""
-    assert names(folder) == ["job.yaml", "x.npy"]
+    assert names(folder) == ["job.yaml", "runs", "x.npy"]
 
 
 def test_the_module_is_a_command(folder):

@@ -17,24 +17,12 @@ from dgmm.cli.inspect import inspect
 from dgmm.cli.predict import predict
 from dgmm.cli.report import report
 from dgmm.cli.run import run
+from dgmm.cli.runs import runs
 from dgmm.cli.schedule import schedule
-from dgmm.errors import (
-    CheckpointError,
-    CheckpointInUseError,
-    CheckpointMismatchError,
-    ClusterError,
-    DataError,
-    DgmmError,
-    FormatError,
-    InsufficientMemoryError,
-    JobError,
-    MissingExtraError,
-    NotFittedError,
-    ParameterError,
-    WriteError,
-    redact,
-)
+from dgmm.errors import JobError, redact
+from dgmm.jobs.exits import BUG, DONE, INTERRUPTED, exit_code
 from dgmm.jobs.interrupts import Interrupted, interruptible
+from dgmm.jobs.runs.recorder import WARNINGS_LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,28 +32,10 @@ logger = logging.getLogger("dgmm")
 COMMANDS = (run, fit, predict, report, inspect, certs, schedule)
 """In the order of the help."""
 
-DONE, BUG, BAD_JOB, BAD_DATA, NO_CLUSTER, INTERRUPTED = 0, 1, 2, 65, 69, 75
-
-EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
-    (JobError, BAD_JOB),
-    (ParameterError, BAD_JOB),
-    (MissingExtraError, BAD_JOB),
-    (NotFittedError, BAD_JOB),
-    (DataError, BAD_DATA),
-    (FormatError, BAD_DATA),
-    (CheckpointInUseError, INTERRUPTED),
-    (CheckpointMismatchError, BAD_JOB),
-    (CheckpointError, BAD_DATA),
-    (ClusterError, NO_CLUSTER),
-    (InsufficientMemoryError, NO_CLUSTER),
-    (WriteError, NO_CLUSTER),
-)
-"""The exit code of each kind of error; an error of no kind here is a bug."""
-
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
     "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, or another process "
-    "has the checkpoint: run again."
+    "runs the job: run again."
 )
 
 app = typer.Typer(
@@ -102,6 +72,7 @@ def _options(
 
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(runs, name="runs")
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -141,7 +112,7 @@ def _logging() -> Iterator[None]:
 
 
 def _log_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    logger.warning("%s: %s", category.__name__, message)
+    logging.getLogger(WARNINGS_LOGGER).warning("%s: %s", category.__name__, message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,17 +139,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             what = _notes(signal_) or ": run again"
             _complain(f"dgmm: interrupted ({signal_}); no output was left half-written{what}")
             return INTERRUPTED
-        except DgmmError as error:
-            for kind, code in EXIT_CODES:
-                if isinstance(error, kind):
-                    # The lines of a JobError begin with the file, as those of a compiler do.
-                    _complain(str(error) if kind is JobError else f"dgmm: {error}{_notes(error)}")
-                    return code
-            logger.exception("a bug in dgmm: please report it with the lines above")
-            return BUG
-        except Exception:
-            logger.exception("a bug in dgmm: please report it with these lines")
-            return BUG
+        except Exception as error:
+            code = exit_code(error)
+            if code == BUG:
+                logger.exception("a bug in dgmm: please report it with these lines")
+            else:
+                # The lines of a JobError begin with the file, as those of a compiler do.
+                _complain(str(error) if isinstance(error, JobError) else f"dgmm: {error}{_notes(error)}")
+            return code
     return DONE
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dgmm.jobs.running import JobResult
+    from dgmm.jobs.runs.recording import RecordedRun
     from dgmm.storage.urls import Location
 
 
-def print_result(result: JobResult) -> None:
+def print_result(result: JobResult | RecordedRun) -> None:
     """Print what a job has found, and where what it wrote lies."""
     console = Console()
     console.print(Text(in_words(result.report)), soft_wrap=not console.is_terminal)

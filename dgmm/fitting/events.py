@@ -84,6 +84,8 @@ class PassFinished(Event):
     index: int
     n_rows: int
     seconds: float
+    n_bytes: int = 0
+    """Bytes of rows and weights, unpacked, that were read from where they lie; none if they were held in memory."""
 
 
 @dataclass(frozen=True)

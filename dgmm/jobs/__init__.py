@@ -3,5 +3,6 @@
 from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import Job, load_cluster, load_job
 from dgmm.jobs.running import JobResult, run_job
+from dgmm.jobs.runs.recording import RecordedRun, run_file
 
-__all__ = ["Job", "JobResult", "load_cluster", "load_job", "open_cluster", "run_job"]
+__all__ = ["Job", "JobResult", "RecordedRun", "load_cluster", "load_job", "open_cluster", "run_file", "run_job"]

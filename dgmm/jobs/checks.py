@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.inputs.writing import writer_of
+from dgmm.jobs.runs.performance import require_bokeh
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
 from dgmm.storage.listing import is_model
@@ -45,6 +46,8 @@ def check_files(job: Job, own: frozenset[Location] = frozenset()) -> None:
     _refuse(job, [*_inputs(job), *_outputs(job, own), *_collisions(job)])
     if job.output.picture is not None or job.output.page is not None:
         require_matplotlib()
+    if job.run.performance_report:
+        require_bokeh()
     for path in job.output.results.values():
         writer_of(path).require()
 
@@ -54,20 +57,44 @@ def check_outputs(job: Job, own: frozenset[Location] = frozenset()) -> None:
     _refuse(job, [*_outputs(job, own)])
 
 
+def check_runs(job: Job) -> None:
+    """Refuse a folder of runs that cannot be one, or lies within what the job reads or writes; errors as there.
+
+    Outputs may lie beside the runs in their folder.
+    """
+    if (folder := job.run.folder) is None:
+        return
+    key = ("run", "folder")
+    problems = [*_place(job, key, folder)]
+    if folder.exists() and not folder.is_dir():
+        problems.append(job.problem(key, f"{folder} is no folder; choose another place"))
+    places = {f"input.{name}": place for name, place in sources(job)}
+    places |= {f"output.{name}": str(place) for name, place in job.output.paths.items()}
+    if job.checkpoint is not None:
+        places["checkpoint.path"] = job.checkpoint.path
+    for name, place in places.items():
+        if (other := folder_of(place)) is None:
+            continue
+        a, b = (Path(os.path.realpath(each)) for each in (folder, other))
+        if a == b or b in a.parents:
+            problems.append(job.problem(key, f"{folder} is the same place as, or lies within, {name}; choose another"))
+    _refuse(job, problems)
+
+
 def _refuse(job: Job, problems: list[Problem]) -> None:
     if problems:
         raise fail(job.file, tuple(problems))
 
 
 def _inputs(job: Job) -> Iterator[Problem]:
-    for key, place in _sources(job):
+    for key, place in sources(job):
         if not _exists(place):
             yield job.problem(("input", key), f"there is no such file or folder: {place}; correct the path")
     if isinstance(job.input, ImageInput):
         yield from _place(job, ("input", "store"), job.input.store)
 
 
-def _sources(job: Job) -> Iterator[tuple[str, str]]:
+def sources(job: Job) -> Iterator[tuple[str, str]]:
     """Paths and URLs that exist, by the key of the input."""
     if isinstance(job.input, PathInput):
         yield "path", job.input.path
@@ -133,7 +160,7 @@ def _collisions(job: Job) -> Iterator[Problem]:
     taken |= {f"cluster.{name}": file for name, file in job.cluster.files.items()}
     if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
-    taken |= {f"input.{key}": place for key, place in _sources(job)}
+    taken |= {f"input.{key}": place for key, place in sources(job)}
     if job.checkpoint is not None:
         for text in _overlaps(job.checkpoint.path, taken):
             yield job.problem(("checkpoint", "path"), text)

@@ -15,6 +15,7 @@ from dgmm.jobs.clusters.sections import ClusterSection
 from dgmm.jobs.models import AnyModel
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
+    NONE,
     CheckpointSection,
     ClusterFile,
     ImageInput,
@@ -24,6 +25,7 @@ from dgmm.jobs.specification import (
     PathInput,
     PredictionFile,
     PreprocessSection,
+    RunSection,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,13 @@ class Job:
     output: OutputSection
     cluster: ClusterSection
     checkpoint: CheckpointSection | None
+    run: RunSection
     source: Source
+
+    @property
+    def keeps_no_progress(self) -> bool:
+        """Whether the file says that no progress is kept."""
+        return isinstance(self.source.value, dict) and self.source.value.get("checkpoint") == NONE
 
     def problem(self, path: KeyPath, text: str) -> Problem:
         """Return a problem with one of the job's keys, with its line."""
@@ -128,6 +136,7 @@ def _job(source: Source, folder: Path) -> Job:
         output=checked.output,
         cluster=checked.cluster,
         checkpoint=checked.checkpoint,
+        run=checked.run,
         source=source,
     )
 

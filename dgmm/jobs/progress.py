@@ -25,7 +25,7 @@ from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quanti
 if TYPE_CHECKING:
     from types import TracebackType
 
-logger = logging.getLogger("dgmm")
+PROGRESS_LOGGER = logging.getLogger("dgmm.progress")
 
 
 class Reporter(Protocol):
@@ -55,9 +55,16 @@ class Reporter(Protocol):
 
 
 class LogReporter:
-    """Reports through ``logging`` (logger ``dgmm``): one line per step and per iteration."""
+    """Reports through ``logging``: one line per step and per iteration.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    log : Logger
+        ``dgmm.progress`` if left out. Its records have the event as an attribute, ``event``.
+    """
+
+    def __init__(self, log: logging.Logger = PROGRESS_LOGGER) -> None:
+        self._log = log
         self._clock = FitClock()
 
     def __enter__(self) -> Self:
@@ -71,7 +78,7 @@ class LogReporter:
 
     def step(self, text: str) -> None:
         """Log what the job begins to do."""
-        logger.info("%s", text)
+        self._log.info("%s", text)
 
     def expect(self, tol: float | str) -> None:
         """Take the fit's ``tol``."""
@@ -80,23 +87,25 @@ class LogReporter:
     def __call__(self, event: Event) -> None:
         """Log an event of the fit."""
         self._clock.take(event)
+        extra = {"event": event}
         match event:
             case IterationFinished():
-                logger.info("%s", self._iteration(event))
+                self._log.info("%s", self._iteration(event), extra=extra)
             case ComponentStarved():
-                logger.warning("%s", starved(event))
+                self._log.warning("%s", starved(event), extra=extra)
             case RoundFinished():
-                logger.info("%s", rounds(event))
+                self._log.info("%s", rounds(event), extra=extra)
             case PassFinished(name=name) if name not in ("statistics", "rounds"):
-                logger.info("pass %d (%s): %s rows in %.2f s", event.index, name, f"{event.n_rows:,}", event.seconds)
+                text = f"pass {event.index} ({name}): {event.n_rows:,} rows in {event.seconds:.2f} s"
+                self._log.info("%s", text, extra=extra)
             case ExecutionChosen():
-                logger.info("%s", held(event))
+                self._log.info("%s", held(event), extra=extra)
             case FitResumed():
-                logger.info("%s", resumed(event))
+                self._log.info("%s", resumed(event), extra=extra)
             case StartChosen():
-                logger.info("%s", chosen(event))
+                self._log.info("%s", chosen(event), extra=extra)
             case FitFinished():
-                logger.info("%s", finished(event))
+                self._log.info("%s", finished(event), extra=extra)
 
     def _iteration(self, event: IterationFinished) -> str:
         text = f"iteration {event.iteration} of {event.max_iter}: "

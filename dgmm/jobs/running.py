@@ -6,7 +6,8 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
+from dgmm.jobs.runs.performance import PERFORMANCE, reporting_performance
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
 from dgmm.passes.execution import Execution
@@ -32,6 +34,7 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from dgmm.estimators.loading import Mixture
@@ -62,6 +65,10 @@ class JobRun:
         From :func:`load_job`.
     told : Reporter
         Takes the job's steps and the fit's events.
+    own : frozenset of path or URL
+        Outputs that earlier runs of the job have written: they may be replaced.
+    folder : path, optional
+        Where what is told of this run alone is written.
 
     Raises
     ------
@@ -71,6 +78,8 @@ class JobRun:
 
     job: Job
     told: Reporter
+    own: frozenset[Location] = frozenset()
+    folder: Path | None = None
     earlier: EarlierRun = field(init=False)
     began: float = field(default_factory=time.perf_counter)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -83,7 +92,8 @@ class JobRun:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
-        self.earlier = EarlierRun.of(self.job)
+        earlier = EarlierRun.of(self.job)
+        self.earlier = replace(earlier, outputs=earlier.outputs | self.own)
         check_files(self.job, self.earlier.outputs)
 
     def __enter__(self) -> Self:
@@ -99,7 +109,13 @@ class JobRun:
 
     def open_cluster(self) -> None:
         """Make the job's cluster current until the run ends."""
-        self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
+        client = self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
+        if not self.job.run.performance_report or self.folder is None:
+            return
+        if client is None:
+            self.told.step("no performance report: Dask makes one on clusters that have a scheduler")
+        else:
+            self._stack.enter_context(reporting_performance(self.folder / PERFORMANCE))
 
     def result(self) -> JobResult:
         """What the job has made."""
@@ -116,8 +132,26 @@ class Stage:
     do: Callable[[JobRun], None]
 
 
-def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
+Perform: TypeAlias = "Callable[[str, Callable[[], None]], None]"
+"""Is given the name of each stage and what does it, and does it."""
+
+
+def perform_at_once(name: str, do: Callable[[], None]) -> None:
+    """Do what a stage does."""
+    do()
+
+
+def run_job(
+    job: Job,
+    reporter: Reporter | None = None,
+    *,
+    perform: Perform = perform_at_once,
+    own: frozenset[Location] = frozenset(),
+    folder: Path | None = None,
+) -> JobResult:
     """Run a job: read, fit, write the outputs.
+
+    It leaves nothing but the outputs; :func:`dgmm.jobs.run_file` keeps a record and does nothing twice.
 
     Parameters
     ----------
@@ -125,6 +159,12 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
         From :func:`load_job`.
     reporter : Reporter, optional
         Takes the job's steps and the fit's events; a plain log if left out.
+    perform : callable
+        Is given the name of each stage, and a function without arguments that does it, and calls that.
+    own : frozenset of path or URL
+        Outputs that earlier runs of the job have written: they may be replaced.
+    folder : path, optional
+        Where Dask's performance report is written, if the job asks for it.
 
     Raises
     ------
@@ -137,10 +177,10 @@ def run_job(job: Job, reporter: Reporter | None = None) -> JobResult:
     CheckpointError
         If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
-    with JobRun(job, reporter or LogReporter()) as run:
+    with JobRun(job, reporter or LogReporter(), own, folder) as run:
         for stage in STAGES[job.model.kind]:
             if not run.done:
-                stage.do(run)
+                perform(stage.name, partial(stage.do, run))
         return run.result()
 
 

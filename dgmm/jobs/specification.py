@@ -259,6 +259,47 @@ class CheckpointSection(Section):
     )
 
 
+RUNS = "runs"
+"""The folder that keeps a folder for each run, beside the job file."""
+NONE = "none"
+"""What is written where something is not wanted that there is otherwise."""
+
+
+def _none(value: Any) -> Any:
+    return None if value == NONE else value
+
+
+def _locate_unless_none(value: Any, info: ValidationInfo) -> Any:
+    return None if value == NONE else locate(value, info)
+
+
+def _locate_metrics(value: Any, info: ValidationInfo) -> Any:
+    path = locate(value, info)
+    if path.suffix not in ("", ".prom") and not path.is_dir():
+        raise ValueError("a file of metrics must end in .prom")
+    return path
+
+
+class RunSection(Section):
+    """What is kept of each run, beside its outputs."""
+
+    folder: Annotated[Path | None, BeforeValidator(_locate_unless_none)] = Field(
+        default=RUNS,
+        validate_default=True,
+        description=f"{PATH}, of the folder that keeps a folder for each run; or none",
+    )
+    keep: Count | None = Field(
+        default=None, description=f"{COUNT}: runs of this job that have ended and are kept; all if left out"
+    )
+    metrics: Annotated[Path | None, BeforeValidator(_locate_metrics)] = Field(
+        default=None,
+        description=f"{PATH}, of a text file for Prometheus (.prom), or of a folder that gets one for each job",
+    )
+    performance_report: bool = Field(
+        default=False, description="true or false: Dask's report of what a distributed cluster did; needs bokeh"
+    )
+
+
 class JobFile(Section):
     """A whole job file."""
 
@@ -270,8 +311,12 @@ class JobFile(Section):
     model: AnyModel = Field(description="a section with the parameters of the mixture")
     output: OutputSection = Field(description="a section that says what is written where")
     cluster: ClusterSection = Field(default=ThreadsCluster(), description="a section that says where the job computes")
-    checkpoint: CheckpointSection | None = Field(
-        default=None, description="a section that says where the progress of the fit is kept"
+    checkpoint: Annotated[CheckpointSection | None, BeforeValidator(_none)] = Field(
+        default=None,
+        description="a section that says where the progress of the fit is kept; or none",
+    )
+    run: RunSection = Field(
+        default_factory=dict, validate_default=True, description="a section that says what is kept of each run"
     )
 
     @model_validator(mode="after")

@@ -115,7 +115,9 @@ class Rounds:
                 moments = runner(_LOOK)
                 self.check(moments, place.chunk)
                 runner.learn(moments.lengths)
-                self.emit(PassFinished("rounds", place.chunk + 1, moments.n_rows, time.perf_counter() - began))
+                seconds = time.perf_counter() - began
+                n_bytes = 0 if rows.local else rows.with_lengths(moments.lengths).nbytes or 0
+                self.emit(PassFinished("rounds", place.chunk + 1, moments.n_rows, seconds, n_bytes))
                 n = moments.n_rows
                 bounds = np.linspace(0, n, max(n // self.batch_rows, 1) + 1).astype(np.int64).tolist()
                 for first, last in itertools.pairwise(bounds):

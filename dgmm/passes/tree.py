@@ -226,11 +226,13 @@ class PassRunner:
         rows = self._counted or self.rows
         index, name, n_chunks = self.n_passes, chunk_map.name, rows.n_chunks
         self.emit(PassStarted(name, index, n_chunks, rows.n_rows))
+        held = rows.local or bool(self._loaded or self._persisted)
         began = time.perf_counter()
         record = self._in_parts(
             chunk_map, begun, keep, lambda done: self.emit(PassAdvanced(name, index, done, n_chunks))
         )
-        self.emit(PassFinished(name, index, rows.n_rows or 0, time.perf_counter() - began))
+        seconds, n_bytes = time.perf_counter() - began, 0 if held else rows.nbytes or 0
+        self.emit(PassFinished(name, index, rows.n_rows or 0, seconds, n_bytes))
         return record
 
     def _in_parts(

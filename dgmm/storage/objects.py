@@ -101,6 +101,19 @@ def child_urls(url: str | os.PathLike[str]) -> list[str]:
     return sorted(f"{str(url).rstrip('/')}/{prefix.rstrip('/')}" for prefix in found["common_prefixes"])
 
 
+def list_objects(url: str) -> Iterator[Any]:
+    """Yield what is known of each object at or below a URL: ``path``, ``size``, ``e_tag``, ``last_modified``.
+
+    Raises
+    ------
+    OSError
+        If they cannot be listed.
+    """
+    with asking(url, "listed"):
+        for batch in _library().list(open_objects(url)):
+            yield from batch
+
+
 class StalePointerError(Exception):
     """The pointer is not the one that was read last: another process has swapped it."""
 

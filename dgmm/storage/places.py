@@ -14,24 +14,15 @@ import re
 import secrets
 import socket
 import stat
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from dgmm.errors import CheckpointError, CheckpointInUseError, ExistsError, ParameterError
+from dgmm.storage.locks import CAN_LOCK, FileLock, HeldError
 from dgmm.storage.objects import SCHEMES, ObjectPlace
-
-if TYPE_CHECKING:
-    from types import ModuleType
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 POINTER = "zarr.json"
 LOCK = ".dgmm.lock"
@@ -98,7 +89,7 @@ class LocalPlace:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(os.path.realpath(path))
-        self._lock: int | None = None
+        self._lock = FileLock(self.path / LOCK)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -148,47 +139,24 @@ class LocalPlace:
 
     def acquire(self) -> None:
         """See :class:`Place`."""
-        if fcntl is None:
+        if not CAN_LOCK:
             raise CheckpointError(f"{self}: checkpoints in local files need a system with file locks (flock)")
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         for folder in reversed(missing):
             with suppress(FileExistsError):
                 self.make_folder(folder)
             self.sync_folder(folder.parent)
-        # A lock that is a link is not ours: nobody's file is to be emptied.
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(OSError):  # who holds it is for messages only; the disk may be full
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 1000, 0)
-            os.close(descriptor)
+            self._lock.acquire({"host": socket.gethostname(), "pid": os.getpid()})
+        except HeldError as error:
             raise CheckpointInUseError(
-                f"{self}: {describe_holder(holder)} works with this checkpoint; wait for it to end, stop it, or "
+                f"{self}: {describe_holder(error.holder)} works with this checkpoint; wait for it to end, stop it, or "
                 "choose another path"
             ) from None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._lock = descriptor
-        _HELD.add(self)
 
     def release(self) -> None:
         """See :class:`Place`."""
-        if self._lock is not None and fcntl is not None:
-            with suppress(OSError):
-                os.ftruncate(self._lock, 0)
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            self.forget()
-
-    def forget(self) -> None:
-        """Close the lock's descriptor; in a fork of the process, which has a share of the lock otherwise."""
-        descriptor, self._lock = self._lock, None
-        _HELD.discard(self)
-        if descriptor is not None:
-            os.close(descriptor)
+        self._lock.release()
 
     def names(self) -> list[str] | None:
         """See :class:`Place`."""
@@ -252,18 +220,6 @@ class LocalPlace:
         for name in names:
             self.unlink(path / name)
         self.remove_folder(path)
-
-
-_HELD: weakref.WeakSet[LocalPlace] = weakref.WeakSet()
-
-
-def _forget_held() -> None:
-    for place in list(_HELD):
-        place.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_held)
 
 
 def describe_holder(data: bytes) -> str:

@@ -21,6 +21,7 @@ from reference import make_blobs
 from dgmm import BFRGaussianMixture, BFRKMeans, Execution, GaussianMixture
 from dgmm.cli import main
 from dgmm.jobs.loading import load_cluster, parse_job
+from dgmm.jobs.specification import RUNS
 from dgmm.storage.checkpoint import Checkpoint
 
 N, D, K, CHUNK = 60, 3, 2, 20
@@ -97,8 +98,8 @@ class Shelf:
             assert not changed
 
     def tree(self) -> dict[str, bytes | None]:
-        """All files of the folder with what is in them, and all folders."""
-        paths = sorted(self.folder.rglob("*"))
+        """All files of the folder with what is in them, and all folders, but the records of runs."""
+        paths = sorted(path for path in self.folder.rglob("*") if self.folder / RUNS not in (path, *path.parents))
         return {str(path): path.read_bytes() if path.is_file() else None for path in paths}
 
 

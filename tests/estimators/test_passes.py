@@ -80,6 +80,17 @@ def test_starts_from_the_sample_cost_no_read_of_the_data(X, init_params, extra, 
     finished = [event for event in events if isinstance(event, PassFinished)]
     assert [event.index for event in finished] == list(range(1, passes + 1))
     assert {event.n_rows for event in finished} == {N}
+    assert {event.n_bytes for event in finished} == {X.nbytes}
+
+
+def test_only_the_pass_that_loads_rows_reads_bytes(X):
+    for rows, kept, read in ((X, "auto", 0), (da.from_array(X, chunks=(40, D)), True, X.nbytes)):
+        events = []
+        GaussianMixture(K, random_state=0).fit(rows, callbacks=[events.append], execution=Execution(persist=kept))
+        first, *others = [event.n_bytes for event in events if isinstance(event, PassFinished)]
+        assert first == read
+        assert others
+        assert not any(others)
 
 
 def test_scores_read_the_data_once(model, X, computes):

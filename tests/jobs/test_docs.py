@@ -28,12 +28,13 @@ from dgmm.jobs.specification import (
     PathInput,
     PreprocessSection,
     Probabilities,
+    RunSection,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
-SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
+SECTIONS += [RunSection, Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):

@@ -19,8 +19,9 @@ from sklearn.mixture import GaussianMixture as Peer
 
 from dgmm import GaussianMixture
 from dgmm.errors import DataError, JobError
-from dgmm.jobs import load_job, run_job
+from dgmm.jobs import load_job, run_file, run_job
 from dgmm.jobs.progress import LogReporter
+from dgmm.jobs.runs.stamps import stamp_of
 from dgmm.storage.storing import write_array
 
 QUICKSTART = Path(__file__).parents[2] / "workflows" / "quickstart.yaml"
@@ -33,7 +34,7 @@ def tree(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    """The quickstart, run twice in a folder of its own."""
+    """The quickstart, run twice in a folder of its own, and asked for once more."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "workflows").mkdir()
     shutil.copy(QUICKSTART, folder / "workflows")
@@ -41,10 +42,13 @@ def quickstart(tmp_path_factory):
     first = run_job(job)
     assert tree(folder / "quickstart") == OUTPUTS
     pixels = (folder / "quickstart" / "pixels.zarr" / "pixels" / "zarr.json").stat().st_mtime_ns
-    second = run_job(job)
-    assert tree(folder / "quickstart") == OUTPUTS
+    second = run_file(folder / "workflows" / "quickstart.yaml")  # run_job leaves no record of what it did
+    assert tree(folder / "quickstart") == sorted([*OUTPUTS, "runs"])
     assert (folder / "quickstart" / "pixels.zarr" / "pixels" / "zarr.json").stat().st_mtime_ns == pixels
-    np.testing.assert_array_equal(first.model.means_, second.model.means_)
+    np.testing.assert_array_equal(first.model.means_, second.result.model.means_)
+    before = stamp_of(folder / "quickstart" / "labels.zarr")
+    assert run_file(folder / "workflows" / "quickstart.yaml").result is None  # nothing was left to do
+    assert stamp_of(folder / "quickstart" / "labels.zarr") == before
     return folder / "quickstart"
 
 

@@ -113,32 +113,6 @@ def test_a_killed_process_holds_nothing(tmp_path, hold):
     place.release()
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_fork_does_not_share_the_lock(tmp_path):
-    place = LocalPlace(tmp_path / "fit")
-    place.acquire()
-    end, ended = os.pipe()
-    begin, begun = os.pipe()
-    child = os.fork()
-    if not child:  # it outlives the holder until the pipe is closed
-        os.close(ended)
-        os.write(begun, b"x")
-        os.read(end, 1)
-        os._exit(0)
-    try:
-        os.read(begin, 1)
-        # As if the process had died: nothing unlocks it, the descriptor is only closed.
-        place.forget()
-        other = LocalPlace(tmp_path / "fit")
-        other.acquire()
-        other.release()
-    finally:
-        os.close(ended)
-        os.waitpid(child, 0)
-        for descriptor in (end, begin, begun):
-            os.close(descriptor)
-
-
 def test_a_lock_that_is_a_link_empties_nobodys_file(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")

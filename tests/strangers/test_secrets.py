@@ -214,7 +214,7 @@ def test_the_trace_of_a_bug_shows_no_secret(folder, monkeypatch, capsys):
             raise RuntimeError(f"gave up on {URLS['signature']}") from error
 
     Path("job.yaml").write_text(JOB.replace("KIND", "threads"))
-    monkeypatch.setattr("dgmm.cli.run.run_job", bug)
+    monkeypatch.setattr("dgmm.jobs.runs.recording.run_job", bug)
     assert main(["run", "job.yaml"]) == 1
     err = capsys.readouterr().err
     assert "gave up on https://bucket.s3.amazonaws.com/x?***" in err
