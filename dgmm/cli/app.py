@@ -31,6 +31,7 @@ from dgmm.errors import (
     MissingExtraError,
     NotFittedError,
     ParameterError,
+    StoreError,
     WriteError,
     redact,
 )
@@ -55,6 +56,7 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (FormatError, BAD_DATA),
     (CheckpointInUseError, INTERRUPTED),
     (CheckpointMismatchError, BAD_JOB),
+    (StoreError, NO_CLUSTER),
     (CheckpointError, BAD_DATA),
     (ClusterError, NO_CLUSTER),
     (InsufficientMemoryError, NO_CLUSTER),
@@ -64,8 +66,8 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
 
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
-    "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, or another process "
-    "has the checkpoint: run again."
+    "69 no cluster, no answer from an object store, too little memory, or an output that cannot be written; "
+    "75 interrupted, or another process has the checkpoint: run again."
 )
 
 app = typer.Typer(
