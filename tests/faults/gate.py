@@ -13,7 +13,7 @@ class Gate:
 
     def __init__(self, address):
         self.shut, self.refused, gate = False, threading.Event(), self
-        self.left = None
+        self.left, self.status = None, 500
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -23,7 +23,7 @@ class Gate:
                 if gate.shut and gate.left != 0:
                     gate.left = None if gate.left is None else gate.left - 1
                     gate.refused.set()
-                    self.answer(500, [], b"")
+                    self.answer(gate.status, [], b"")
                     return
                 connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
                 try:
@@ -54,9 +54,9 @@ class Gate:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
         self.thread.start()
 
-    def fail(self, times=None):
-        """Answer 500: so many times, or from now on."""
-        self.left, self.shut = times, True
+    def fail(self, times=None, status=500):
+        """Answer with a failure: so many times, or from now on."""
+        self.left, self.status, self.shut = times, status, True
 
     def open_once_refused(self):
         assert self.refused.wait(PATIENCE)

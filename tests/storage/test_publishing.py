@@ -17,7 +17,6 @@ from zarr.storage import ObjectStore
 from dgmm import BFRGaussianMixture, GaussianMixture, write_results
 from dgmm.errors import DgmmError, ExistsError, FormatError, WriteError
 from dgmm.estimators.loading import load_mixture
-from dgmm.mixture.families import FAMILIES
 from dgmm.storage import storing
 from dgmm.storage.objects import ObjectPlace
 from dgmm.storage.urls import ObjectUrl
@@ -40,7 +39,7 @@ def is_model(found, model):
 def which(url):
     """The number of the model that lies at a URL, to dgmm and to xarray; None if there is none."""
     if not ObjectUrl(url).exists():
-        with pytest.raises(FormatError, match="there is nothing at|is being written"):
+        with pytest.raises(FormatError, match=r"there is nothing at|is being written"):
             GaussianMixture.load(url)
         return None
     found = GaussianMixture.load(url)
@@ -57,7 +56,7 @@ def keys(url):
 # -- models -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["full", "tied-spherical"])
 def test_a_model_at_a_url_is_the_model_also_when_it_is_replaced(s3, tmp_path, family):
     rows = np.random.default_rng(1).normal(size=(90, 2))
     for k in (2, 3, 2):
@@ -204,7 +203,7 @@ def test_a_kill_before_any_change_leaves_all_results_or_none(s3, die_before, mon
     with dask.config.set(scheduler="synchronous"):
         # Changes that are not blocks: the first head, the old objects, two pieces of metadata, a coordinate, the head.
         for replaced, (change, block) in itertools.product(
-            (False, True), [*((n, 0) for n in range(1, 7)), *((0, n) for n in range(1, 5))]
+            (False, True), [*((n, 0) for n in range(1, 7)), (0, 1), (0, 3)]
         ):
             if change == 6 and not replaced:
                 continue
@@ -274,7 +273,7 @@ class Turns:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_of_two_who_write_at_once_one_wins_whole(s3, monkeypatch, seed, replaced):
     if replaced:
         MODELS[0].save(s3)
