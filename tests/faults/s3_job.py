@@ -36,14 +36,19 @@ RESULTS = ("labels", "p", "d")
 
 def write_job(folder, url, kind):
     """Write a job file, and the rows that it reads; returns the path of the file."""
-    rng = np.random.default_rng(5)
-    rows = np.repeat([[0.0, 0.0], [9.0, 1.0]], 200, axis=0) + rng.normal(size=(400, 2))
-    rng.shuffle(rows)
-    array = zarr.create_array(ObjectStore(from_url(f"{url}/x.zarr")), shape=rows.shape, chunks=(100, 2), dtype="f8")
-    array[...] = rows
+    write_rows(f"{url}/x.zarr")
     path = Path(folder, "job.yaml")
     path.write_text(JOB.replace("URL", url).replace("KIND", kind))
     return str(path)
+
+
+def write_rows(url):
+    """Write rows of two clusters, in four chunks."""
+    rng = np.random.default_rng(5)
+    rows = np.repeat([[0.0, 0.0], [9.0, 1.0]], 200, axis=0) + rng.normal(size=(400, 2))
+    rng.shuffle(rows)
+    array = zarr.create_array(ObjectStore(from_url(url)), shape=rows.shape, chunks=(100, 2), dtype="f8")
+    array[...] = rows
 
 
 def outputs(url):

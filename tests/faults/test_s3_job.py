@@ -1,7 +1,9 @@
 """A whole job of which all lies in an object store: killed, on a store that fails, with nothing to log in with."""
 
 import os
+import re
 import signal
+import urllib.request
 from pathlib import Path
 
 import obstore
@@ -168,3 +170,16 @@ def test_the_commands_take_urls(s3, tmp_path, monkeypatch, capsys):
     assert "there is no such file or folder" in capsys.readouterr().err
     assert main(["predict", f"{s3}/none.zarr", rows, f"{s3}/l.zarr"]) == 65
     assert f"there is nothing at {s3}/none.zarr" in capsys.readouterr().err
+
+
+def test_the_page_about_object_stores_runs(s3, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with urllib.request.urlopen(urllib.request.Request(f"{os.environ['AWS_ENDPOINT_URL']}/our-bucket", method="PUT")):
+        s3_job.write_rows("s3://our-bucket/rows.zarr")
+    page = Path(__file__).parents[2] / "docs" / "object_stores.md"
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert [kind for kind, _ in blocks] == ["yaml", "console", "python"]
+    Path("job.yaml").write_text(blocks[0][1])
+    for command in blocks[1][1].splitlines():
+        assert main(command.removeprefix("$ dgmm ").split()) == 0, capsys.readouterr().err
+    exec(compile(blocks[2][1], str(page), "exec"), {})
