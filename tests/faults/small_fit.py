@@ -36,7 +36,7 @@ ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_b
 N, D, K = 1600, 2, 2
 FEW = 3
 # Each kind of fit: its class, and parameters that tests may change.
-EM = (GaussianMixture, {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 100})
+EM = (GaussianMixture, {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 30})
 FITS = {
     "em": EM,
     "em from a scan": (GaussianMixture, {**EM[1], "init_params": "bfr", "sample_rows": 400}),
