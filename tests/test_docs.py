@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Run in tests/jobs, together with their job files and commands.
-ELSEWHERE = ("docs/jobs.md", "docs/runs.md")
+# Run elsewhere, together with their job files and commands.
+ELSEWHERE = ("docs/jobs.md", "docs/object_stores.md", "docs/runs.md")
 PAGES = [
     page
     for page in TEXTS

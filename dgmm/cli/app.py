@@ -34,8 +34,8 @@ COMMANDS = (run, fit, predict, report, inspect, certs, schedule)
 
 EPILOG = (
     "Exit codes: 0 done; 1 a bug in dgmm; 2 a wrong job file or command; 65 data that cannot be used; "
-    "69 no cluster, too little memory, or an output that cannot be written; 75 interrupted, or another process "
-    "runs the job: run again."
+    "69 no cluster, no answer from an object store, too little memory, or an output that cannot be written; "
+    "75 interrupted, or another process runs the job: run again."
 )
 
 app = typer.Typer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,8 +26,10 @@ def fit(
     data: DataArgument,
     n_components: Annotated[int, typer.Option("--n-components", "-k", metavar="K", help="Number of components.")],
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="MODEL", help="The zarr store that the model is written to."),
+        str,
+        typer.Option(
+            "--output", "-o", metavar="MODEL", help="The zarr store that the model is written to: its path, or URL."
+        ),
     ],
     covariance_type: Annotated[
         str, typer.Option(metavar="TYPE", help="full, tied, diag, spherical, tied-diag or tied-spherical.")

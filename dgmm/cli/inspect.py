@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,10 @@ from dgmm.jobs.inspection import inspect_path
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A model, zarr, NetCDF, Parquet or a .npy file.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A model, zarr, NetCDF, Parquet or a .npy file; or a URL of zarr."),
+    ],
 ) -> None:
     """Show what a model or a file of data holds."""
     sheet = inspect_path(path)

@@ -30,6 +30,9 @@ MissingOption = Annotated[
     str, typer.Option(metavar="POLICY", help="Rows with missing values: raise, drop or marginalize.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run: its path, or its URL.")
+]
 DataArgument = Annotated[
     str,
     typer.Argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from dgmm.cli.options import (
     DataArgument,
     DimsOption,
     FeaturesOption,
+    ModelArgument,
     OverwriteOption,
     VariableOption,
     columns,
@@ -23,7 +23,7 @@ from dgmm.jobs.progress import default_reporter
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run.")],
+    model: ModelArgument,
     data: DataArgument,
     labels: Annotated[
         str | None,

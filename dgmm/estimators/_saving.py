@@ -33,8 +33,9 @@ class SavedMixture(ExchangedMixture):
 
         Parameters
         ----------
-        path : path
-            A new folder, ``*.zarr`` by custom.
+        path : path or URL
+            A new folder, ``*.zarr`` by custom, or a prefix of an object store (``s3://bucket/model.zarr``), where
+            readers find the old model until the new one is whole. Credentials come from the environment.
         overwrite : bool
             Whether a zarr store that is there may be replaced.
         sample : bool
@@ -47,6 +48,8 @@ class SavedMixture(ExchangedMixture):
             If there is no fit.
         ExistsError
             If there is something at ``path`` and ``overwrite`` is False, or it is no zarr store.
+        WriteError, StoreError
+            If it cannot be written, or another process has begun to write there; the store does not answer.
 
         Examples
         --------
@@ -64,7 +67,7 @@ class SavedMixture(ExchangedMixture):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote.
+        """Read a model that :meth:`save` wrote, from a path or URL.
 
         Raises
         ------
@@ -72,5 +75,7 @@ class SavedMixture(ExchangedMixture):
             If there is nothing at ``path``.
         FormatError
             If it is not a model of this class, or is damaged.
+        StoreError
+            If it lies in an object store that does not answer.
         """
         return from_record(cls, load_model(path), path)

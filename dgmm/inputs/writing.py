@@ -77,8 +77,9 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
     ----------
     results : DataArray, Dataset, array, dask array, series, dataframe, or TopProbabilities
         What ``predict``, ``predict_proba`` or ``score_samples`` returned.
-    path : path
-        ``.zarr`` (format 3), or no suffix; ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with
+    path : path or URL
+        ``.zarr`` (format 3), or no suffix, also in an object store (``s3://bucket/labels.zarr``);
+        ``.nc`` (NetCDF 4, extra ``netcdf``); ``.parquet``, a folder of files with
         a row for each cell, and its coordinates as columns (extra ``parquet``), where times of other calendars are
         text; ``.tif`` (GeoTIFF, extra ``geotiff``) of one result with two dimensions of space, and at most one other.
     overwrite : bool
@@ -97,6 +98,8 @@ def write_results(results: Any, path: str | os.PathLike[str], *, overwrite: bool
         If a package that it takes is not installed.
     WriteError
         If there is no room, or no right to write.
+    StoreError
+        If an object store does not answer.
 
     Notes
     -----

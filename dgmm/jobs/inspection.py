@@ -12,12 +12,11 @@ from dgmm.errors import JobError, printable
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.loading import load_mixture
 from dgmm.storage.listing import is_model, list_arrays
-from dgmm.storage.paths import local_path
+from dgmm.storage.urls import locate_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dgmm.estimators.loading import Mixture
+    from dgmm.storage.urls import Location
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Sheet:
 _MOST_FEATURES = 6
 
 
-def inspect_path(path: Path) -> Sheet:
+def inspect_path(path: str | Location) -> Sheet:
     """Describe the model or the arrays at a path.
 
     Raises
@@ -43,6 +42,7 @@ def inspect_path(path: Path) -> Sheet:
     FormatError
         If it is nothing that dgmm reads.
     """
+    path = locate_output(path)
     require_file(path)
     sheet = _model_sheet(path) if is_model(path) else _arrays_sheet(path)
     # Names in the file are its author's.
@@ -54,20 +54,15 @@ def inspect_path(path: Path) -> Sheet:
     )
 
 
-def require_file(path: Path) -> None:
-    """Refuse a path at which there is nothing, or a URL.
-
-    Raises
-    ------
-    JobError, ParameterError
-    """
-    if not local_path(path).exists():
+def require_file(path: Location) -> None:
+    """Refuse a path or URL at which there is nothing; raises JobError."""
+    if not path.exists():
         raise JobError(
             f"{path}: there is no such file or folder; expected a model, zarr, NetCDF, Parquet or a .npy file"
         )
 
 
-def _model_sheet(path: Path) -> Sheet:
+def _model_sheet(path: Location) -> Sheet:
     model = load_mixture(path)
     means = np.asarray(model.means_)
     k, d = means.shape
@@ -103,7 +98,7 @@ def _feature_names(model: Mixture) -> str:
     return f": {shown}{', ...' if len(names) > _MOST_FEATURES else ''}"
 
 
-def _arrays_sheet(path: Path) -> Sheet:
+def _arrays_sheet(path: Location) -> Sheet:
     listings = list_arrays(path)
     rows = []
     for item in listings:

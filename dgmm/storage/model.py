@@ -175,7 +175,7 @@ def _load(source: Path) -> ModelRecord:
             "later one"
         )
     try:
-        names = (*_REQUIRED, *(name for name in _OPTIONAL if (source / name).exists()))
+        names = (*_REQUIRED, *(name for name in _OPTIONAL if (source / name / "zarr.json").exists()))
         arrays = {name: _read(source, name) for name in names}
         record = ModelRecord(
             str(attributes["class"]),

@@ -22,8 +22,8 @@ POINTER = "zarr.json"
 # The next save asks again.
 _RETRIES = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
 
-# As many as S3 takes in one request.
-_AT_ONCE = 1000
+AT_ONCE = 1000
+"""How many objects S3 removes in one request."""
 
 UNFINISHED = "unfinished"
 """What the ``zarr.json`` of a store that is being written calls the node, where zarr has array or group."""
@@ -208,8 +208,8 @@ class ObjectPlace:
 
     def erase(self, keys: Sequence[str]) -> None:
         """Remove objects, in their order."""
-        for start in range(0, len(keys), _AT_ONCE):
-            self.delete_objects(keys[start : start + _AT_ONCE])
+        for start in range(0, len(keys), AT_ONCE):
+            self.delete_objects(keys[start : start + AT_ONCE])
 
     # -- a place --------------------------------------------------------------------------------
 

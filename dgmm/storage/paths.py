@@ -34,7 +34,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if not isinstance(text, str) or not text:
         raise ParameterError(f"{path!r} is no path; expected a str or pathlib.Path that is not empty")
     if is_url(text):
-        raise ParameterError(f"{text}: a URL; models and arrays are read and written on local file systems only")
+        raise ParameterError(f"{text}: a URL; expected a path of a local file system")
     try:
         os.lstat(text)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -22,8 +22,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import google_crc32c
+
 from dgmm.errors import FormatError, NotFoundError, StoreError, WriteError
-from dgmm.storage.objects import POINTER, UNFINISHED, ObjectPlace, StalePointerError
+from dgmm.storage.objects import AT_ONCE, POINTER, UNFINISHED, ObjectPlace, StalePointerError
 from dgmm.storage.replacing import refuse_existing
 from dgmm.storage.urls import ObjectUrl, is_unfinished
 from dgmm.storage.vetting import names_chunk, parse_json
@@ -33,6 +35,7 @@ T = TypeVar("T")
 _ATTEMPTS = 10
 _NAMINGS = {"default": "/", "v2": "."}
 """Ways of naming chunks, with what stands between the numbers."""
+_SKIPPABLE = b"\x50\x2a\x4d\x18" + (16).to_bytes(4, "little")
 
 
 class Draft:
@@ -45,6 +48,7 @@ class Draft:
         Whether a zarr store that is there may be replaced.
     keep : bool
         Whether it stays readable until the end, where that can be done: if its arrays name their chunks in one way.
+        The chunks of the new group must end with Zstandard and CRC-32C.
 
     Attributes
     ----------
@@ -64,17 +68,33 @@ class Draft:
     def __init__(self, place: ObjectUrl, *, overwrite: bool, keep: bool) -> None:
         self._place = place
         self._objects = ObjectPlace(str(place))
-        self._kept = self._begin(overwrite=overwrite, keep=keep)
-        seen = dict(self._objects.versions())
-        if self._kept is None:
-            self._objects.erase([key for key in seen if key != POINTER])
+        self._keep = keep
+        self._kept, is_free = self._begin(overwrite=overwrite, keep=keep)
+        seen = {key: version for key, version in self._objects.versions() if key != POINTER}
+        if not (keep and is_free):
+            self._erase(list(seen))
             seen = {}
-        self._seen = {key: version for key, version in seen.items() if key != POINTER}
+        self._seen = seen
         self._head = b""
         self._later: dict[str, bytes] = {}
 
-    def _begin(self, *, overwrite: bool, keep: bool) -> str | None:
-        """Put a head of our own; returns how the chunks of what stays readable are named, None if nothing does."""
+    def _erase(self, keys: list[str]) -> None:
+        """Remove what others wrote, as long as the place is ours."""
+        for start in range(0, len(keys), AT_ONCE):
+            if self._objects.read("", POINTER) != self.claim:
+                raise lost(self._place)
+            self._objects.delete_objects(keys[start : start + AT_ONCE])
+
+    def _begin(self, *, overwrite: bool, keep: bool) -> tuple[str | None, bool]:
+        """Put a head of our own.
+
+        Returns
+        -------
+        str or None
+            How the chunks of what stays readable are named; None if nothing does.
+        bool
+            Whether all that lies there is of groups like this one, so that it can be written over, not removed.
+        """
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
         for _ in range(_ATTEMPTS):
             head = self._objects.read_pointer()
@@ -86,7 +106,7 @@ class Draft:
             self.claim = _encoded({**found, "attributes": {**found.get("attributes", {}), "writer": owner}})
             with suppress(StalePointerError):
                 self._objects.swap_pointer(self.claim)
-                return naming
+                return naming, naming is not None or head is None or is_unfinished(head)
         raise lost(self._place)
 
     def write(self, group: Path) -> None:
@@ -95,11 +115,12 @@ class Draft:
         objects = _renamed(files, "v2" if self._kept == "default" else "default")
         self._head = objects.pop(POINTER)
         for key, data in objects.items():
-            if self._kept is not None and key.endswith(f"/{POINTER}"):
+            is_metadata = key.endswith(f"/{POINTER}")
+            if self._kept is not None and is_metadata:
                 # Readers that do not look at the head are still at what was there before.
                 self._later[key] = data
             else:
-                self._write(key, data)
+                self._write(key, _made_unique(data) if self._keep and not is_metadata else data)
 
     def _write(self, key: str, data: bytes) -> None:
         """Write an object that nobody else has written since the place is ours."""
@@ -126,7 +147,7 @@ class Draft:
 
     def _tidy(self) -> None:
         gone = [key for key in self._seen if key.endswith(f"/{POINTER}") and key not in self._later]
-        self._objects.erase(gone)
+        self._objects.erase(gone)  # only what other readers than those that look at the head have use for
         # Emptied, not removed: on the condition that nobody is writing them anew.
         old = {key: b"" for key in self._seen if key not in self._later and key not in gone}
         for key, data in {**self._later, **old}.items():
@@ -215,6 +236,15 @@ def _fetch(objects: ObjectPlace, head: bytes, folder: Path) -> None:
             data = objects.read("", key)
             folder.joinpath(key).parent.mkdir(parents=True, exist_ok=True)
             folder.joinpath(key).write_bytes(data or b"")
+
+
+def _made_unique(chunk: bytes) -> bytes:
+    """A chunk that no other is equal to, by a skippable frame (RFC 8878, section 3.1.2) between data and checksum.
+
+    An object store tells versions apart by content: one that comes back would be taken for never changed.
+    """
+    content = chunk[:-4] + _SKIPPABLE + secrets.token_bytes(16)
+    return content + int(google_crc32c.value(content)).to_bytes(4, "little")
 
 
 def _parsed(data: bytes | None) -> dict[str, Any]:

@@ -162,7 +162,7 @@ data("a path below a file", lambda folder: None, "there is no such file or folde
      inspect=True)  # fmt: skip
 data("a path that is too long", lambda folder: None, "too long", "xxx", "allowed|choose another", "x" * 5000, BAD_JOB,
      inspect=True)  # fmt: skip
-data("a URL", lambda folder: None, "URL|no such file", "ftp:/", "local file|no such file|s3, gs, az", "ftp://host/x",
+data("a URL", lambda folder: None, "URL|no such file", "ftp", "local file|no such file|s3, gs, az", "ftp://host/x",
      BAD_JOB,
      inspect=True)  # fmt: skip
 for door, before in {"dgmm fit": ["-k", "2", "-o", "new.zarr"], "dgmm predict": ["new.zarr"]}.items():
@@ -254,7 +254,15 @@ for door, arguments in {
 }.items():
     command(door, "output: where nothing can be written", arguments, NO_CLUSTER, "cannot be written",
             "/proc/dgmm/new.zarr", "choose another path")  # fmt: skip
-command("dgmm predict", "output: a URL", ["m.zarr", "x.npy", "s3://bucket/l"], BAD_JOB, "a URL", "s3:/", "local file")
+command(
+    "dgmm predict",
+    "output: a URL",
+    ["m.zarr", "x.npy", "s3://bucket/l.nc"],
+    BAD_JOB,
+    "l.nc",
+    "LABELS|labels",
+    "must end in .zarr",
+)
 for name, place, error, what, to_do in (
     ("a model", "m.zarr", ExistsError, "exists already", "ask for overwrite"),
     ("a file", "x.npy", ExistsError, "is no zarr store, so it is never overwritten", "choose another path"),
@@ -267,7 +275,7 @@ for name, place, error, what, to_do in (
     ("None", None, ParameterError, "None is no path", "expected a str or pathlib.Path"),
     ("a number", 3, ParameterError, "3 is no path", "expected a str or pathlib.Path"),
     ("bytes", b"m.zarr", ParameterError, "is no path", "expected a str or pathlib.Path"),
-    ("a URL", "s3://bucket/m.zarr", ParameterError, "a URL", "local file systems only"),
+    ("a URL", "ftp://host/m.zarr", ParameterError, "a URL of scheme 'ftp'", "must be one of file, s3"),
 ):
     KINDS.append(Kind("save", name, lambda _, place=place: Given(options={"path": place}), error, what, ".", to_do))
 
@@ -307,7 +315,7 @@ model(
 )
 for value, what in ((None, "None is no path"), (3, "3 is no path"), ("", "is no path"), ("a\0b", "is no path")):
     model(f"{value!r}", value, ParameterError, what, ".", "expected a str|choose another")
-model("a URL", "s3://bucket/m.zarr", ParameterError, "a URL", "s3://bucket", "local file systems only")
+model("a URL", "ftp://host/m.zarr", ParameterError, "a URL of scheme 'ftp'", ".", "must be one of file, s3")
 model("a name that is too long", "x" * 5000, ParameterError, "too long", "xxx", "choose another")
 command("dgmm predict", "data for a model", ["x.npy", "x.npy", "new.zarr"], BAD_DATA, "is not a zarr group", "x.npy",
         "so it is no dgmm model")  # fmt: skip

@@ -7,25 +7,28 @@ come in many parts, each of which is kept.
 
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
 import time
 import warnings
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import dask
 import dask.array as da
 import numpy as np
+from obstore.store import from_url
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm import BFRGaussianMixture, Checkpoint, Execution, GaussianMixture
 from dgmm.mixture import program
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.objects import ObjectPlace
+from dgmm.storage.paths import is_url
 from dgmm.storage.places import LocalPlace
 from dgmm.storage.writer import CheckpointWriter
 
@@ -33,7 +36,7 @@ ARRAYS = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_b
 N, D, K = 1600, 2, 2
 FEW = 3
 # Each kind of fit: its class, and parameters that tests may change.
-EM = (GaussianMixture, {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 100})
+EM = (GaussianMixture, {"n_components": K, "max_iter": 2, "tol": 0.0, "random_state": 0, "sample_rows": 30})
 FITS = {
     "em": EM,
     "em from a scan": (GaussianMixture, {**EM[1], "init_params": "bfr", "sample_rows": 400}),
@@ -96,11 +99,16 @@ def is_result(path, expected):
 # -- in processes of their own ---------------------------------------------------------------------
 
 
-class KillAt:
-    """Kills this process before the n-th change of what is stored."""
+def kill():
+    """End this process as nothing can prevent."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def __init__(self, number):
-        self.number, self.count = number, 0
+
+class At:
+    """Does something before the n-th change of what is stored, or before each with the number of it."""
+
+    def __init__(self, number=None, action=kill):
+        self.number, self.action, self.count = number, action, 0
 
     def install(self):
         for place in (LocalPlace, ObjectPlace):
@@ -118,8 +126,10 @@ class KillAt:
     def wrap(self, operation):
         def durable(*arguments, **keywords):
             self.count += 1
-            if self.count == self.number:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.number is None:
+                self.action(self.count)
+            elif self.count == self.number:
+                self.action()
             return operation(*arguments, **keywords)
 
         return durable
@@ -127,9 +137,31 @@ class KillAt:
 
 def run_and_die(place, result, number=0, n_chunks=FEW, **parameters):
     """Fit on one thread, killed before a change of what is stored; or to the end."""
-    KillAt(number).install()
+    At(number).install()
     with dask.config.set(scheduler="synchronous"):
         save(fit(rows(n_chunks), Checkpoint(place, interval=0.0), **parameters), result)
+
+
+def run_and_copy(place, copies, n_chunks=FEW, **parameters):
+    """Fit on one thread; before each change of what is stored a copy is made of all that is, as a kill would leave it.
+
+    A copy is named by its number, which ``copies`` ends with.
+    """
+    At(action=partial(copy_store, place, copies)).install()
+    with dask.config.set(scheduler="synchronous"):
+        fit(rows(n_chunks), Checkpoint(place, interval=0.0), **parameters)
+
+
+def copy_store(place, copies, number):
+    """Copy a folder, or a prefix of an object store."""
+    if not is_url(place):
+        if Path(place).exists():
+            shutil.copytree(place, f"{copies}-{number}")
+        return
+    source, target = from_url(place), from_url(f"{copies}-{number}")
+    for page in source.list():
+        for item in page:
+            target.put(item["path"], source.get(item["path"]).bytes())
 
 
 def run_for(place, result, seconds, scheduler, workers, **parameters):
@@ -152,7 +184,7 @@ def with_environment(environment, target, *arguments, **keywords):
 def server():
     """Start the server that processes are forked from; it finds this module by its environment alone."""
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "faults.s3_job"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     try:

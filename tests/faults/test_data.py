@@ -5,13 +5,16 @@ import logging
 import shutil
 import subprocess
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from dask.multiprocessing import initialize_worker_process
 from faults.small_fit import fit, rows, same_bits
 
 from dgmm import Checkpoint, Execution, GaussianMixture
@@ -250,7 +253,15 @@ def set_scheduler(name, request):
     if name == "distributed":
         request.getfixturevalue("client")
     scheduler, _, workers = name.partition(" ")
-    return dask.config.set(scheduler=scheduler, num_workers=int(workers or 1))
+    # Processes start once, not for each pass.
+    pool = request.getfixturevalue("_processes") if scheduler == "processes" else None
+    return dask.config.set(scheduler=scheduler, num_workers=int(workers or 1), pool=pool)
+
+
+@pytest.fixture
+def _processes():
+    with ProcessPoolExecutor(2, get_context("spawn"), initialize_worker_process) as pool:
+        yield pool
 
 
 @pytest.mark.parametrize(

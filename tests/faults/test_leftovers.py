@@ -8,7 +8,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-from faults.small_fit import fit, rows
+from faults.small_fit import FEW, fit, rows
 
 from dgmm import Checkpoint, Execution
 from dgmm.fitting.events import PassAdvanced
@@ -34,14 +34,14 @@ def held(folder):
 def test_many_fits_in_one_process_leave_nothing(scheduler, tmp_path):
     place = tmp_path / "place"
     with dask.config.set(scheduler=scheduler, num_workers=2):
-        fit(rows(), Checkpoint(place))
+        fit(rows(FEW), Checkpoint(place))
         before = held(place)
         for number in range(50):
             if number % 5 == 0:
                 with pytest.raises(KeyboardInterrupt):
-                    fit(rows(), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()])
+                    fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()])
             else:
-                fit(rows(), Checkpoint(place, interval=0.0, resume="never"))
+                fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"))
         after = held(place)
     assert after[0] == set()
     assert after[1] <= before[1]

@@ -316,7 +316,7 @@ FRAME = dd.from_pandas(pd.DataFrame({"labels": [0, 1]}), npartitions=1)
 UNEVEN = scene(("y", "x")).assign_coords(x=[0.0, 1.0, 2.0, 4.0, 8.0])
 REFUSED = {
     "another suffix": (np.zeros(3), "labels.csv", ParameterError, "written as .zarr, .nc, .parquet, .tif"),
-    "a URL": (np.zeros(3), "s3://bucket/l.zarr", ParameterError, "a URL"),
+    "a URL": (np.zeros(3), "s3://bucket/l.nc", ParameterError, "written to a URL as .zarr"),
     "a list": ([1, 2], "l.zarr", DataTypeError, "results are of type list"),
     "a frame as zarr": (FRAME, "l.zarr", DataError, "not known before it is computed; write .parquet"),
     "unknown lengths": (da.zeros(4)[da.zeros(4) > 1], "l.zarr", DataError, "compute_chunk_sizes"),

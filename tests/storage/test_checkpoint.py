@@ -17,6 +17,7 @@ from dgmm.errors import (
     FormatError,
     NotFoundError,
     ParameterError,
+    StoreError,
 )
 from dgmm.storage.checkpoint import Checkpoint
 from dgmm.storage.documents import part_name
@@ -256,7 +257,7 @@ def test_a_closed_store_saves_nothing(tmp_path):
 
 def test_settings_that_are_missing_are_told(monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
-    with pytest.raises(CheckpointError, match="az://container/fit: could not be opened"):
+    with pytest.raises(StoreError, match="az://container/fit: could not be opened"):
         opened("az://container/fit")
 
 

@@ -154,7 +154,7 @@ def test_memory_maps_are_arrays_and_masked_arrays_are_not(tmp_path):
     "value",
     [object(), {1: 2}, [1], {1}, b"bytes", 1j, np.array([object()]), np.array(["a"]), np.array([1j]), Leaf, len,
      np.zeros(2, "M8[s]"), np.zeros(2, [("a", "f8")])],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_cannot_be_stored_is_refused_with_its_place(value):
     with pytest.raises(FormatError, match=r"value\['a'\]\[1\]"):

@@ -16,12 +16,14 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
+from zarr.storage import ObjectStore
 
-from dgmm import GaussianMixture, errors
+from dgmm import GaussianMixture, errors, write_results
 from dgmm.cli import main
 from dgmm.errors import DgmmError, JobError, redact
 from dgmm.jobs import load_job
@@ -110,6 +112,37 @@ def test_a_run_with_its_checkpoints_on_s3_leaves_no_secret_anywhere(folder, buck
     printed = capfd.readouterr()
     assert "no-such-bucket" in printed.err
     assert SECRET not in printed.out + printed.err
+
+
+def test_a_run_of_which_all_lies_on_s3_leaves_no_secret_anywhere(folder, bucket, capfd):
+    rows = open_array("x.zarr").compute()
+    zarr.create_array(ObjectStore(S3Store("bucket", prefix="all/x.zarr")), data=rows, chunks=(100, 2))
+    text = JOB.replace("KIND", "threads").replace("r.json}", "r.json, page: p.html}")
+    for name in ("x.zarr", "m.zarr", "l.zarr", "r.json", "p.html"):
+        text = text.replace(name, f"s3://bucket/all/{name}")
+    Path("job.yaml").write_text(text)
+    assert main(["run", "job.yaml"]) == 0, capfd.readouterr().err
+    assert main(["inspect", "s3://bucket/all/m.zarr"]) == 0
+    stored = [item["path"] for page in bucket.list("all") for item in page]
+    assert {name.split("/")[1] for name in stored} == {"x.zarr", "m.zarr", "l.zarr", "r.json", "p.html"}
+    content = [bytes(bucket.get(path).bytes()) for path in stored]
+    assert not any(SECRET.encode() in each for each in [*content, *map(str.encode, stored)])
+    assert files_with(folder, SECRET) == []
+    printed = capfd.readouterr()
+    assert SECRET not in printed.out + printed.err
+
+
+def test_no_graph_that_writes_to_a_store_holds_the_secrets(folder, bucket):
+    graphs = []
+
+    def get(graph, keys, **kwargs):
+        graphs.append(cloudpickle.dumps((graph, keys)))
+        return dask.get(graph, keys, **kwargs)
+
+    with dask.config.set(scheduler=get):
+        write_results(da.arange(8, chunks=2), "s3://bucket/l.zarr")
+    assert graphs
+    assert not any(SECRET.encode() in graph for graph in graphs)
 
 
 def test_inspect_shows_no_secrets(folder, capsys):
