@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +14,24 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._inputs import to_rows
-from dgmm.estimators._keeping import Keeper, fingerprint_of, to_checkpoint
+from dgmm.estimators._keeping import Keeper, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, to_random_state
+from dgmm.estimators._selecting import How, run_selection
 from dgmm.estimators._selection_table import DIMS, Key, make_table, summarize
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.estimators.gaussian_mixture import GaussianMixture
-from dgmm.fitting.driving import Journal, Progress, run
-from dgmm.fitting.progress import FitProgress, RandomNumbers, SelectionProgress
 from dgmm.fitting.ranking import CRITERIA, HELD_OUT, Criterion, chosen_criterion
-from dgmm.fitting.selection import Candidate, CandidateEvent, Outcomes, fit_candidates
+from dgmm.fitting.selection import Outcomes
 from dgmm.fitting.start import FROM_SCAN
 from dgmm.mixture.families import FAMILIES, get_family
-from dgmm.mixture.held_out import CountMap, HeldOut
-from dgmm.passes.blas import single_threaded_blas
+from dgmm.mixture.held_out import CountMap
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.tree import PassRunner
-from dgmm.storage.checkpoint import Checkpoint
 from dgmm.rules import Rule, check, did_you_mean, is_bool, is_int, is_number, one_of
+from dgmm.storage.checkpoint import Checkpoint
 from dgmm.viz.selection import plot_selection
 
 if TYPE_CHECKING:
-    from dgmm.estimators._fitting import FitSetup
-    from dgmm.fitting.events import Event
     from dgmm.passes.execution import Execution
     from dgmm.typing import RandomState
 
@@ -239,11 +234,11 @@ def select(
     chosen = chosen_criterion(criterion, rows.n_rows or 0)
     share = held_out or (_SHARE if chosen.held_out else None)
     setups = {key: model._setup(rows, dtype, execution) for key, model in models.items()}
-    how = _How(chosen, share, bool(screen), seed)
+    how = How(chosen, share, bool(screen), seed)
     place, keeper = to_checkpoint(checkpoint), None
     if place is not None:
         keeper = Keeper(place, how.fingerprint(models, setups), emit)
-    outcomes, n_reads, cut = _run(setups, how, emit, n_reads, keeper)
+    outcomes, n_reads, cut = run_selection(setups, how, emit, n_reads, keeper)
     for number in outcomes.scored:
         (key, model), result = list(models.items())[number], outcomes.each[number].result
         if result is not None:
@@ -310,86 +305,6 @@ def _models(
     for model in models.values():
         check_parameters(model.get_params(deep=False))
     return models
-
-
-@dataclass(frozen=True)
-class _How:
-    """What rules a selection besides its candidates."""
-
-    criterion: Criterion
-    share: float | None
-    screen: bool
-    seed: int
-
-    def fingerprint(self, models: Mapping[Key, GaussianMixture], setups: Mapping[Key, FitSetup]) -> dict[str, Any]:
-        """What the selection is known by."""
-        key, leader = _leader(setups)
-        found = fingerprint_of(models[key], leader.rows, leader.start, leader.plan)
-        parameters = {n: v for n, v in found["parameters"].items() if n not in ("n_components", "covariance_type")}
-        return found | {
-            "estimator": "select",
-            "parameters": parameters,
-            "candidates": [f"{name} {k}" for name, k in models],
-            "selection": {"criterion": self.criterion.name, "held_out": self.share, "screen": self.screen},
-        }
-
-
-def _leader(setups: Mapping[Key, FitSetup]) -> tuple[Key, FitSetup]:
-    """The candidate by whose plan the rows are cut."""
-    return min(setups.items(), key=lambda item: item[1].plan.chunk_rows)
-
-
-def _run(
-    setups: Mapping[Key, FitSetup], how: _How, emit: Callable[[Event], bool], n_reads: int, keeper: Keeper | None
-) -> tuple[Outcomes, int, int]:
-    """Fit all after ``n_reads``; also return the reads until the end, and the rows of the pieces they were made in."""
-    sample_rows = max(setup.sample_rows for setup in setups.values())
-    each = {key: replace(setup, sample_rows=sample_rows) for key, setup in setups.items()}
-    _, leader = _leader(each)
-    run_pass = leader.runner(emit, [setup for setup in each.values() if setup is not leader])
-    rng = np.random.RandomState(how.seed)  # as a fit alone has it
-    first = leader.first_read(int(rng.randint(2**31 - 1)), known_again=keeper is not None)
-    numbers = RandomNumbers.of(rng)
-    # Of a seed of its own: the rows that are set aside have nothing to do with the sample.
-    held_out = None
-    if how.share is not None:
-        held_out = HeldOut(int(np.random.RandomState([how.seed, 1]).randint(2**31 - 1)), how.share)
-
-    def candidate(key: Key, setup: FitSetup) -> Candidate:
-        def tell(event: Event) -> bool:
-            return emit(CandidateEvent(*key, event))
-
-        return Candidate(
-            setup.family,
-            setup.n_components,
-            setup.problem,
-            lambda begun, announce: setup.algorithm(begun, numbers.restore(), run_pass, tell)(announce),
-        )
-
-    candidates = [candidate(key, setup) for key, setup in each.items()]
-    fresh = Progress(SelectionProgress(FitProgress(first, numbers)))
-    with single_threaded_blas(), closing(run_pass), keeper or nullcontext():
-        journal = Journal(fresh if keeper is None else keeper.begin(fresh), keeper.keep if keeper else _forget)
-        begun: SelectionProgress = journal.progress.state
-        if keeper is not None:
-            leader.check_rows(begun.begun, run_pass, keeper.place)
-        run_pass.n_passes = n_reads + begun.n_reads
-        algorithm = fit_candidates(
-            candidates,
-            begun,
-            held_out,
-            how.criterion if how.screen else None,
-            leader.run_on_sample,
-            journal.announce,
-        )
-        outcomes = run(algorithm, run_pass)
-        if keeper is not None:
-            keeper.finish(journal.progress)
-        return outcomes, run_pass.n_passes, leader.plan.chunk_rows
-
-
-def _forget(progress: Progress) -> None:
-    """Keep nothing."""
 
 
 def _selection(

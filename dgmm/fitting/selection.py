@@ -155,7 +155,9 @@ def fit_candidates(
     moments, n_held_out = progress.begun.moments, progress.n_held_out
     if moments is None:
         raise AssertionError("the first read has moments")
-    runs = [_Run(candidate, progress.begun, own) for candidate, own in zip(candidates, progress.candidates, strict=True)]
+    runs = [
+        _Run(candidate, progress.begun, own) for candidate, own in zip(candidates, progress.candidates, strict=True)
+    ]
 
     def tell(*, reads: int = 0, screened: bool = False) -> None:
         nonlocal progress

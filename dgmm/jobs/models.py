@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from dgmm.jobs.sections import COUNT, Count, Section
+from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section
 
 
 def _number_or_auto(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Models that follow one another: one is there at any time, whatever is killed."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def test_models_follow_one_another(versions):
         assert versions.recover()["seed"] == seed
     assert [path.name[:6] for path in versions.earlier] == ["000002", "000003"]
     assert [seed_of(path) for path in versions.earlier] == [1, 2]
-    assert not Path(os.readlink(versions.path)).is_absolute()
+    assert not versions.path.readlink().is_absolute()
 
 
 def test_a_model_that_is_kept(versions):
