@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from dgmm.jobs.clusters.sections import ClusterSection
-from dgmm.jobs.models import AnyModel
+from dgmm.jobs.models import AnyModel, RefitSection
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     CheckpointSection,
@@ -43,7 +43,13 @@ class Job:
     output: OutputSection
     cluster: ClusterSection
     checkpoint: CheckpointSection | None
+    refit: RefitSection | None
     source: Source
+
+    @property
+    def kind(self) -> str:
+        """What is done: the kind of the model, or "refit"."""
+        return self.model.kind if self.refit is None else "refit"
 
     def problem(self, path: KeyPath, text: str) -> Problem:
         """Return a problem with one of the job's keys, with its line."""
@@ -128,6 +134,7 @@ def _job(source: Source, folder: Path) -> Job:
         output=checked.output,
         cluster=checked.cluster,
         checkpoint=checked.checkpoint,
+        refit=checked.refit,
         source=source,
     )
 

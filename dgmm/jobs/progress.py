@@ -19,6 +19,7 @@ from dgmm.fitting.events import (
     RoundFinished,
     StartChosen,
 )
+from dgmm.fitting.selection import CandidateEvent
 from dgmm.jobs.live import LiveReporter
 from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, rounds, starved
 
@@ -97,6 +98,8 @@ class LogReporter:
                 logger.info("%s", chosen(event))
             case FitFinished():
                 logger.info("%s", finished(event))
+            case CandidateEvent(event=FitFinished() as ended):
+                logger.info("%s %d: %s", event.covariance_type, event.n_components, finished(ended))
 
     def _iteration(self, event: IterationFinished) -> str:
         text = f"iteration {event.iteration} of {event.max_iter}: "

@@ -86,17 +86,15 @@ class Comparison:
     same_size: bool
 
     @classmethod
-    def of(
-        cls, last: GaussianMixture, level: Level, new: GaussianMixture, under_last: Score, under_new: Score
-    ) -> Comparison:
-        """Compare; the scores are those of the new rows.
+    def of(cls, last: GaussianMixture, level: Level, new: GaussianMixture, under_last: Score, own: Level) -> Comparison:
+        """Compare the models of two levels; the score is that of the new rows under the last one.
 
         Notes
         -----
         A fit to n rows is ``p / (2 n)`` nats per row better on them than the truth, and that much worse on others
         (Wilks 1938; Akaike 1973); ``2 n`` times that is chi-squared, of variance ``2 p``.
         """
-        n, found = under_new.total_weight, match(last, new)
+        n, found = under_last.total_weight, match(last, new)
         mean = under_last.log_likelihood / n
         spread = float(np.nanstd(last.score_samples(new.sample_)))
         shares = [(model._n_parameters(), rows) for model, rows in ((last, max(level.n_rows, 1.0)), (new, max(n, 1.0)))]
@@ -106,7 +104,7 @@ class Comparison:
             found,
             level.log_likelihood - mean,
             spread * math.sqrt(1.0 / max(level.n_rows, 1.0) + 1.0 / max(n, 1.0)),
-            under_new.log_likelihood / n - mean,
+            own.log_likelihood - mean,
             _MARGIN * (expected + _ERRORS * error),
             under_last.rare_weight / n,
             bool(new.converged_),
@@ -122,7 +120,7 @@ class Comparison:
         """As JSON values, with what they are held to."""
         return {
             "drift": self.drift,
-            "drift_error": self.drift_error,
+            "drift_error": self.drift_error if math.isfinite(self.drift_error) else None,
             "gain": self.gain,
             "gain_needed": self.needed(section),
             "rare_share": self.rare_share,

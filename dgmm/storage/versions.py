@@ -22,7 +22,7 @@ from typing import Any
 
 from dgmm.errors import FormatError
 from dgmm.storage.paths import writing
-from dgmm.storage.replacing import is_zarr, replacing_file
+from dgmm.storage.replacing import is_zarr, remove_leftovers, replacing_file
 from dgmm.storage.vetting import read_json
 
 _NAME = re.compile(r"(\d{6})-\d{8}T\d{6}Z\.zarr", re.ASCII)
@@ -76,7 +76,7 @@ class Versions:
         return None
 
     def recover(self) -> dict[str, Any] | None:
-        """End what a process before has begun; return what is noted.
+        """End what a process before has begun, and nobody else is doing now; return what is noted.
 
         A model that is there as a folder, since no refit made it, becomes the first version.
 
@@ -87,6 +87,8 @@ class Versions:
         WriteError
             If something cannot be renamed.
         """
+        for place in (self.path, self.next, self.folder / _NOTE):
+            remove_leftovers(place)
         note = self._read()
         if note is None or note["done"]:
             if not self._is_folder():
@@ -98,26 +100,28 @@ class Versions:
         self._put(note[_CURRENT])
         return note
 
-    def decide(self, note: Mapping[str, Any], *, promoted: bool) -> str:
+    def noted(self) -> dict[str, Any] | None:
+        """What is noted, of whatever was begun last; None if nothing is. Raises FormatError if it cannot be read."""
+        return self._read()
+
+    def name_for(self, *, promoted: bool) -> str:
+        """Name of the version that is the current one after a decision."""
+        current = self.current
+        return self._new_name() if promoted or current is None else current.name
+
+    def decide(self, name: str, note: Mapping[str, Any]) -> None:
         """Note what is to be done, then do it.
 
         Parameters
         ----------
+        name : str
+            Of the version that is to be the current one, from :meth:`name_for`: a new one is the model at ``next``,
+            which else stays there until all is settled.
         note : mapping
             JSON values to be found again by :meth:`recover`.
-        promoted : bool
-            Whether the model at ``next`` becomes the current one; else it stays there until all is settled.
-
-        Returns
-        -------
-        str
-            Name of the current version.
         """
-        current = self.current
-        name = self._new_name() if promoted or current is None else current.name
         self._write({**note, _CURRENT: name, "done": False})
         self._put(name)
-        return name
 
     def settle(self, keep: int) -> None:
         """Note that all is done, and remove what is not needed: all but ``keep`` models before the current one."""
@@ -167,4 +171,4 @@ class Versions:
 
     def _write(self, note: Mapping[str, Any]) -> None:
         with replacing_file(self.folder / _NOTE) as temporary:
-            temporary.write_text(json.dumps(note, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")

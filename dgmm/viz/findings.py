@@ -57,6 +57,11 @@ def find(content: ReportContent) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.level != "problem")
 
 
+def _noted(content: ReportContent) -> Iterator[Finding]:
+    for note in content.noted:
+        yield Finding(*note)
+
+
 def _not_converged(content: ReportContent) -> Iterator[Finding]:
     if content.converged is not False:
         return
@@ -212,7 +217,7 @@ def _ordered(content: ReportContent) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[ReportContent], Iterator[Finding]], ...] = (
-    _not_converged, _dead, _swamped, _gap, _twins, _doubtful, _light, _thin, _few_rows, _ordered,
+    _noted, _not_converged, _dead, _swamped, _gap, _twins, _doubtful, _light, _thin, _few_rows, _ordered,
 )  # fmt: skip
 """What is looked at."""
 

@@ -89,7 +89,7 @@ def test_another_selection_is_refused(way, tmp_path):
     select(rows(), tmp_path / "progress", **way)
     with pytest.raises(CheckpointMismatchError, match="in chunk 0 of X"):
         select(rows(seed=3), tmp_path / "progress", **way)
-    with pytest.raises(CheckpointMismatchError, match="candidates was .* and is"):
+    with pytest.raises(CheckpointMismatchError, match=r"candidates was .* and is"):
         select(rows(), tmp_path / "progress", n_components=[1, 2], **way)
     with pytest.raises(CheckpointMismatchError, match="criterion was 'bic' and is 'icl'"):
         select(rows(), tmp_path / "progress", criterion="icl", **way)

@@ -28,7 +28,7 @@ def versions(tmp_path):
 def promote(versions, seed, keep=7):
     versions.recover()
     saved(versions.next, seed)
-    versions.decide({"seed": seed}, promoted=True)
+    versions.decide(versions.name_for(promoted=True), {"seed": seed})
     versions.settle(keep)
 
 
@@ -48,7 +48,7 @@ def test_a_model_that_is_kept(versions):
     promote(versions, 0)
     before = versions.current
     saved(versions.next, 1)
-    versions.decide({}, promoted=False)
+    versions.decide(versions.name_for(promoted=False), {})
     assert versions.current == before
     assert versions.next.exists()
     versions.settle(7)
@@ -116,7 +116,7 @@ def test_killed_at_any_moment(versions, found, step, monkeypatch):
 
     def whole():
         versions.recover()
-        versions.decide({"seed": 1}, promoted=True)
+        versions.decide(versions.name_for(promoted=True), {"seed": 1})
         versions.settle(7)
 
     died = killed_at(monkeypatch, step, whole)
@@ -125,7 +125,7 @@ def test_killed_at_any_moment(versions, found, step, monkeypatch):
     note = versions.recover()
     if note is None or note.get("seed") != 1:  # it came not so far as to decide
         assert versions.current is None or seed_of(versions.path) == 0
-        versions.decide({"seed": 1}, promoted=True)
+        versions.decide(versions.name_for(promoted=True), {"seed": 1})
     versions.settle(7)
     assert seed_of(versions.path) == 1
     assert len(versions.earlier) == (found != "nothing")
