@@ -79,7 +79,7 @@ class Refit:
         else:
             told.step(f"reading the current model, {current.name}")
             last = GaussianMixture.load(current).set_params(missing=job.model.missing)  # type: ignore[union-attr]
-        return cls(job.refit, versions, job.model.model_dump(exclude={"kind"}), last, note)
+        return cls(job.refit, versions, job.model.model_dump(mode="json", exclude={"kind"}), last, note)
 
     @property
     def settled(self) -> bool:
@@ -94,13 +94,19 @@ class Refit:
         self._under_last = self.last._score(table, None, rare_below=self.last._rare_below(RARE))
         current = self.versions.current
         if current is not None and self.note.get("current") == current.name:
-            if self.note.get("rows") == _identity(self._under_last) and isinstance(self.note.get("report"), dict):
+            same = self.note.get("rows") == _identity(self._under_last) and self.note.get("asked") == self._asked()
+            if same and isinstance(self.note.get("report"), dict):
                 self.decided = True
                 return dict(self.note["report"])
             if not self.settled and "report" in self.note:
                 told.step("the run before was ended while it wrote its outputs; what it decided stands")
-        self.settle()
+        if not self.settled:
+            self.settle()
         return None
+
+    def _asked(self) -> dict[str, Any]:
+        """What the decision depends on beside the rows and the current model."""
+        return {"model": self.parameters, "refit": self.section.model_dump(mode="json", exclude={"keep"})}
 
     def candidate(self) -> GaussianMixture | None:
         """The model that was fitted to the rows and has not become the current one, as long as it is there."""
@@ -154,7 +160,8 @@ class Refit:
         report["refit"] = found | {"model": name, "before": None if before is None else before.name}
         new.save(self.versions.next, overwrite=True)
         outputs = sorted(str(path) for key, path in job.output.paths.items() if key != "model")
-        self.versions.decide(name, {"rows": under, "level": level.noted(), "outputs": outputs, "report": report})
+        note = {"rows": under, "asked": self._asked(), "level": level.noted(), "outputs": outputs, "report": report}
+        self.versions.decide(name, note)
         self.decided = True
         told.step(refit_in_words(report["refit"]))
         if found["promoted"] or current is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dgmm.typing import Array, FloatArray
-    from dgmm.viz.findings import Level
     from dgmm.viz.labelmap import LabelMap
 
+
+Level = Literal["problem", "note"]
 
 Note: TypeAlias = "tuple[Level, str, str, str]"
 """A finding from elsewhere."""

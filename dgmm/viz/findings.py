@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dgmm.typing import FloatArray
-    from dgmm.viz.content import ReportContent
-
-Level = Literal["problem", "note"]
+    from dgmm.viz.content import Level, ReportContent
 
 # Of reg_covar's share in a feature's variance, as the fit's own warning has it; and in a component's.
 _SWAMPED, _MOSTLY = 0.01, 0.5
