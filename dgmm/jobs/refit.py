@@ -21,6 +21,8 @@ RARE = 1e-3
 
 # Standard errors that chance stays within, and how much larger than expected it was seen to be (benchmarks/refit.py).
 _ERRORS, _MARGIN = 3.0, 2.0
+# Components that a reason names.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,12 @@ def _moved(found: Comparison, section: RefitSection) -> Iterator[str]:
         (a, d) for (a, _), d in zip(found.match.pairs, found.match.distances, strict=True) if d > section.max_distance
     ]
     if far:
-        number, distance = max(far, key=lambda pair: pair[1])
-        which = f"component {number} is" if len(far) == 1 else f"{len(far)} components, the farthest {number}, are"
+        one = len(far) == 1
+        shown = ", ".join(str(number) for number, _ in far[:_NAMED]) + ", ..." * (len(far) > _NAMED)
         yield (
-            f"{which} not found again: Hellinger distance {distance:.3f} (refit.max_distance is "
-            f"{section.max_distance:g}): look at the rows, and if they are right, raise it once"
+            f"component{'' if one else 's'} {shown} {'is' if one else 'are'} not found again: Hellinger distance "
+            f"{max(d for _, d in far):.3f} (refit.max_distance is {section.max_distance:g}): look at the rows, and if "
+            "they are right, raise it once"
         )
 
 
