@@ -254,8 +254,15 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         parameters = self._parameters()
         m = min(_DRAWN_ROWS, max(_DRAWN_NUMBERS // parameters.n_features, 1))
         X, _ = draw(self._family, parameters, m, np.random.RandomState(0))
+        return float(np.quantile(self._plain_densities(X), share))
+
+    def _plain_densities(self, X: Array) -> FloatArray:
+        """Log-densities, (n,), of plain rows, (n, d), whose features are those of the fit in their order."""
         compiled, plan = self._compiled(np.dtype(np.float64))
-        return float(np.quantile(predict_rows(X, compiled, SCORES, X.dtype, plan.chunk_rows), share))
+        found: FloatArray = predict_rows(
+            X.astype(np.float64), compiled, SCORES, np.dtype(np.float64), plan.chunk_rows, self.missing
+        )
+        return found
 
     def _n_parameters(self) -> int:
         k, d = np.asarray(self.means_).shape

@@ -98,7 +98,7 @@ class Comparison:
         """
         n, found = under_last.total_weight, match(last, new)
         mean = under_last.log_likelihood / n
-        spread = float(np.nanstd(last.score_samples(new.sample_)))
+        spread = float(np.nanstd(last._plain_densities(new.sample_)))
         shares = [(model._n_parameters(), rows) for model, rows in ((last, max(level.n_rows, 1.0)), (new, max(n, 1.0)))]
         expected = sum(p / (2.0 * rows) for p, rows in shares)
         error = math.sqrt(sum(p / (2.0 * rows**2) for p, rows in shares))
