@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Runs in tests/jobs/test_docs.py, together with its job files and commands.
-ELSEWHERE = ("docs/jobs.md",)
+# Run in tests/jobs/test_docs.py and tests/workflows, together with their job files and commands.
+ELSEWHERE = ("docs/jobs.md", "docs/workflows.md")
 PAGES = [
     page
     for page in TEXTS
