@@ -26,6 +26,8 @@ FAMILIES = "full, tied, diag, spherical, tied-diag or tied-spherical"
 class FitSection(Section):
     """The parameters that all fits have."""
 
+    n_components: Any = Field(description=COUNT)
+    covariance_type: Any = Field(description=FAMILIES)
     reg_covar: float = Field(
         default=1e-6, ge=0.0, description="a number of at least 0, in squared units of the features"
     )
