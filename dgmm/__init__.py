@@ -7,6 +7,7 @@ from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
 from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.estimators.matching import Match, match
 from dgmm.estimators.selection import Selection, select
 from dgmm.fitting.stopping import StopReason
 from dgmm.inputs.opening import open_rows
@@ -23,9 +24,11 @@ __all__ = [
     "Checkpoint",
     "Execution",
     "GaussianMixture",
+    "Match",
     "Selection",
     "StopReason",
     "__version__",
+    "match",
     "open_cluster",
     "open_rows",
     "select",

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Run elsewhere, together with their job files and commands.
-ELSEWHERE = ("docs/jobs.md", "docs/object_stores.md", "docs/runs.md")
+ELSEWHERE = ("docs/jobs.md", "docs/object_stores.md", "docs/runs.md", "docs/workflows.md")
 PAGES = [
     page
     for page in TEXTS

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray, IntArray
 
 
+# Rows, and numbers at most, that a mixture draws to see which densities are rare.
+_DRAWN_ROWS, _DRAWN_NUMBERS = 100_000, 2**23
+
+
 class NamedParameters(BaseEstimator):  # type: ignore[misc]
     """An estimator whose parameters are known by their names."""
 
@@ -219,13 +223,13 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
 
     # -- sums over rows -------------------------------------------------------------------------
 
-    def _score(self, X: Any, sample_weight: Any, *, entropy: bool = False) -> Score:
+    def _score(self, X: Any, sample_weight: Any, *, entropy: bool = False, rare_below: float = -np.inf) -> Score:
         self._check_fitted()
         self._expect_features()
         k = len(self.weights_)
         rows, dtype = to_rows(self, X, sample_weight, lambda d: self._plan(d, k).chunk_rows, reset=False)
         compiled, plan = self._compiled(dtype)
-        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy, self.missing != RAISE))
+        score = PassRunner(rows, plan)(ScoreMap(compiled, entropy, self.missing != RAISE, rare_below))
         if score.total_weight == 0.0:
             found = f"every sample_weight of its {score.n_rows} rows is zero" if score.n_rows else "it has no rows"
             raise DataError(f"X has no likelihood: {found}; give at least one row of weight above 0")
@@ -244,6 +248,21 @@ class MixtureEstimator(DensityMixin, NamedParameters):  # type: ignore[misc]
         """
         score = self._score(X, sample_weight)
         return score.log_likelihood / score.total_weight
+
+    def _rare_below(self, share: float) -> float:
+        """The log-density, in nats, below which are so many of the rows that the mixture itself draws, about."""
+        parameters = self._parameters()
+        m = min(_DRAWN_ROWS, max(_DRAWN_NUMBERS // parameters.n_features, 1))
+        X, _ = draw(self._family, parameters, m, np.random.RandomState(0))
+        return float(np.quantile(self._plain_densities(X), share))
+
+    def _plain_densities(self, X: Array) -> FloatArray:
+        """Log-densities, (n,), of plain rows, (n, d), whose features are those of the fit in their order."""
+        compiled, plan = self._compiled(np.dtype(np.float64))
+        found: FloatArray = predict_rows(
+            X.astype(np.float64), compiled, SCORES, np.dtype(np.float64), plan.chunk_rows, self.missing
+        )
+        return found
 
     def _n_parameters(self) -> int:
         k, d = np.asarray(self.means_).shape

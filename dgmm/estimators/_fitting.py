@@ -119,7 +119,7 @@ class FitSetup:
             run_pass.n_passes = begun.n_reads + len(journal.progress.records)
             if keeper is None:
                 return run(algorithm(lambda progress: None), run_pass)
-            self._check_rows(begun, run_pass, keeper.place)
+            self.check_rows(begun, run_pass, keeper.place)
             run_pass.interval = keeper.interval
             result = run_on(algorithm(journal.announce), run_pass, journal)
             keeper.finish(journal.progress)
@@ -220,7 +220,7 @@ class FitSetup:
         if self.scan is not None and scan is not None:
             self.scan.check_rows(scan, place)
 
-    def _check_rows(self, begun: FitProgress, run_pass: PassRunner, place: str) -> None:
+    def check_rows(self, begun: FitProgress, run_pass: PassRunner, place: str) -> None:
         """Refuse to go on with rows that are not those that the fit began with.
 
         Raises

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +14,24 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._inputs import to_rows
+from dgmm.estimators._keeping import Keeper, to_checkpoint
 from dgmm.estimators._parameters import check_execution, check_parameters, to_random_state
+from dgmm.estimators._selecting import How, run_selection
 from dgmm.estimators._selection_table import DIMS, Key, make_table, summarize
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.estimators.gaussian_mixture import GaussianMixture
-from dgmm.fitting.driving import run
-from dgmm.fitting.progress import RandomNumbers
 from dgmm.fitting.ranking import CRITERIA, HELD_OUT, Criterion, chosen_criterion
-from dgmm.fitting.selection import Candidate, CandidateEvent, Outcomes, fit_candidates
+from dgmm.fitting.selection import Outcomes
 from dgmm.fitting.start import FROM_SCAN
 from dgmm.mixture.families import FAMILIES, get_family
-from dgmm.mixture.held_out import CountMap, HeldOut
-from dgmm.passes.blas import single_threaded_blas
+from dgmm.mixture.held_out import CountMap
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.tree import PassRunner
 from dgmm.rules import Rule, check, did_you_mean, is_bool, is_int, is_number, one_of
+from dgmm.storage.checkpoint import Checkpoint
 from dgmm.viz.selection import plot_selection
 
 if TYPE_CHECKING:
-    from dgmm.estimators._fitting import FitSetup
-    from dgmm.fitting.events import Event
     from dgmm.passes.execution import Execution
     from dgmm.typing import RandomState
 
@@ -142,6 +140,7 @@ def select(
     sample_weight: Any = None,
     sample_dims: Any = None,
     random_state: RandomState = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     execution: Execution | None = None,
     callbacks: Callbacks = (),
     **parameters: Any,
@@ -173,6 +172,8 @@ def select(
         As :meth:`dgmm.GaussianMixture.fit` takes them.
     random_state : int, RandomState, Generator or None, default None
         Of the sample, the starts and the rows that are set aside; all candidates take the same.
+    checkpoint : path, URL or Checkpoint, optional
+        Where the progress of all candidates is kept after each read; the same call then goes on from there.
     execution : Execution, optional
     callbacks : callable, or iterable of callables
         Told each event of a read, and a :class:`~dgmm.fitting.selection.CandidateEvent` for each event of a candidate's
@@ -193,6 +194,8 @@ def select(
         If no candidate can be fitted to the data, or too few rows are set aside.
     InsufficientMemoryError
         If the fits would need more memory together than there is.
+    CheckpointError
+        If the checkpoint is of other data or another selection, is damaged, or is in use.
 
     Warns
     -----
@@ -231,7 +234,11 @@ def select(
     chosen = chosen_criterion(criterion, rows.n_rows or 0)
     share = held_out or (_SHARE if chosen.held_out else None)
     setups = {key: model._setup(rows, dtype, execution) for key, model in models.items()}
-    outcomes, n_reads, cut = _run(setups, chosen, share, bool(screen), seed, emit, n_reads)
+    how = How(chosen, share, bool(screen), seed)
+    place, keeper = to_checkpoint(checkpoint), None
+    if place is not None:
+        keeper = Keeper(place, how.fingerprint(models, setups), emit)
+    outcomes, n_reads, cut = run_selection(setups, how, emit, n_reads, keeper)
     for number in outcomes.scored:
         (key, model), result = list(models.items())[number], outcomes.each[number].result
         if result is not None:
@@ -298,46 +305,6 @@ def _models(
     for model in models.values():
         check_parameters(model.get_params(deep=False))
     return models
-
-
-def _run(
-    setups: Mapping[Key, FitSetup],
-    criterion: Criterion,
-    share: float | None,
-    screen: bool,
-    seed: int,
-    emit: Callable[[Event], bool],
-    n_reads: int,
-) -> tuple[Outcomes, int, int]:
-    """Fit all after ``n_reads``; also return the reads until the end, and the rows of the pieces they were made in."""
-    sample_rows = max(setup.sample_rows for setup in setups.values())
-    each = {key: replace(setup, sample_rows=sample_rows) for key, setup in setups.items()}
-    leader = min(each.values(), key=lambda setup: setup.plan.chunk_rows)
-    run_pass = leader.runner(emit, [setup for setup in each.values() if setup is not leader])
-    run_pass.n_passes = n_reads
-    rng = np.random.RandomState(seed)  # as a fit alone has it
-    first = leader.first_read(int(rng.randint(2**31 - 1)), known_again=False)
-    numbers = RandomNumbers.of(rng)
-    # Of a seed of its own: the rows that are set aside have nothing to do with the sample.
-    held_out = None if share is None else HeldOut(int(np.random.RandomState([seed, 1]).randint(2**31 - 1)), share)
-
-    def candidate(key: Key, setup: FitSetup) -> Candidate:
-        def tell(event: Event) -> bool:
-            return emit(CandidateEvent(*key, event))
-
-        return Candidate(
-            setup.family,
-            setup.n_components,
-            setup.problem,
-            lambda begun, announce: setup.algorithm(begun, numbers.restore(), run_pass, tell)(announce),
-        )
-
-    candidates = [candidate(key, setup) for key, setup in each.items()]
-    with single_threaded_blas(), closing(run_pass):
-        algorithm = fit_candidates(
-            candidates, first, numbers, held_out, criterion if screen else None, leader.run_on_sample
-        )
-        return run(algorithm, run_pass), run_pass.n_passes, leader.plan.chunk_rows
 
 
 def _selection(

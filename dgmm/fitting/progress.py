@@ -85,6 +85,67 @@ class FitProgress:
         return replace(self, moments=parts.get("moments"), scan=parts.get("scan"))
 
 
+@dataclass(frozen=True)
+class CandidateProgress:
+    """How far a candidate of a selection has come.
+
+    Attributes
+    ----------
+    n_reads : int
+        Finished reads that served it.
+    seconds : float
+        Of work for it alone.
+    em : FitState or None
+        None until there is a start.
+    behind : (float, float) or None
+        Nats per row by which it was behind on the sample, and their standard error, if it was dropped.
+    """
+
+    n_reads: int
+    seconds: float = 0.0
+    em: FitState | None = None
+    behind: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SelectionProgress:
+    """How far a selection has come.
+
+    Attributes
+    ----------
+    begun : FitProgress
+        What all candidates begin from; without moments until the first read is finished.
+    n_reads : int
+        Finished reads.
+    n_held_out : int or None
+        Rows of positive weight that are set aside, if some are.
+    screened : bool
+        Whether candidates that are behind on the sample have been dropped, or none was to be.
+    candidates : tuple of CandidateProgress
+        Empty until the first read is finished.
+    """
+
+    begun: FitProgress
+    n_reads: int = 0
+    n_held_out: int | None = None
+    screened: bool = False
+    candidates: tuple[CandidateProgress, ...] = ()
+
+    @property
+    def n_iter(self) -> int:
+        """Finished iterations of the candidate that has most."""
+        return max((one.em.n_iter for one in self.candidates if one.em is not None), default=0)
+
+    def parts(self) -> tuple[SelectionProgress, dict[str, Any]]:
+        """As :meth:`FitProgress.parts`."""
+        begun, parts = self.begun.parts()
+        return replace(self, begun=begun), parts
+
+    def with_parts(self, parts: dict[str, Any]) -> SelectionProgress:
+        """As :meth:`FitProgress.with_parts`."""
+        return replace(self, begun=self.begun.with_parts(parts))
+
+
 class ScanState(Protocol):
     """Where an algorithm of one scan is between two rounds."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from dgmm.errors import DataError
 from dgmm.fitting.driving import ManyMap, together
 from dgmm.fitting.events import Event
-from dgmm.fitting.progress import FitProgress
+from dgmm.fitting.progress import CandidateProgress, FitProgress, SelectionProgress
 from dgmm.fitting.ranking import clearly_behind, foreseen
 from dgmm.mixture.held_out import Comparison, ComparisonMap
 from dgmm.mixture.marginal import MarginalMixture
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from dgmm.fitting.driving import Reads
     from dgmm.fitting.fit import FitResult
     from dgmm.fitting.problem import FitProblem
-    from dgmm.fitting.progress import RandomNumbers
     from dgmm.fitting.ranking import Criterion
     from dgmm.mixture.chunks import Chunk, ChunkMap, RunPass
     from dgmm.mixture.compiled import CompiledMixture
     from dgmm.mixture.families import CovarianceFamily
     from dgmm.mixture.held_out import HeldOut
-    from dgmm.mixture.moments import Moments, MomentsMap
+    from dgmm.mixture.moments import Moments
     from dgmm.mixture.sampling import RowSample
     from dgmm.typing import Array, FloatArray
 
@@ -114,11 +113,11 @@ class Outcomes:
 
 def fit_candidates(
     candidates: Sequence[Candidate],
-    first: MomentsMap,
-    random_numbers: RandomNumbers,
+    begun: SelectionProgress,
     held_out: HeldOut | None,
     screen: Criterion | None,
     run_on_sample: Callable[[RowSample], RunPass],
+    announce: Callable[[SelectionProgress], object] = lambda progress: None,
 ) -> Reads[Outcomes]:
     """Fit all candidates from one first read on; a last read scores them.
 
@@ -128,10 +127,8 @@ def fit_candidates(
     Parameters
     ----------
     candidates : sequence of Candidate
-    first : MomentsMap
-        Of the first read.
-    random_numbers : RandomNumbers
-        That each makes its starts with.
+    begun : SelectionProgress
+        Where to begin, or to go on from.
     held_out : HeldOut, optional
         Rows that are set aside: for the last read alone.
     screen : Criterion, optional
@@ -139,6 +136,8 @@ def fit_candidates(
         the data; none are where the sample is all the rows, since starts are not fitted to it then.
     run_on_sample : callable
         Makes a runner of passes over sampled rows.
+    announce : callable
+        Is given each progress after ``begun`` that the selection can go on from.
 
     Raises
     ------
@@ -149,24 +148,40 @@ def fit_candidates(
     def of_the_fit(chunk_map: ChunkMap[Any]) -> ChunkMap[Any]:
         return chunk_map if held_out is None else held_out.train(chunk_map)
 
-    if held_out is None:
-        moments, n_held_out = (yield first).settled(), None
-    else:
-        look = replace(first, sample_rows=0, threshold=0)
-        fitted, aside = (yield ManyMap((held_out.train(first), held_out.test(look)))).records
-        moments, n_held_out = _with_defects(fitted.settled(), aside), aside.n_positive
-    begun = FitProgress(first, random_numbers, n_reads=1, moments=moments)
-    runs = [_Run(candidate, begun) for candidate in candidates]
-    yield from _on(together([run.start() for run in runs]), of_the_fit)
+    progress = begun
+    if progress.begun.moments is None:
+        progress = yield from _first_read(progress, held_out, len(candidates))
+        announce(progress)
+    moments, n_held_out = progress.begun.moments, progress.n_held_out
+    if moments is None:
+        raise AssertionError("the first read has moments")
+    runs = [
+        _Run(candidate, progress.begun, own) for candidate, own in zip(candidates, progress.candidates, strict=True)
+    ]
+
+    def tell(*, reads: int = 0, screened: bool = False) -> None:
+        nonlocal progress
+        told = tuple(run.told() for run in runs)
+        progress = replace(
+            progress, n_reads=progress.n_reads + reads, screened=progress.screened or screened, candidates=told
+        )
+        announce(progress)
+
+    def after_each_read(algorithm: Reads[Any]) -> Reads[Any]:
+        return _telling(_on(algorithm, of_the_fit), lambda: tell(reads=1))
+
+    yield from after_each_read(together([run.start() for run in runs]))
     _check_any_left(runs)
     if n_held_out is not None and n_held_out < 2:
         raise DataError(
             f"{n_held_out} rows of positive weight are held out, and at least 2 are needed; "
             "give more rows, raise held_out, or choose by criterion='bic'"
         )
-    if screen is not None and len(moments.sample.rows) < moments.n_positive:
-        _screen([run for run in runs if run.failure is None], screen, moments, run_on_sample)
-    yield from _on(together([run.finish() for run in runs if run.behind is None]), of_the_fit)
+    if not progress.screened:
+        if screen is not None and len(moments.sample.rows) < moments.n_positive:
+            _screen([run for run in runs if run.failure is None], screen, moments, run_on_sample)
+        tell(screened=True)
+    yield from after_each_read(together([run.finish() for run in runs if run.behind is None]))
     _check_any_left(runs)
     scored = [run for run in runs if run.result is not None]
     compared = yield from _score(scored, moments, held_out)
@@ -175,6 +190,29 @@ def fit_candidates(
         tuple(number for number, run in enumerate(runs) if run.result is not None),
         compared,
         moments.n_positive,
+    )
+
+
+def _first_read(begun: SelectionProgress, held_out: HeldOut | None, n_candidates: int) -> Reads[SelectionProgress]:
+    """The read that all candidates begin with."""
+    first, n_held_out = begun.begun.first, None
+    if held_out is None:
+        moments = (yield first).settled()
+    else:
+        look = replace(first, sample_rows=0, threshold=0)
+        maps = (held_out.train(replace(first, probes=())), held_out.test(replace(look, probes=())))
+        # Rows are known again by all of them.
+        records = (yield ManyMap((*maps, look) if first.probes else maps)).records
+        moments, n_held_out = _with_defects(records[0].settled(), records[1]), records[1].n_positive
+        moments = replace(moments, probes=records[-1].probes)
+    n_reads = begun.n_reads + 1
+    own = replace(begun.begun, n_reads=n_reads, moments=moments)
+    return replace(
+        begun,
+        begun=own,
+        n_reads=n_reads,
+        n_held_out=n_held_out,
+        candidates=(CandidateProgress(n_reads),) * n_candidates,
     )
 
 
@@ -202,6 +240,21 @@ def _on(algorithm: Reads[Any], part: Callable[[ChunkMap[Any]], ChunkMap[Any]]) -
         while True:
             record = yield part(algorithm.send(record))
     except StopIteration as end:
+        return end.value
+
+
+def _telling(algorithm: Reads[Any], tell: Callable[[], object]) -> Reads[Any]:
+    """The same algorithm, which tells that it has taken a read."""
+    record = None
+    try:
+        while True:
+            wanted = algorithm.send(record)
+            if record is not None:
+                tell()
+            record = yield wanted
+    except StopIteration as end:
+        if record is not None:
+            tell()
         return end.value
 
 
@@ -247,13 +300,14 @@ class _Run:
         See :class:`Outcome`.
     """
 
-    def __init__(self, candidate: Candidate, begun: FitProgress) -> None:
+    def __init__(self, candidate: Candidate, begun: FitProgress, own: CandidateProgress) -> None:
+        begun = replace(begun, n_reads=own.n_reads, em=own.em)
         self.candidate, self.progress = candidate, begun
         self.result: FitResult | None = None
         self.failure: DataError | None = None
-        self.behind: tuple[float, float] | None = None
+        self.behind = own.behind
         self.score: Score | None = None
-        self.seconds = 0.0
+        self.seconds = own.seconds
         self._algorithm = candidate.fit(begun, self._follow)
         self._wanted: TimedMap | None = None
 
@@ -302,6 +356,10 @@ class _Run:
         except DataError as error:
             self.failure, self._wanted = error, None
         self.seconds += time.perf_counter() - began
+
+    def told(self) -> CandidateProgress:
+        """How far it has come, to go on from."""
+        return CandidateProgress(self.progress.n_reads, self.seconds, self.progress.em, self.behind)
 
     def outcome(self) -> Outcome:
         """What became of it."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgmm.inputs.writing import writer_of
+from dgmm.jobs.models import SavedSection
+from dgmm.jobs.refitting import versions_of
 from dgmm.jobs.runs.performance import require_bokeh
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
@@ -90,6 +92,8 @@ def _inputs(job: Job) -> Iterator[Problem]:
     for key, place in sources(job):
         if not _exists(place):
             yield job.problem(("input", key), f"there is no such file or folder: {place}; correct the path")
+    if isinstance(job.model, SavedSection) and not job.model.path.exists():
+        yield job.problem(("model", "path"), f"there is no model at {job.model.path}; correct the path")
     if isinstance(job.input, ImageInput):
         yield from _place(job, ("input", "store"), job.input.store)
 
@@ -115,6 +119,10 @@ def _exists(place: str) -> bool:
 def _outputs(job: Job, own: frozenset[Location]) -> Iterator[Problem]:
     for key, path in job.output.paths.items():
         place = ("output", key)
+        if job.refit is not None and key == "model":
+            problem = versions_of(job).problem()
+            yield from () if problem is None else (job.problem(place, problem),)
+            continue
         yield from _place(job, place, path)
         if key in _SUFFIXES and path.suffix.lower() != _SUFFIXES[key][0]:
             suffix, what = _SUFFIXES[key]
@@ -160,15 +168,23 @@ def _collisions(job: Job) -> Iterator[Problem]:
     taken |= {f"cluster.{name}": file for name, file in job.cluster.files.items()}
     if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
-    taken |= {f"input.{key}": place for key, place in sources(job)}
+    taken |= {f"input.{key}": place for key, place in sources(job)} | _models(job)
     if job.checkpoint is not None:
         for text in _overlaps(job.checkpoint.path, taken):
             yield job.problem(("checkpoint", "path"), text)
         taken["checkpoint.path"] = job.checkpoint.path
     for name, path in job.output.paths.items():
-        for text in _overlaps(path, taken):
-            yield job.problem(("output", name), text)
+        if not (name == "model" and job.refit is not None):  # a link to one of those
+            for text in _overlaps(path, taken):
+                yield job.problem(("output", name), text)
         taken[f"output.{name}"] = path
+
+
+def _models(job: Job) -> dict[str, str | Location]:
+    """Models that are there already."""
+    if isinstance(job.model, SavedSection):
+        return {"model.path": job.model.path}
+    return {} if job.refit is None else {"the models of the refit": versions_of(job).folder}
 
 
 def _overlaps(path: str | Location, taken: Mapping[str, str | Location]) -> Iterator[str]:

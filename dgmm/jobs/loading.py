@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from dgmm.jobs.clusters.sections import ClusterSection
-from dgmm.jobs.models import AnyModel
+from dgmm.jobs.models import AnyModel, RefitSection
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     NONE,
@@ -45,8 +45,14 @@ class Job:
     output: OutputSection
     cluster: ClusterSection
     checkpoint: CheckpointSection | None
+    refit: RefitSection | None
     run: RunSection
     source: Source
+
+    @property
+    def kind(self) -> str:
+        """What is done: the kind of the model, or "refit"."""
+        return self.model.kind if self.refit is None else "refit"
 
     @property
     def keeps_no_progress(self) -> bool:
@@ -137,6 +143,7 @@ def _job(source: Source, folder: Path) -> Job:
         cluster=checked.cluster,
         checkpoint=checked.checkpoint,
         run=checked.run,
+        refit=checked.refit,
         source=source,
     )
 

@@ -19,6 +19,7 @@ from dgmm.fitting.events import (
     RoundFinished,
     StartChosen,
 )
+from dgmm.fitting.selection import CandidateEvent
 from dgmm.jobs.live import LiveReporter
 from dgmm.jobs.wording import FitClock, chosen, duration, finished, held, quantity, resumed, rounds, starved
 
@@ -106,6 +107,9 @@ class LogReporter:
                 self._log.info("%s", chosen(event), extra=extra)
             case FitFinished():
                 self._log.info("%s", finished(event), extra=extra)
+            case CandidateEvent(event=FitFinished() as ended):
+                text = f"{event.covariance_type} {event.n_components}: {finished(ended)}"
+                self._log.info("%s", text, extra=extra)
 
     def _iteration(self, event: IterationFinished) -> str:
         text = f"iteration {event.iteration} of {event.max_iter}: "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import CheckpointWarning, DgmmError, StoreError
+from dgmm.jobs.refitting import own_of_refit
 from dgmm.jobs.report import SHOWN
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
@@ -30,7 +31,9 @@ class EarlierRun:
 
     @classmethod
     def of(cls, job: Job) -> EarlierRun:
-        """Look at a job's checkpoint, without holding it."""
+        """Look at a job's checkpoint, without holding it; a refit has a note of its own."""
+        if job.refit is not None:
+            return cls(own_of_refit(job))
         if job.checkpoint is None or job.checkpoint.resume == "never":
             return cls()
         note = read_note(job.checkpoint.path) or {}
@@ -50,7 +53,8 @@ def _is_report(report: Any, job: Job) -> bool:
         value = report.get(key)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             return False
-    return all(report.get(key) == getattr(job.model, key) for key in ("kind", "n_components", "covariance_type"))
+    asked = ("kind",) if job.model.kind == "selection" else ("kind", "n_components", "covariance_type")
+    return all(report.get(key) == getattr(job.model, key) for key in asked)
 
 
 def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
@@ -89,7 +93,9 @@ def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
     CheckpointWarning
         If the checkpoint cannot be written.
     """
-    if job.checkpoint is None:
+    if job.checkpoint is None or job.kind not in SHOWN:
+        for path in own_of_refit(job) if job.refit is not None else ():
+            remove_leftovers(path)
         yield lambda report: None
         return
     outputs = frozenset(job.output.paths.values())

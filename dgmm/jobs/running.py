@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,13 +15,16 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._seeing import map_of
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
+from dgmm.estimators.loading import load_mixture
+from dgmm.estimators.selection import select
 from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_files, check_outputs
 from dgmm.jobs.clusters.opening import open_cluster
-from dgmm.jobs.models import ScanSection
+from dgmm.jobs.models import SavedSection, ScanSection, SelectionSection
 from dgmm.jobs.page import Stopwatch, job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
+from dgmm.jobs.refitting import Refit
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
 from dgmm.jobs.runs.performance import PERFORMANCE, reporting_performance
@@ -38,10 +41,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dgmm.estimators.loading import Mixture
+    from dgmm.estimators.selection import Selection
     from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
+    from dgmm.storage.checkpoint import Checkpoint
     from dgmm.storage.urls import Location
     from dgmm.viz.pictures import Picture
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,15 @@ class JobRun:
     began: float = field(default_factory=time.perf_counter)
     watch: Stopwatch = field(default_factory=Stopwatch)
     picture: Picture | None = None
+    base: Mixture | None = None
+    """The model that was there before, whose features are taken."""
     table: Table = field(init=False)
     model: Mixture = field(init=False)
+    """Which labels the rows."""
+    fitted: Mixture | None = None
+    """What was fitted, where that is another one."""
+    selection: Selection | None = None
+    refit: Refit | None = None
     report: dict[str, Any] = field(init=False)
     done: bool = False
     """Whether nothing is left to do; the stages that follow are left out."""
@@ -178,7 +193,7 @@ def run_job(
         If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
     with JobRun(job, reporter or LogReporter(), own, folder) as run:
-        for stage in STAGES[job.model.kind]:
+        for stage in STAGES[job.kind]:
             if not run.done:
                 perform(stage.name, partial(stage.do, run))
         return run.result()
@@ -189,9 +204,20 @@ def _prepare(run: JobRun) -> None:
         run.picture = prepare_pixels(run.job, run.job.input, run.told)
 
 
+def _load(run: JobRun) -> None:
+    if isinstance(run.job.model, SavedSection):
+        run.told.step(f"reading the model {run.job.model.path.name}")
+        run.base = run.model = load_mixture(run.job.model.path)
+
+
+def _recover(run: JobRun) -> None:
+    run.refit = Refit.begin(run.job, run.told)
+    run.base = run.refit.last
+
+
 def _open(run: JobRun) -> None:
     run.open_cluster()
-    run.table = _table(run.job)
+    run.table = _table(run.job, run.base)
 
 
 def _fit(run: JobRun) -> None:
@@ -201,8 +227,40 @@ def _fit(run: JobRun) -> None:
         run.told.step(f"{new}everything was written before: nothing is left to do")
         run.report, run.done = run.earlier.report, True
         return
-    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told)
+    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told, run.selection)
     run.report["seconds"] = {"fit": round(seconds, 3)}
+
+
+def _score(run: JobRun) -> None:
+    began = time.perf_counter()
+    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told)
+    run.report["seconds"] = {"fit": round(time.perf_counter() - began, 3)}
+
+
+def _look(run: JobRun) -> None:
+    """See whether the rows are those of the last refit."""
+    refit = _there(run.refit)
+    known = refit.look(run.table, run.told)
+    if known is not None:
+        run.report, run.model, run.fitted = known, _there(refit.last), refit.candidate()
+        run.done = refit.settled and all(path.exists() for path in run.job.output.paths.values())
+        run.told.step(
+            "these rows were compared before, and everything was written: nothing is left to do"
+            if run.done
+            else "these rows were compared before: the outputs are written again"
+        )
+
+
+def _refit(run: JobRun) -> None:
+    refit = _there(run.refit)
+    if refit.decided:
+        return
+    began = time.perf_counter()
+    run.fitted = refit.fit(partial(_fit_mixture, run), checkpoint_of(run.job, run.earlier), run.told)
+    seconds = time.perf_counter() - began
+    run.report = make_report(run.job, run.fitted, run.table, run.job.cluster.words, run.told)
+    run.report["seconds"] = {"fit": round(seconds, 3)}
+    run.model = refit.decide(run.fitted, run.report, run.job, run.told)
 
 
 def _write(run: JobRun) -> None:
@@ -210,12 +268,40 @@ def _write(run: JobRun) -> None:
     with own_outputs(run.job) as written:
         _write_outputs(run)
         written(run.report)
+    if run.refit is not None:
+        run.refit.settle()
 
 
 _OF_A_FIT = (Stage("prepare", _prepare), Stage("open", _open), Stage("fit", _fit), Stage("write", _write))
 
-STAGES: dict[str, tuple[Stage, ...]] = {"gaussian_mixture": _OF_A_FIT, "bfr": _OF_A_FIT}
-"""What is done for each kind of model, in this order."""
+STAGES: dict[str, tuple[Stage, ...]] = {
+    "gaussian_mixture": _OF_A_FIT,
+    "bfr": _OF_A_FIT,
+    "selection": _OF_A_FIT,
+    "saved": (
+        Stage("prepare", _prepare),
+        Stage("load", _load),
+        Stage("open", _open),
+        Stage("score", _score),
+        Stage("write", _write),
+    ),
+    "refit": (
+        Stage("prepare", _prepare),
+        Stage("recover", _recover),
+        Stage("open", _open),
+        Stage("look", _look),
+        Stage("fit", _refit),
+        Stage("write", _write),
+    ),
+}
+"""What is done for each kind of job, in this order."""
+
+
+def _there(value: T | None) -> T:
+    """What a stage before has made."""
+    if value is None:
+        raise AssertionError("a stage before should have made this")
+    return value
 
 
 def _grows(job: Job) -> bool:
@@ -227,10 +313,10 @@ def _has_gone_on(model: Mixture, report: dict[str, Any]) -> bool:
     return isinstance(model, BFRGaussianMixture) and model.n_iter_ != report["rounds"]
 
 
-def _table(job: Job) -> Table:
+def _table(job: Job, base: Mixture | None) -> Table:
     section = job.input if isinstance(job.input, PathInput) else _pixels(job.input)
     try:
-        table = open_input(section)
+        table = open_input(section, base)
     except (DataError, ParameterError) as error:
         if (found := misplaced(error)) is None:
             raise
@@ -239,7 +325,9 @@ def _table(job: Job) -> Table:
     if _grows(job) and len(table.origin.sample_dims or ("row",)) != 1:
         dims = ", ".join(map(str, table.origin.sample_dims or ()))
         raise DataError(f"{section.path}: rows run over {dims}; what grows must have one dimension beside its features")
-    check_answers(job.output, table, job.model.n_components)
+    spec = job.model
+    fewest = min(spec.n_components) if isinstance(spec, SelectionSection) else getattr(spec, "n_components", None)
+    check_answers(job.output, table, fewest or _there(base).n_components)
     return table if job.preprocess.dtype is None else replace(table, X=table.X.astype(job.preprocess.dtype))
 
 
@@ -249,30 +337,56 @@ def _pixels(section: ImageInput) -> PathInput:
 
 def _fitted(run: JobRun) -> tuple[Mixture, float]:
     """The model, and the seconds that its fit took."""
-    job, table, told, words = run.job, run.table, run.told, run.job.cluster.words
-    n, d = table.X.shape
-    spec = job.model
-    rows = f"{n:,} rows" if is_counted(table) else "rows"
-    told.step(f"fitting {spec.n_components} components ({spec.covariance_type}) to {rows} of {d} features on {words}")
-    began = time.perf_counter()
+    spec, checkpoint = run.job.model, checkpoint_of(run.job, run.earlier)
     parameters = spec.model_dump(exclude={"kind"})
-    execution = Execution(persist=job.cluster.persist, lean=job.cluster.lean)
+    began = time.perf_counter()
     model: Mixture
-    fit: Callable[..., Any]
-    if isinstance(spec, ScanSection):
-        model = BFRGaussianMixture(**parameters)
-        fit = model.fit_growing if _grows(job) else model.fit
+    if isinstance(spec, SelectionSection):
+        model = _selected(run, spec, checkpoint)
+    elif isinstance(spec, ScanSection):
+        scan = BFRGaussianMixture(**parameters)
+        _fit_mixture(run, scan, checkpoint, fit=scan.fit_growing if _grows(run.job) else scan.fit)
+        model = scan
     else:
-        told.expect(spec.tol)
         model = GaussianMixture(**parameters)
-        fit = model.fit
-    fit(
-        table,
-        checkpoint=checkpoint_of(job, run.earlier),
-        callbacks=(told, run.watch),
-        execution=execution,
-    )
+        _fit_mixture(run, model, checkpoint)
     return model, time.perf_counter() - began
+
+
+def _rows_in_words(run: JobRun) -> str:
+    n, d = run.table.X.shape
+    rows = f"{n:,} rows" if is_counted(run.table) else "rows"
+    return f"{rows} of {d} features on {run.job.cluster.words}"
+
+
+def _fit_mixture(
+    run: JobRun, model: Mixture, checkpoint: Checkpoint | None, *, fit: Callable[..., Any] | None = None
+) -> None:
+    cluster = run.job.cluster
+    run.told.step(f"fitting {model.n_components} components ({model.covariance_type}) to {_rows_in_words(run)}")
+    if isinstance(model, GaussianMixture):
+        run.told.expect(model.tol)
+    (fit or model.fit)(
+        run.table,
+        checkpoint=checkpoint,
+        callbacks=(run.told, run.watch),
+        execution=Execution(persist=cluster.persist, lean=cluster.lean),
+    )
+
+
+def _selected(run: JobRun, spec: SelectionSection, checkpoint: Checkpoint | None) -> GaussianMixture:
+    n = len(spec.n_components) * len(spec.covariance_type)
+    run.told.step(f"fitting {n} candidates to {_rows_in_words(run)}")
+    cluster = run.job.cluster
+    run.selection = select(
+        run.table,
+        **spec.model_dump(exclude={"kind", "choose"}),
+        checkpoint=checkpoint,
+        callbacks=(run.told, run.watch),
+        execution=Execution(persist=cluster.persist, lean=cluster.lean),
+    )
+    key = run.selection.simplest if spec.choose == "simplest" else run.selection.best
+    return run.selection.models[key]
 
 
 def _write_outputs(run: JobRun) -> None:
@@ -284,7 +398,7 @@ def _write_outputs(run: JobRun) -> None:
         paths["report"].unlink(missing_ok=True)
     if "model" in paths and not report.get("started", True):
         told.step("too few rows have come for a start: no model is written yet")
-    elif "model" in paths:
+    elif "model" in paths and run.refit is None:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
     write_answers(job.output, model, table, told, overwrite=replaced)
@@ -296,7 +410,7 @@ def _write_outputs(run: JobRun) -> None:
             model.means_,
             model.lower_bounds_,
             name=run.picture.name,
-            covariance_type=job.model.covariance_type,
+            covariance_type=model.covariance_type,
             converged=model.converged_,
         )
         save_figure(figure, paths["picture"])
@@ -305,7 +419,7 @@ def _write_outputs(run: JobRun) -> None:
         told.step(f"writing {paths['page'].name}")
         # Rows of one scan may be read once: no map is made of them.
         grid = None if isinstance(model, BFRGaussianMixture) else map_of(model.predict(table))
-        write_page(job_page(job, model, report, run.watch, grid), paths["page"])
+        write_page(job_page(job, run.fitted or model, report, run.watch, grid, run.selection), paths["page"])
     if "report" in paths:
         _write_text(paths["report"], json.dumps(report, indent=2) + "\n")
 

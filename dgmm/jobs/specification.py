@@ -25,7 +25,7 @@ from pydantic import (
 from dgmm.errors import ParameterError
 from dgmm.inputs.writing import endings, writer_of
 from dgmm.jobs.clusters.sections import ClusterSection, ThreadsCluster
-from dgmm.jobs.models import AnyModel, ScanSection
+from dgmm.jobs.models import AnyModel, ModelSection, RefitSection, SavedSection, ScanSection
 from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section, locate
 from dgmm.storage.paths import is_url
 from dgmm.storage.places import check_path
@@ -318,6 +318,9 @@ class JobFile(Section):
     run: RunSection = Field(
         default_factory=dict, validate_default=True, description="a section that says what is kept of each run"
     )
+    refit: RefitSection | None = Field(
+        default=None, description="a section that says when a refit takes the place of the model before"
+    )
 
     @model_validator(mode="after")
     def _growing(self) -> JobFile:
@@ -332,6 +335,28 @@ class JobFile(Section):
             raise MisplacedKeyError(("model", "refine_passes"), "rows that arrive are read once; remove it")
         for key in self.output.results:
             raise MisplacedKeyError(("output", key), "rows that arrive are read once; remove it, and use dgmm predict")
+        return self
+
+    @model_validator(mode="after")
+    def _refit(self) -> JobFile:
+        if self.refit is None:
+            return self
+        if not isinstance(self.model, ModelSection):
+            raise MisplacedKeyError(("refit",), "needs a model of kind gaussian_mixture")
+        if self.output.model is None:
+            raise MisplacedKeyError(("refit",), "needs output.model, where the current model is")
+        if not isinstance(self.output.model, Path):
+            raise MisplacedKeyError(("output", "model"), "a URL; the models of a refit lie in a local file system")
+        return self
+
+    @model_validator(mode="after")
+    def _saved(self) -> JobFile:
+        if not isinstance(self.model, SavedSection):
+            return self
+        if self.output.model is not None:
+            raise MisplacedKeyError(("output", "model"), "the model is there already, at model.path; remove it")
+        if self.checkpoint is not None:
+            raise MisplacedKeyError(("checkpoint",), "nothing is fitted, so there is no progress to keep; remove it")
         return self
 
     @model_validator(mode="after")

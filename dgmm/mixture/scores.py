@@ -31,12 +31,15 @@ class Score:
         Weighted sum of the entropies of the responsibilities, in nats; 0 if not asked for.
     total_weight : float
     n_rows : int
+    rare_weight : float
+        Weight of the rows of a log-density below what was asked about; 0 if nothing was.
     """
 
     log_likelihood: float
     entropy: float
     total_weight: float
     n_rows: int
+    rare_weight: float = 0.0
 
     def merge(self, other: Score) -> Score:
         """The scores of both sets of rows."""
@@ -45,6 +48,7 @@ class Score:
             self.entropy + other.entropy,
             self.total_weight + other.total_weight,
             self.n_rows + other.n_rows,
+            self.rare_weight + other.rare_weight,
         )
 
 
@@ -59,11 +63,14 @@ class ScoreMap:
         Whether the entropy is wanted.
     missing : bool
         Whether values may be missing in rows of positive weight.
+    rare_below : float
+        Log-density below which the weight of rows is counted, in nats.
     """
 
     compiled: CompiledMixture
     entropy: bool = False
     missing: bool = False
+    rare_below: float = -np.inf
 
     name = "score"
 
@@ -74,11 +81,13 @@ class ScoreMap:
             check_weights(weights, chunk)
         X, kept = weighty_rows(X, weights)
         w = np.ones(len(X)) if kept is None else kept
-        log_likelihood = entropy = 0.0
+        log_likelihood = entropy = rare = 0.0
         for kernel, own, rows in parts(self.compiled, X):
-            log_likelihood += float(np.dot(kernel.score_samples(own), w[rows]))
+            densities = kernel.score_samples(own)
+            log_likelihood += float(np.dot(densities, w[rows]))
             entropy += kernel.entropy(own, w[rows]) if self.entropy else 0.0
-        return Score(log_likelihood, entropy, float(w.sum()), chunk.n_rows)
+            rare += float(w[rows] @ (densities < self.rare_below))
+        return Score(log_likelihood, entropy, float(w.sum()), chunk.n_rows, rare)
 
 
 def check_weights(weights: FloatArray, chunk: Chunk) -> None:

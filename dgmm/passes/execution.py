@@ -150,9 +150,14 @@ class Resources:
 
 
 def _free_here() -> int:
-    """Bytes that this process may still take: of the machine, and of its container."""
-    free = psutil.virtual_memory().available
-    return int(min(free, MEMORY_LIMIT - psutil.Process().memory_info().rss))
+    """Bytes that this process may still take: of the machine, of its container, and by ``ulimit -d`` and ``-v``."""
+    used, free = psutil.Process().memory_info(), psutil.virtual_memory().available
+    found = [free, MEMORY_LIMIT - used.rss]
+    for limit, own in (("RLIMIT_DATA", "data"), ("RLIMIT_AS", "vms")):
+        if hasattr(psutil, limit):  # Linux
+            most, _ = psutil.Process().rlimit(getattr(psutil, limit))
+            found += [most - getattr(used, own)] if most != psutil.RLIM_INFINITY else []
+    return int(max(min(found), 0))
 
 
 @dataclass(frozen=True)

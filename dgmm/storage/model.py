@@ -158,6 +158,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelRecord:
 def _load(source: Path) -> ModelRecord:
     if not source.exists():
         raise NotFoundError(f"there is no model at {source}")
+    source = source.resolve()  # a link may lead to another model by the next file
     try:
         metadata = read_json(source / "zarr.json")
         if node_type(metadata) != "group":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dgmm.fitting.driving import ManyRecords, Progress
 from dgmm.fitting.em import FitState
 from dgmm.fitting.hard_scanning import HardSets, HardState
-from dgmm.fitting.progress import FitProgress, RandomNumbers, ScanProgress
+from dgmm.fitting.progress import CandidateProgress, FitProgress, RandomNumbers, ScanProgress, SelectionProgress
 from dgmm.fitting.scanning import BFRState
 from dgmm.fitting.stopping import StopReason
 from dgmm.mixture.defects import Defects
@@ -180,6 +180,21 @@ STATES = Schemas(
         em=Maybe(OneOf(FitState)),
         scan=Maybe(OneOf(ScanProgress)),
     ),
+    Record(
+        CandidateProgress,
+        n_reads=Integer(),
+        seconds=Real(),
+        em=Maybe(OneOf(FitState)),
+        behind=Maybe(Fixed(Real(), Real())),
+    ),
+    Record(
+        SelectionProgress,
+        begun=OneOf(FitProgress),
+        n_reads=Integer(),
+        n_held_out=Maybe(Integer()),
+        screened=Flag(),
+        candidates=Many(OneOf(CandidateProgress)),
+    ),
     Record(Coordinates, shift=Floats(("d",)), scale=Floats(("d", "d"), ("d",))),
     Record(Summaries, weight=Floats(("s",)), first=Floats(("s", "d")), second=Floats(("s", "q"), (1, "q"))),
     Record(RetainedRows, rows=Numbers(("m", "d")), weights=Floats(("m",))),
@@ -237,7 +252,7 @@ STATES = Schemas(
     # How far an algorithm has come: its state, what it was sent since, and the read under way
     Record(
         Progress,
-        state=Maybe(OneOf(FitProgress, ScanProgress)),
+        state=Maybe(OneOf(FitProgress, ScanProgress, SelectionProgress)),
         records=Many(OneOf(*READ_RECORDS)),
         partial=OneOf(PartialMerge),
     ),

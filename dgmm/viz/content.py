@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
     from dgmm.typing import Array, FloatArray
     from dgmm.viz.labelmap import LabelMap
+
+
+Level = Literal["problem", "note"]
+
+Note: TypeAlias = "tuple[Level, str, str, str]"
+"""A finding from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class ReportContent:
         Draws, on the axes that it is given, the criterion by which the model was chosen.
     selection_words : str
         What is said of it.
+    noted : sequence of (level, title, text, advice)
+        What whoever made the model found, beside what is found here: see :class:`dgmm.viz.findings.Finding`.
+    compared : sequence of (int, float, float, float)
+        Of each component: its number, its Hellinger distance from where it was in the model before, its weight
+        there, and its weight now.
     seconds : sequence of (str, float)
         What took how long.
     facts, versions : sequence of (str, str)
@@ -94,6 +105,8 @@ class ReportContent:
     grid: LabelMap | None = None
     draw_selection: Callable[[Axes], object] | None = None
     selection_words: str = ""
+    noted: tuple[Note, ...] = ()
+    compared: tuple[tuple[int, float, float, float], ...] = ()
     seconds: tuple[tuple[str, float], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     versions: tuple[tuple[str, str], ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dgmm.typing import FloatArray
-    from dgmm.viz.content import ReportContent
-
-Level = Literal["problem", "note"]
+    from dgmm.viz.content import Level, ReportContent
 
 # Of reg_covar's share in a feature's variance, as the fit's own warning has it; and in a component's.
 _SWAMPED, _MOSTLY = 0.01, 0.5
@@ -55,6 +53,11 @@ def find(content: ReportContent) -> list[Finding]:
     """What stands out in a fit, problems first."""
     found = [finding for rule in RULES for finding in rule(content)]
     return sorted(found, key=lambda finding: finding.level != "problem")
+
+
+def _noted(content: ReportContent) -> Iterator[Finding]:
+    for note in content.noted:
+        yield Finding(*note)
 
 
 def _not_converged(content: ReportContent) -> Iterator[Finding]:
@@ -212,7 +215,7 @@ def _ordered(content: ReportContent) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[ReportContent], Iterator[Finding]], ...] = (
-    _not_converged, _dead, _swamped, _gap, _twins, _doubtful, _light, _thin, _few_rows, _ordered,
+    _noted, _not_converged, _dead, _swamped, _gap, _twins, _doubtful, _light, _thin, _few_rows, _ordered,
 )  # fmt: skip
 """What is looked at."""
 

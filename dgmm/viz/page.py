@@ -13,6 +13,7 @@ from dgmm.viz.page_style import STYLE
 from dgmm.viz.page_tables import (
     MOST_COMPONENTS,
     MOST_FEATURES,
+    compared_table,
     component_tables,
     correlation_table,
     pairs_of_words,
@@ -53,6 +54,7 @@ def compose(content: ReportContent) -> str:
         places(content),
         profiles(content),
         _components(content),
+        _compared(content),
         convergence(content),
         selection(content),
         _times(content),
@@ -157,6 +159,12 @@ def _components(content: ReportContent) -> str:
     if d > MOST_FEATURES:
         words.append(f"Of {d} features the {MOST_FEATURES} that tell components apart best are listed.")
     return section("components", "Components", " ".join(words), component_tables(content) + correlation_table(content))
+
+
+def _compared(content: ReportContent) -> str:
+    words = "Components are matched with those of the model before, and have their numbers; the farthest come first."
+    table = compared_table(content)
+    return section("before", "Beside the model before", words, table) if table else ""
 
 
 def _times(content: ReportContent) -> str:

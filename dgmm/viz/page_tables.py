@@ -107,6 +107,20 @@ def _component_table(content: ReportContent, features: Sequence[int], *, first: 
     return _table(f"means-{features[0]}", f"Mean ± standard deviation, in the units of the data{which}", head, rows)
 
 
+def compared_table(content: ReportContent) -> str:
+    """Where the components are beside those of the model before; empty where there was none."""
+    if not content.compared:
+        return ""
+    colours = component_colours(content.shape[0])
+    head = [_column(name) for name in ("component", "distance", "weight before", "weight now", "change")]
+    rows = [
+        f"<tr>{_row_head(k, colours)}<td>{distance:.4f}</td><td>{percent(before)}</td><td>{percent(now)}</td>"
+        f"<td>{signed(f'{100.0 * (now - before):+.2f}')}</td></tr>"
+        for k, distance, before, now in sorted(content.compared, key=lambda row: -row[1])[:MOST_COMPONENTS]
+    ]
+    return _table("compared", "Hellinger distance: 0 in the same place, 1 where nothing is shared", head, rows)
+
+
 def correlation_table(content: ReportContent) -> str:
     """The correlations within components, all or the strong ones; empty for families that have none."""
     if content.family.inner(content.covariances, *content.shape).ndim < 3 or content.shape[1] < 2:

@@ -18,7 +18,7 @@ def job_with(old: str, new: str) -> str:
 
 # Name: text, line, key, words of the message.
 BAD = {
-    "empty": ("", 1, "", "missing; expected sections input, preprocess, model, output, cluster, checkpoint"),
+    "empty": ("", 1, "", "missing; expected sections input, preprocess, model, output, cluster, checkpoint, refit"),
     "a word": ("hello", 1, "", "found 'hello'"),
     "a list": ("- 1\n- 2", 1, "", "found [1, 2]"),
     "no yaml": ("input: {path: x", 1, "", "not valid YAML"),
@@ -41,7 +41,7 @@ BAD = {
         GOOD + "extra: 1",
         4,
         "extra",
-        "unknown key; allowed: input, preprocess, model, output, cluster, checkpoint",
+        "unknown key; allowed: input, preprocess, model, output, cluster, checkpoint, refit",
     ),
     "duplicate": (GOOD + "model: {n_components: 4}", 4, "model", "stands on line 2 already"),
     "duplicate within": (
@@ -130,8 +130,18 @@ BAD = {
         "cluster",
         "tls_ca_file, tls_cert and tls_key",
     ),
-    "kind of model": (job_with("3", "3, kind: bfrr"), 2, "model.kind", "allowed: gaussian_mixture, bfr; did you mean"),
-    "kind of model as list": (job_with("3", "3, kind: [bfr]"), 2, "model.kind", "allowed: gaussian_mixture, bfr"),
+    "kind of model": (
+        job_with("3", "3, kind: bfrr"),
+        2,
+        "model.kind",
+        "allowed: gaussian_mixture, bfr, selection, saved; did you mean",
+    ),
+    "kind of model as list": (
+        job_with("3", "3, kind: [bfr]"),
+        2,
+        "model.kind",
+        "allowed: gaussian_mixture, bfr, selection, saved",
+    ),
     "key of a scan": (job_with("3", "3, batch_rows: 10"), 2, "model.batch_rows", "unknown key; allowed: n_components"),
     "key of a scan, its kind": (job_with("3", "3, buffer_rows: 10"), 2, "model.buffer_rows", "; of kind bfr"),
     "key of EM": (job_with("3", "3, kind: bfr, tol: 1"), 2, "model.tol", "; of kind gaussian_mixture"),

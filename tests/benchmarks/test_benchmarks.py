@@ -279,3 +279,11 @@ def test_missing_values_are_priced_by_their_patterns() -> None:
     assert {row["family"] for row in rows} == {"full", "tied", "diag", "spherical"}
     assert {row["patterns"] for row in rows} >= {"1", "16", "255"}
     assert all(float(row["differ"]) < 1e-12 for row in rows)
+
+
+def test_chance_alone_promotes_no_model() -> None:
+    rows = table(run("benchmarks/refit.py"), "what chance alone gives")
+    assert len(rows) == 7
+    gaussians = [row for row in rows if not row["rows are"].startswith("t")]  # tails want more rows than this
+    assert all(float(row["largest"]) <= float(row["asked"]) for row in gaussians)
+    assert all(row["promoted"] == "0" for row in gaussians)

@@ -20,7 +20,7 @@ from dgmm.jobs.clusters.sections import (
     SSHCluster,
     ThreadsCluster,
 )
-from dgmm.jobs.models import ModelSection, ScanSection
+from dgmm.jobs.models import ModelSection, RefitSection, SavedSection, ScanSection, SelectionSection
 from dgmm.jobs.specification import (
     CheckpointSection,
     ImageInput,
@@ -34,7 +34,8 @@ from dgmm.jobs.specification import (
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
-SECTIONS += [RunSection, Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
+SECTIONS += [SelectionSection, SavedSection, RefitSection, RunSection]
+SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):
