@@ -25,6 +25,7 @@ from dgmm.jobs.clusters.base import (
     count,
 )
 from dgmm.jobs.clusters.cloud_sections import FargateCluster, GCPCluster
+from dgmm.jobs.clusters.kubernetes_section import KubernetesCluster
 from dgmm.jobs.clusters.variables import EXPANDED, Place, Secret, Text
 from dgmm.jobs.sections import COUNT, PATH, Count, FilePath
 
@@ -268,6 +269,7 @@ ClusterSection: TypeAlias = Annotated[
     | SSHCluster
     | SlurmCluster
     | GatewayCluster
+    | KubernetesCluster
     | FargateCluster
     | GCPCluster,
     Field(discriminator="kind"),
