@@ -125,6 +125,9 @@ def test_imports_stand_at_the_top(path: Path) -> None:
                         "dask_jobqueue",
                         "dask_gateway",
                         "dask_cloudprovider",
+                        "prefect",
+                        "kr8s",
+                        "httpx",
                     )
                     names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
                     assert all(f"{name}.".startswith(tuple(f"{o}." for o in optional)) for name in names), (

@@ -64,7 +64,7 @@ def compose(content: ReportContent) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light">\n<link rel="icon" href="data:,">\n'
-        f"<title>{text(content.name)}: {text(_headline(content))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{text(content.name)}: {text(headline(content))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"{_header(content, findings)}\n<main>\n" + "\n".join(part for part in sections if part) + "\n</main>\n"
         f"<footer><p>Written by dgmm {text(__version__)}. The page holds all that it shows and loads nothing.</p>"
         "</footer>\n</body>\n</html>\n"
@@ -78,24 +78,25 @@ def write_page(content: ReportContent, path: str | Location) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-def _headline(content: ReportContent) -> str:
+def headline(content: ReportContent) -> str:
+    """What was fitted to what."""
     k, d = content.shape
     rows = "" if content.n_rows is None else f"{plural(round(content.n_rows), 'row')} of "
     return f"{plural(k, 'component')} fitted to {rows}{plural(d, 'feature')}"
 
 
 def _header(content: ReportContent, findings: Sequence[Finding]) -> str:
-    facts = "".join(
+    items = "".join(
         f"<div><dt>{name}</dt><dd>{text(value)}{f'<small>{text(note)}</small>' if note else ''}</dd></div>"
-        for name, value, note in _facts(content)
+        for name, value, note in facts(content)
     )
     return (
-        f'<header><p class="kicker">Gaussian mixture · {text(content.name)}</p><h1>{text(_headline(content))}</h1>'
-        f'<p class="lead">{text(_lead(content, findings))}</p><dl class="facts">{facts}</dl></header>'
+        f'<header><p class="kicker">Gaussian mixture · {text(content.name)}</p><h1>{text(headline(content))}</h1>'
+        f'<p class="lead">{text(lead(content, findings))}</p><dl class="facts">{items}</dl></header>'
     )
 
 
-def _lead(content: ReportContent, findings: Sequence[Finding]) -> str:
+def lead(content: ReportContent, findings: Sequence[Finding]) -> str:
     """How the fit ended, and whether something is to be looked at."""
     if content.converged is None:
         how = "Its parameters were set by hand, or nothing is known of their fit."
@@ -119,7 +120,8 @@ def _lead(content: ReportContent, findings: Sequence[Finding]) -> str:
     return f"{how} {what}"
 
 
-def _facts(content: ReportContent) -> list[tuple[str, str, str]]:
+def facts(content: ReportContent) -> list[tuple[str, str, str]]:
+    """What is known of the fit: its name, its value, and a note on it."""
     family = content.covariance_type
     free = content.family.n_parameters(*content.shape)
     found = [("Covariances", family, plural(free, "free parameter"))]

@@ -19,6 +19,7 @@ from dgmm.errors import ClusterError, ParameterError
 from dgmm.jobs.clusters.base import Cluster
 from dgmm.jobs.clusters.cloud import start_fargate, start_gcp
 from dgmm.jobs.clusters.gateway import start_gateway
+from dgmm.jobs.clusters.kubernetes import start_kubernetes
 from dgmm.jobs.clusters.local import start_local, start_processes, start_synchronous, start_threads
 from dgmm.jobs.clusters.scheduler import start_scheduler
 from dgmm.jobs.clusters.sections import ThreadsCluster
@@ -46,6 +47,7 @@ OPENERS: Mapping[str, Callable[[Any, ExitStack, Callable[[str], None]], Started 
     "ssh": start_ssh,
     "slurm": start_slurm,
     "gateway": start_gateway,
+    "kubernetes": start_kubernetes,
     "aws-fargate": start_fargate,
     "gcp": start_gcp,
 }

@@ -26,6 +26,7 @@ from dgmm.jobs.clusters.base import (
     count,
 )
 from dgmm.jobs.clusters.cloud_sections import FargateCluster, GCPCluster
+from dgmm.jobs.clusters.kubernetes_section import KubernetesCluster
 from dgmm.jobs.clusters.variables import EXPANDED, Place, Secret, Text
 from dgmm.jobs.sections import COUNT, PATH, Count, FilePath
 
@@ -272,6 +273,7 @@ ClusterSection: TypeAlias = Annotated[
     | SSHCluster
     | SlurmCluster
     | GatewayCluster
+    | KubernetesCluster
     | FargateCluster
     | GCPCluster,
     Field(discriminator="kind"),

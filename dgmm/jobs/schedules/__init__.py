@@ -6,6 +6,8 @@ To add one, write a module with a function that makes files of a :class:`Schedul
 from __future__ import annotations
 
 from dgmm.jobs.schedules.cron import write_cron
+from dgmm.jobs.schedules.kubernetes import write_kubernetes
+from dgmm.jobs.schedules.prefect import write_prefect
 from dgmm.jobs.schedules.slurm import write_slurm
 from dgmm.jobs.schedules.systemd import write_systemd
 
@@ -13,6 +15,8 @@ SCHEDULERS = {
     "cron": write_cron,
     "slurm": write_slurm,
     "systemd": write_systemd,
+    "kubernetes": write_kubernetes,
+    "prefect": write_prefect,
 }
 """What makes the files of each scheduler: a function of a Schedule that returns a list of Written."""
 
