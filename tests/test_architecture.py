@@ -164,7 +164,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
         assert "\n" not in command
         assert command in lines
     assert "dgmm run workflows/quickstart.yaml" in commands[0]
-    assert commands[1].endswith("-m pytest")
+    assert commands[1].endswith("-m pytest -n 2 --dist loadfile")
 
 
 def test_public_names_exist() -> None:

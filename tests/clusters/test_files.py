@@ -176,6 +176,7 @@ EXTRAS = {
     "ssh": ("asyncssh", "ssh", {"hosts": ["127.0.0.1"]}),
     "slurm": ("dask_jobqueue.slurm", "slurm", {"cores": 1, "memory": "1GiB"}),
     "gateway": ("dask_gateway", "gateway", {"address": "https://x.example.org"}),
+    "kubernetes": ("kr8s", "kubernetes", {"image": "x"}),
     "aws-fargate": ("dask_cloudprovider.aws", "aws", {"image": "x", "certificates": "x"}),
     "gcp": ("dask_cloudprovider.gcp", "gcp", {"image": "x", "project": "x", "zone": "x"}),
 }

@@ -9,6 +9,7 @@ import pytest
 
 from dgmm.cli import EXIT_CODES, main
 from dgmm.jobs.clusters.base import Adapt
+from dgmm.jobs.clusters.kubernetes_section import KubernetesCluster
 from dgmm.jobs.clusters.sections import (
     FargateCluster,
     GatewayCluster,
@@ -35,7 +36,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-
 SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
 SECTIONS += [SelectionSection, SavedSection, RefitSection, RunSection]
-SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, FargateCluster, GCPCluster]
+SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, KubernetesCluster, FargateCluster, GCPCluster]
 
 
 def test_every_example_runs(tmp_path, monkeypatch, capsys):

@@ -14,8 +14,8 @@ import yaml
 from kubernetes_schemas import check
 
 from dgmm.cli import main
-from dgmm.cli.app import BAD_DATA, BAD_JOB, BUG, INTERRUPTED, NO_CLUSTER
 from dgmm.errors import JobError
+from dgmm.jobs.exits import BAD_DATA, BAD_JOB, BUG, INTERRUPTED, NO_CLUSTER
 from dgmm.jobs.loading import load_job
 from dgmm.jobs.manifests import Pods, dask_cluster, network_policy
 from dgmm.jobs.schedules.schedule import make_schedule
