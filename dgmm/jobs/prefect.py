@@ -178,6 +178,9 @@ def _show(prefect: Any, job: Job, result: JobResult, watch: Stopwatch) -> None:
     artifacts.create_table_artifact(
         component_rows(content), key=f"{name}-components", description="weights, means and standard deviations"
     )
+    if "selection" in report:
+        candidates = report["selection"]["candidates"]
+        artifacts.create_table_artifact(candidates, key=f"{name}-candidates", description=f"the candidates: {words}")
 
 
 def _task(prefect: Any, name: str, run: Callable[[], Any]) -> Any:

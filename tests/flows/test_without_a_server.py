@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from dgmm.errors import MissingExtraError
 from dgmm.jobs.clusters.opening import open_cluster
-from dgmm.jobs.prefect import job_flow
+from dgmm.jobs.loading import load_job
+from dgmm.jobs.page import Stopwatch
+from dgmm.jobs.prefect import _show, job_flow
+from dgmm.jobs.running import run_job
 from dgmm.jobs.schedules.schedule import make_schedule
 from dgmm.jobs.schedules.writing import write_schedule
 
@@ -47,3 +54,19 @@ def test_the_file_of_a_flow_is_python_whatever_the_job_is_called(name, tmp_path)
     assert "AWS_SECRET_ACCESS_KEY" in ast.get_docstring(module)
     (function,) = [each for each in module.body if isinstance(each, ast.FunctionDef)]
     assert ast.get_docstring(function)
+
+
+def test_the_candidates_of_a_selection_are_a_table_beside_the_components(tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", np.concatenate([rng.normal(0, 1, (300, 2)), rng.normal(9, 1, (200, 2))]))
+    (tmp_path / "choose.yaml").write_text(
+        "input: {path: x.npy}\nmodel: {kind: selection, n_components: [1, 2], random_state: 0}\n"
+        "output: {model: model.zarr}\n"
+    )
+    job, artifacts = load_job(tmp_path / "choose.yaml"), Mock()
+    _show(SimpleNamespace(artifacts=artifacts), job, run_job(job), Stopwatch())
+    tables = {call.kwargs["key"]: call.args[0] for call in artifacts.create_table_artifact.call_args_list}
+    assert set(tables) == {"choose-components", "choose-candidates"}
+    assert [row["n_components"] for row in tables["choose-candidates"]] == [1, 2]
+    assert len(tables["choose-components"]) == 2
+    json.dumps(tables, allow_nan=False)
