@@ -14,8 +14,8 @@ from dgmm.jobs.report import in_words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dgmm.jobs.running import JobResult
     from dgmm.jobs.runs.recording import RecordedRun
+    from dgmm.jobs.state import JobResult
     from dgmm.storage.urls import Location
 
 

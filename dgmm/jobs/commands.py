@@ -14,7 +14,8 @@ from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter
-from dgmm.jobs.running import JobResult, run_job
+from dgmm.jobs.running import run_job
+from dgmm.jobs.state import JobResult
 from dgmm.storage.urls import locate_output
 from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import require_matplotlib

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dgmm.fitting.events import Event
     from dgmm.jobs.loading import Job
-    from dgmm.jobs.running import JobResult
+    from dgmm.jobs.state import JobResult
 
 
 logger = logging.getLogger("dgmm")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,18 +17,17 @@ from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.estimators.loading import load_mixture
 from dgmm.estimators.selection import select
 from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
-from dgmm.jobs.checks import check_files, check_outputs
-from dgmm.jobs.clusters.opening import open_cluster
+from dgmm.jobs.checks import check_outputs
 from dgmm.jobs.models import SavedSection, ScanSection, SelectionSection
-from dgmm.jobs.page import Stopwatch, job_page
+from dgmm.jobs.page import job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
-from dgmm.jobs.refitting import Refit
+from dgmm.jobs.refitting import Refit, versions_of
 from dgmm.jobs.report import make_report
-from dgmm.jobs.resuming import EarlierRun, checkpoint_of, own_outputs
-from dgmm.jobs.runs.performance import PERFORMANCE, reporting_performance
+from dgmm.jobs.resuming import checkpoint_of, own_outputs
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
+from dgmm.jobs.state import JobResult, JobRun
 from dgmm.passes.execution import Execution
 from dgmm.storage.replacing import replacing_file
 from dgmm.viz.page import write_page
@@ -38,105 +36,15 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from dgmm.estimators.loading import Mixture
-    from dgmm.estimators.selection import Selection
     from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
     from dgmm.storage.checkpoint import Checkpoint
     from dgmm.storage.urls import Location
-    from dgmm.viz.pictures import Picture
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class JobResult:
-    """What a job has made."""
-
-    model: Mixture
-    report: dict[str, Any]
-    """What ran, on what, how it ended; the content of ``output.report``."""
-    outputs: dict[str, Location]
-    """The files and stores that were written, by their key in the section ``output``."""
-
-
-@dataclass
-class JobRun:
-    """A job that runs: what its stages have made so far. Within its context the job's cluster is current.
-
-    Parameters
-    ----------
-    job : Job
-        From :func:`load_job`.
-    told : Reporter
-        Takes the job's steps and the fit's events.
-    own : frozenset of path or URL
-        Outputs that earlier runs of the job have written: they may be replaced.
-    folder : path, optional
-        Where what is told of this run alone is written.
-
-    Raises
-    ------
-    JobError
-        If an input is missing or an output is in the way; nothing has been started then.
-    """
-
-    job: Job
-    told: Reporter
-    own: frozenset[Location] = frozenset()
-    folder: Path | None = None
-    earlier: EarlierRun = field(init=False)
-    began: float = field(default_factory=time.perf_counter)
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    picture: Picture | None = None
-    base: Mixture | None = None
-    """The model that was there before, whose features are taken."""
-    table: Table = field(init=False)
-    model: Mixture = field(init=False)
-    """Which labels the rows."""
-    fitted: Mixture | None = None
-    """What was fitted, where that is another one."""
-    selection: Selection | None = None
-    refit: Refit | None = None
-    report: dict[str, Any] = field(init=False)
-    done: bool = False
-    """Whether nothing is left to do; the stages that follow are left out."""
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    def __post_init__(self) -> None:
-        earlier = EarlierRun.of(self.job)
-        self.earlier = replace(earlier, outputs=earlier.outputs | self.own)
-        check_files(self.job, self.earlier.outputs)
-
-    def __enter__(self) -> Self:
-        """Begin to report."""
-        self._stack.enter_context(self.told)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take down whatever was started for the job."""
-        self._stack.__exit__(kind, error, trace)
-
-    def open_cluster(self) -> None:
-        """Make the job's cluster current until the run ends."""
-        client = self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
-        if not self.job.run.performance_report or self.folder is None:
-            return
-        if client is None:
-            self.told.step("no performance report: Dask makes one on clusters that have a scheduler")
-        else:
-            self._stack.enter_context(reporting_performance(self.folder / PERFORMANCE))
-
-    def result(self) -> JobResult:
-        """What the job has made."""
-        return JobResult(
-            self.model, self.report, {key: path for key, path in self.job.output.paths.items() if path.exists()}
-        )
 
 
 @dataclass(frozen=True)
@@ -163,6 +71,7 @@ def run_job(
     perform: Perform = perform_at_once,
     own: frozenset[Location] = frozenset(),
     folder: Path | None = None,
+    redo: bool = False,
 ) -> JobResult:
     """Run a job: read, fit, write the outputs.
 
@@ -180,6 +89,8 @@ def run_job(
         Outputs that earlier runs of the job have written: they may be replaced.
     folder : path, optional
         Where Dask's performance report is written, if the job asks for it.
+    redo : bool
+        Whether outputs are written again though the checkpoint says that they were.
 
     Raises
     ------
@@ -192,7 +103,7 @@ def run_job(
     CheckpointError
         If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
-    with JobRun(job, reporter or LogReporter(), own, folder) as run:
+    with JobRun(job, reporter or LogReporter(), own, folder, redo) as run:
         for stage in STAGES[job.kind]:
             if not run.done:
                 perform(stage.name, partial(stage.do, run))
@@ -211,6 +122,7 @@ def _load(run: JobRun) -> None:
 
 
 def _recover(run: JobRun) -> None:
+    run.hold(versions_of(run.job).lock)
     run.refit = Refit.begin(run.job, run.told)
     run.base = run.refit.last
 
@@ -222,7 +134,7 @@ def _open(run: JobRun) -> None:
 
 def _fit(run: JobRun) -> None:
     run.model, seconds = _fitted(run)
-    if run.earlier.report is not None and not _has_gone_on(run.model, run.earlier.report):
+    if not run.redo and run.earlier.report is not None and not _has_gone_on(run.model, run.earlier.report):
         new = "no rows are new, and " if _grows(run.job) else ""
         run.told.step(f"{new}everything was written before: nothing is left to do")
         run.report, run.done = run.earlier.report, True
@@ -243,7 +155,7 @@ def _look(run: JobRun) -> None:
     known = refit.look(run.table, run.told)
     if known is not None:
         run.report, run.model, run.fitted = known, _there(refit.last), refit.candidate()
-        run.done = refit.settled and all(path.exists() for path in run.job.output.paths.values())
+        run.done = not run.redo and refit.settled and all(path.exists() for path in run.job.output.paths.values())
         run.told.step(
             "these rows were compared before, and everything was written: nothing is left to do"
             if run.done

@@ -44,6 +44,11 @@ class Versions:
     path: Path
 
     @property
+    def lock(self) -> Path:
+        """The file that whoever changes the models holds the lock of."""
+        return self.folder / ".lock"
+
+    @property
     def folder(self) -> Path:
         """Where the models themselves lie."""
         return self.path.with_name(f"{self.path.stem}.versions")

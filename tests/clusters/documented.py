@@ -30,7 +30,9 @@ def run_page(heading: str, name: str, folder: Path, **changed) -> dict[str, byte
     for command in "".join(blocks(heading, "console")).splitlines():
         if not command.startswith("$ dgmm certs"):
             assert main(command.removeprefix("$ dgmm ").split()) == 0
-            assert json.loads((folder / "report.json").read_text())["converged"]
+            report = json.loads((folder / "report.json").read_text())
+            assert report["converged"]
+            assert ("--cluster" in command) != report["cluster"].startswith("threads")
             ran += 1
     assert ran
     files = {

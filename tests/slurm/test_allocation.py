@@ -95,14 +95,14 @@ def test_a_job_that_is_cancelled_stays_so(folder, slurm, monkeypatch):
 @pytest.mark.parametrize(
     ("job", "cluster", "words"),
     [
-        ("checkpoint:", "", "checkpoint: missing; SLURM ends a job when its time is up"),
+        ("checkpoint:", "", "checkpoint: SLURM ends a job when its time is up, and this one keeps no progress"),
         ("", "walltime", "cluster.walltime: found '00:04:59'; a job that is told of its end two minutes before needs"),
     ],
 )
 def test_a_job_that_could_not_go_on_is_refused(job, cluster, words, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     if job:
-        (folder / "job.yaml").write_text(JOB.partition(job)[0])
+        (folder / "job.yaml").write_text(JOB.partition(job)[0] + "checkpoint: none\n")
     if cluster:
         (folder / "slurm.yaml").write_text(CLUSTER.replace("00:15:00", "00:04:59"))
     command = ["schedule", "job.yaml", "--cron", "@daily", "--for", "slurm", "--cluster", "slurm.yaml"]

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -61,6 +62,8 @@ class Before:
         The one whose progress can be gone on with.
     own : frozenset of path or URL
         Outputs that these runs wrote: they may be replaced.
+    redo : bool
+        Whether it has been looked at what was done: what a checkpoint says of that does not count then.
     why : str
         Why what was done is done again, or that what was not is gone on with; empty for the first run.
     """
@@ -71,6 +74,7 @@ class Before:
     progress: Run | None = None
     own: frozenset[Location] = frozenset()
     why: str = ""
+    redo: bool = False
 
 
 def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location], *, anew: bool, keeps: bool) -> Before:
@@ -102,15 +106,17 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location],
         # Results of other data are somebody's until output.overwrite says otherwise.
         own |= {paths[key] for key, is_there in there.items() if is_there and (unchanged or anew)}
         why = _why(done.record, unchanged=unchanged, lost=[key for key, is_there in there.items() if not is_there])
-    if unfinished is not None and unfinished.record.writing:
-        begun = {written.path for written in unfinished.record.outputs.values()}
-        own |= {path for path in paths.values() if str(path) in begun}
+    since = takewhile(lambda run: run is not done, same)
+    begun = {written.path for run in since if run.record.writing for written in run.record.outputs.values()}
+    own |= {path for path in paths.values() if str(path) in begun}
     progress = None
     if keeps and not anew:
         progress = next((run for run in same if run.record.inputs == record.inputs and run.progress.is_dir()), None)
     if progress is not None:
         why = f"going on from run {progress.record.id}, which was {progress.record.state}"
-    return Before(done, nothing_left, None if anew else unfinished, progress, frozenset(own), "" if anew else why)
+    return Before(
+        done, nothing_left, None if anew else unfinished, progress, frozenset(own), "" if anew else why, bool(runs)
+    )
 
 
 def _why(done: RunRecord, *, unchanged: bool, lost: list[str]) -> str:

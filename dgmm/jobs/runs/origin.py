@@ -103,7 +103,11 @@ def struck(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {
-            key: "***" if _SECRET_KEY.fullmatch(str(key)) and one is not None else struck(one)
+            key: dict.fromkeys(one, "***")
+            if key == "environment" and isinstance(one, dict)
+            else "***"
+            if _SECRET_KEY.fullmatch(str(key)) and one is not None
+            else struck(one)
             for key, one in value.items()
         }
     if isinstance(value, list):

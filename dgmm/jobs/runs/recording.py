@@ -19,7 +19,7 @@ from dgmm.jobs.exits import BAD_JOB, BUG, DONE, exit_code
 from dgmm.jobs.loading import load_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import in_words
-from dgmm.jobs.running import JobResult, perform_at_once, run_job
+from dgmm.jobs.running import perform_at_once, run_job
 from dgmm.jobs.runs.earlier import Before, digest_of, look_back
 from dgmm.jobs.runs.folders import PROGRESS, OpenRun, Run, RunsFolder, clear_away, readable, refuse_second, runs_in
 from dgmm.jobs.runs.metrics import write_metrics
@@ -28,6 +28,7 @@ from dgmm.jobs.runs.recorder import Recorder
 from dgmm.jobs.runs.records import RunRecord, Written, ended, now, write_record
 from dgmm.jobs.runs.stamps import Stamp, stamp_of
 from dgmm.jobs.specification import CheckpointSection
+from dgmm.jobs.state import JobResult
 
 if TYPE_CHECKING:
     from dgmm.jobs.clusters.sections import ClusterSection
@@ -207,7 +208,7 @@ def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Pe
         with recorder.stage(name):
             perform(name, do)
 
-    run = partial(run_job, job, recorder, perform=performed, own=before.own, folder=folder)
+    run = partial(run_job, job, recorder, perform=performed, own=before.own, folder=folder, redo=before.redo)
     progress = folder / PROGRESS
     try:
         try:

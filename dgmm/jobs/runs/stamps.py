@@ -110,11 +110,19 @@ def _tree(path: Path) -> Iterator[tuple[str, int, str]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = f"{prefix}/{entry.name}"
-                if entry.is_dir(follow_symlinks=False):
+                # Through links, as readers go; of one that leads nowhere the link itself is told.
+                is_linked = entry.is_symlink() and os.path.exists(entry.path)  # noqa: PTH110 (one question)
+                if entry.is_dir(follow_symlinks=is_linked) and not _leads_back(entry.path, folder):
                     folders.append((entry.path, name))
                     continue
-                found = entry.stat(follow_symlinks=False)
+                found = entry.stat(follow_symlinks=is_linked)
                 yield name, found.st_size, str(found.st_mtime_ns)
+
+
+def _leads_back(path: str, folder: str) -> bool:
+    """Whether a folder is one of those that it lies in."""
+    real = os.path.realpath(path)
+    return os.path.commonpath([real, os.path.realpath(folder)]) == real
 
 
 def _objects(url: str) -> Iterator[tuple[str, int, str]]:

@@ -125,7 +125,7 @@ def _cron_job(name: str, cron: str, spec: dict[str, Any]) -> dict[str, Any]:
             "jobTemplate": {
                 "spec": {
                     "backoffLimit": _TRIES,
-                    "podFailurePolicy": {"rules": [*codes, moved]},
+                    "podFailurePolicy": {"rules": [moved, *codes]},
                     "template": {"spec": spec},
                 }
             },
@@ -189,11 +189,14 @@ def _text_of(file: Path) -> str:
     return file.read_text(encoding="utf-8")
 
 
+_OTHER_PATHS = (("model", "path"), ("run", "folder"), ("run", "metrics"))
+
+
 def _check_paths(job: Job, mount: str) -> None:
     problems = [
         job.problem(key, f"found {value!r}, which pods do not see: they see the job's folder (at {mount}) and URLs")
         for key, value in _values(job.source.value)
-        if key[0] in ("input", "output", "checkpoint") and _is_elsewhere(value, mount)
+        if (key[0] in ("input", "output", "checkpoint") or key in _OTHER_PATHS) and _is_elsewhere(value, mount)
     ]
     if problems:
         raise fail(job.file, tuple(problems))
@@ -201,7 +204,11 @@ def _check_paths(job: Job, mount: str) -> None:
 
 def _is_elsewhere(value: str, mount: str) -> bool:
     path = posixpath.normpath(value)
-    return path.startswith("~") or path.split("/")[0] == ".." or (path.startswith("/") and not path.startswith(mount))
+    return (
+        path.startswith("~")
+        or path.split("/")[0] == ".."
+        or (path.startswith("/") and not f"{path}/".startswith(f"{mount.rstrip('/')}/"))
+    )
 
 
 def _values(value: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

@@ -118,12 +118,13 @@ def write_slurm(schedule: Schedule) -> list[Written]:
     Raises
     ------
     JobError
-        If the job has no checkpoint, or a path cannot be said in a line of a batch script.
+        If the job keeps no progress, or a path cannot be said in a line of a batch script.
     """
-    if schedule.job.checkpoint is None:
+    job = schedule.job
+    if job.checkpoint is None and job.kind != "saved" and (job.keeps_no_progress or job.run.folder is None):
         raise JobError(
-            f"{schedule.file}: checkpoint: missing; SLURM ends a job when its time is up, and without a checkpoint "
-            "it would begin again each time: add the section checkpoint"
+            f"{schedule.file}: checkpoint: SLURM ends a job when its time is up, and this one keeps no progress: "
+            "it would begin again each time; add the section checkpoint, or a folder of runs"
         )
     if _UNQUOTABLE.search(str(schedule.log)):
         raise JobError(f"{schedule.log}: SLURM takes no path with quotes or backslashes for a log; rename the folder")

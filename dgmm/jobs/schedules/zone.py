@@ -20,6 +20,6 @@ def local_zone() -> str:
 def _exists(name: str) -> bool:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return False
     return True

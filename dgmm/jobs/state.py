@@ -1,0 +1,138 @@
+"""What a job that runs has made so far, and what it has made in the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from dgmm.errors import JobRunningError
+from dgmm.jobs.checks import check_files
+from dgmm.jobs.clusters.opening import open_cluster
+from dgmm.jobs.page import Stopwatch
+from dgmm.jobs.resuming import EarlierRun
+from dgmm.jobs.runs.performance import PERFORMANCE, reporting_performance
+from dgmm.storage.locks import FileLock, HeldError
+from dgmm.storage.paths import writing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from dgmm.estimators.loading import Mixture
+    from dgmm.estimators.selection import Selection
+    from dgmm.inputs.table import Table
+    from dgmm.jobs.loading import Job
+    from dgmm.jobs.progress import Reporter
+    from dgmm.jobs.refitting import Refit
+    from dgmm.storage.urls import Location
+    from dgmm.viz.pictures import Picture
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job has made."""
+
+    model: Mixture
+    report: dict[str, Any]
+    """What ran, on what, how it ended; the content of ``output.report``."""
+    outputs: dict[str, Location]
+    """The files and stores that were written, by their key in the section ``output``."""
+
+
+@dataclass
+class JobRun:
+    """A job that runs: what its stages have made so far. Within its context the job's cluster is current.
+
+    Parameters
+    ----------
+    job : Job
+        From :func:`load_job`.
+    told : Reporter
+        Takes the job's steps and the fit's events.
+    own : frozenset of path or URL
+        Outputs that earlier runs of the job have written: they may be replaced.
+    folder : path, optional
+        Where what is told of this run alone is written.
+    redo : bool
+        Whether outputs are written again though the checkpoint says that they were.
+
+    Raises
+    ------
+    JobError
+        If an input is missing or an output is in the way; nothing has been started then.
+    """
+
+    job: Job
+    told: Reporter
+    own: frozenset[Location] = frozenset()
+    folder: Path | None = None
+    redo: bool = False
+    earlier: EarlierRun = field(init=False)
+    began: float = field(default_factory=time.perf_counter)
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    picture: Picture | None = None
+    base: Mixture | None = None
+    """The model that was there before, whose features are taken."""
+    table: Table = field(init=False)
+    model: Mixture = field(init=False)
+    """Which labels the rows."""
+    fitted: Mixture | None = None
+    """What was fitted, where that is another one."""
+    selection: Selection | None = None
+    refit: Refit | None = None
+    report: dict[str, Any] = field(init=False)
+    done: bool = False
+    """Whether nothing is left to do; the stages that follow are left out."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        earlier = EarlierRun.of(self.job)
+        self.earlier = replace(earlier, outputs=earlier.outputs | self.own)
+        check_files(self.job, self.earlier.outputs)
+
+    def __enter__(self) -> Self:
+        """Begin to report."""
+        self._stack.enter_context(self.told)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take down whatever was started for the job."""
+        self._stack.__exit__(kind, error, trace)
+
+    def open_cluster(self) -> None:
+        """Make the job's cluster current until the run ends."""
+        client = self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
+        if not self.job.run.performance_report or self.folder is None:
+            return
+        if client is None:
+            self.told.step("no performance report: Dask makes one on clusters that have a scheduler")
+        else:
+            self._stack.enter_context(reporting_performance(self.folder / PERFORMANCE))
+
+    def hold(self, path: Path) -> None:
+        """Keep other processes from what a file is the lock of, until the run ends.
+
+        Raises
+        ------
+        JobRunningError
+        """
+        lock = FileLock(path)
+        try:
+            with writing(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire({"process": os.getpid(), "host": socket.gethostname()})
+        except HeldError as error:
+            raise JobRunningError(f"{path.parent}: another run refits this model; run again when it is done") from error
+        self._stack.callback(lock.release)
+
+    def result(self) -> JobResult:
+        """What the job has made."""
+        return JobResult(
+            self.model, self.report, {key: path for key, path in self.job.output.paths.items() if path.exists()}
+        )
