@@ -123,6 +123,10 @@ def vet_node(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
 
 
 def _vet_metadata(place: str, found: dict[str, Any], allowed: frozenset[str]) -> None:
+    # zarr takes whatever stands there, and fails when it is asked.
+    for name, metadata in found.items():
+        if isinstance(metadata, dict) and not isinstance(metadata.get("attributes", {}), dict):
+            raise FormatError(f"{place}: the attributes in {name} are no JSON object")
     for metadata in (*found.values(), *_consolidated(found)):
         for codec in _codecs(metadata, 0):
             if not isinstance(codec, str) or codec.removeprefix("numcodecs.") not in allowed:

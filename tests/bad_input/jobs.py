@@ -18,7 +18,12 @@ def job_with(old: str, new: str) -> str:
 
 # Name: text, line, key, words of the message.
 BAD = {
-    "empty": ("", 1, "", "missing; expected sections input, preprocess, model, output, cluster, checkpoint, refit"),
+    "empty": (
+        "",
+        1,
+        "",
+        "missing; expected sections input, preprocess, model, output, cluster, checkpoint, run",
+    ),
     "a word": ("hello", 1, "", "found 'hello'"),
     "a list": ("- 1\n- 2", 1, "", "found [1, 2]"),
     "no yaml": ("input: {path: x", 1, "", "not valid YAML"),
@@ -41,7 +46,7 @@ BAD = {
         GOOD + "extra: 1",
         4,
         "extra",
-        "unknown key; allowed: input, preprocess, model, output, cluster, checkpoint, refit",
+        "unknown key; allowed: input, preprocess, model, output, cluster, checkpoint, run, refit",
     ),
     "duplicate": (GOOD + "model: {n_components: 4}", 4, "model", "stands on line 2 already"),
     "duplicate within": (
@@ -232,7 +237,7 @@ cluster("misspelt key", "kind: local\nn_worker: 2\n", 2, "n_worker: unknown key"
 cluster("no workers", "kind: local\nn_workers: 0\n", 2, "n_workers: found 0", "allowed: a whole number of at least 1")
 cluster("half a worker", "kind: local\nn_workers: 0.5\n", 2, "n_workers: found 0.5", "allowed: a whole number")
 cluster("memory in words", "kind: local\nmemory_limit: much\n", 2, "memory_limit: found 'much'", "'4GiB'")
-cluster("no address", "kind: scheduler\n", 1, "address: missing", "expected the scheduler's address")
+cluster("no address", "kind: scheduler\n", 1, "give address", "or scheduler_file")
 cluster("an address without a protocol", "kind: scheduler\naddress: host:8786\n", 2, "found 'host:8786'", "tcp://host")
 cluster("no time", "kind: scheduler\naddress: tcp://h:1\ntimeout: 0\n", 3, "timeout: found 0", "seconds above 0")
 cluster(

@@ -79,7 +79,7 @@ def change(folder, old, new):
 
 
 def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
 
 
 def current(folder):
