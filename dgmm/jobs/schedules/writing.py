@@ -47,7 +47,7 @@ def write_schedule(
         check_outputs(schedule.job, EarlierRun.of(schedule.job).outputs)
     files = SCHEDULERS[scheduler](schedule)
     paths = _paths(files, Path() if output is None else Path(output), is_folder=str(output).endswith("/"))
-    texts = [each.text.replace("{file}", shlex.quote(str(path))) for each, path in zip(files, paths, strict=True)]
+    texts = [each.text for each in files]
     for path, text in zip(paths, texts, strict=True):
         if not overwrite and path.exists() and not _says(path, text):
             raise JobError(f"{path}: exists already and says something else; remove it, or give --overwrite")
