@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 from clusters.documented import run_page
 from clusters.fits import PATIENCE, check_fit, free_port
+from waiting import wait_until, wait_until_gone
 
 from dgmm.errors import ClusterError, JobError
 from dgmm.jobs.clusters.opening import open_cluster
@@ -52,11 +52,8 @@ def server(tmp_path_factory):
         process = subprocess.Popen(command, stderr=log, stdout=log, cwd=folder, env=os.environ | {"PYTHONPATH": path})
     address = f"http://127.0.0.1:{ports['public']}"
     try:
-        until = time.monotonic() + PATIENCE
-        while not healthy(address):
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until, (folder / "log").read_text()
-            time.sleep(0.1)
+        wait_until(lambda: healthy(address) or process.poll() is not None, told=(folder / "log").read_text)
+        assert process.poll() is None, (folder / "log").read_text()
         yield {
             "kind": "gateway",
             "address": address,
@@ -95,10 +92,7 @@ def test_a_fit_has_the_bits_of_one_here_also_when_a_worker_is_killed(server):
         pids = [*client.run(os.getpid).values(), client.run_on_scheduler(os.getpid)]
         workers = client.scheduler_info(n_workers=-1)["workers"]
         assert all(address.startswith("tls://") for address in workers)
-    until = time.monotonic() + PATIENCE
-    while any(psutil.pid_exists(pid) for pid in pids):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until_gone(pids)
 
 
 def test_a_wrong_password_is_said_and_not_shown(server, monkeypatch, caplog):

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from clusters.documented import PAGE, run_page
 from clusters.fits import PATIENCE, check_fit
+from waiting import wait_until, wait_until_gone
 
 import dgmm
 from dgmm.errors import ClusterError, ParameterError
@@ -27,13 +28,6 @@ from dgmm.jobs.clusters.versions import About, check_processes, report_families,
 ROOT = Path(__file__).parents[2]
 LOCAL = {"kind": "local", "n_workers": 2, "threads_per_worker": 1}
 pytestmark = pytest.mark.cluster
-
-
-def wait_until(condition, what="it") -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
 
 
 def test_a_fit_has_the_bits_of_one_thread_also_when_a_worker_is_killed():
@@ -139,8 +133,8 @@ import os, sys, time
 import dgmm
 if __name__ == "__main__":
     with dgmm.open_cluster({"kind": "local", "n_workers": 1, "threads_per_worker": 1}) as client:
-        print(*client.run(os.getpid).values(), flush=True)
         try:
+            print(*client.run(os.getpid).values(), flush=True)
             time.sleep(600)
         finally:
             print("left", flush=True)
@@ -169,7 +163,7 @@ def test_a_signal_takes_the_cluster_down(tmp_path, number):
             process.kill()
     assert out == "left\n", err
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in children))
+    wait_until_gone(children)
     assert ("Traceback" in err) == (number == signal.SIGINT)
 
 

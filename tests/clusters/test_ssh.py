@@ -10,7 +10,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from clusters.documented import run_page
 from clusters.fits import PATIENCE, InPass, check_fit, free_port
 from faults.small_fit import fit, rows
 from programs import require_programs
+from waiting import wait_until, wait_until_gone
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.certificates import make_certificates
@@ -64,11 +64,9 @@ def server(tmp_path_factory):
             stderr=log,
         )
     try:
-        until = time.monotonic() + PATIENCE
-        while "Server listening" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        log = (folder / "log").read_text
+        wait_until(lambda: "Server listening" in log() or process.poll() is not None, told=log)
+        assert process.poll() is None, log()
         yield {
             "kind": "ssh",
             "hosts": ["127.0.0.1", "localhost"],
@@ -157,13 +155,6 @@ def test_nothing_is_left_of_a_cluster_whose_scheduler_died(server):
     opened.__exit__(ClusterError, caught.value, None)
     wait_until_gone([scheduler, *pids])
     assert not Path(file).parent.exists()
-
-
-def wait_until_gone(pids: list[int]) -> None:
-    until = time.monotonic() + PATIENCE
-    while left := [pid for pid in pids if psutil.pid_exists(pid)]:
-        assert time.monotonic() < until, left
-        time.sleep(0.1)
 
 
 SCRIPT = """\

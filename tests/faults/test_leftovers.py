@@ -9,6 +9,7 @@ import dask
 import psutil
 import pytest
 from faults.small_fit import FEW, fit, rows
+from waiting import wait_until
 
 from dgmm import Checkpoint, Execution
 from dgmm.fitting.events import PassAdvanced
@@ -59,8 +60,14 @@ def keys_held(dask_scheduler):
 @pytest.mark.parametrize("ends", ["done", "error", "interrupt"])
 def test_a_client_is_left_as_it_was_found(client, persist, ends, tmp_path):
     mine = client.scatter(list(range(3)), hash=False)
-    gc.collect()
-    before = client.run_on_scheduler(keys_held), dict(client.futures), client.status
+
+    def found():
+        gc.collect()
+        return client.run_on_scheduler(keys_held), dict(client.futures), client.status
+
+    # The scheduler hears of released futures, those of the test before among them, a moment later.
+    wait_until(lambda: found()[0] == sorted(future.key for future in mine), 30)
+    before = found()
     callbacks = [Interrupt()] if ends == "interrupt" else []
     X = rows().map_blocks(fails_at_last, dtype=float) if ends == "error" else rows()
     try:
@@ -68,14 +75,7 @@ def test_a_client_is_left_as_it_was_found(client, persist, ends, tmp_path):
         assert ends == "done"
     except (KeyboardInterrupt, ValueError):
         assert ends != "done"
-    released = threading.Event()
-    for _ in range(100):  # the scheduler hears of released futures a moment later
-        gc.collect()
-        after = client.run_on_scheduler(keys_held), dict(client.futures), client.status
-        if after == before:
-            break
-        released.wait(0.1)
-    assert after == before
+    wait_until(lambda: found() == before, 10)
     assert client.gather(mine) == [0, 1, 2]
     assert os.getpid() not in client.run(os.getpid).values()
 

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0
@@ -42,7 +42,7 @@ class Prefect:
                     raise
                 return None
 
-        return wait_for(answer, path)[0]
+        return wait_until(answer, PATIENCE, path)[0]
 
     def runs(self, deployment: str) -> list[dict]:
         """The runs of a deployment."""
@@ -57,7 +57,7 @@ class Prefect:
 
     def start(self, deployment: str, **parameters: str | None) -> dict:
         """Start a run of a deployment, of a flow of the same name."""
-        found = wait_for(lambda: self._deployment(deployment), f"the deployment {deployment}")
+        found = wait_until(lambda: self._deployment(deployment), PATIENCE, f"the deployment {deployment}")
         body = {"parameters": found["parameters"] | parameters}
         return self.ask(f"/deployments/{found['id']}/create_flow_run", body)
 
@@ -74,7 +74,7 @@ class Prefect:
             found = self.ask(f"/flow_runs/{run['id']}")
             return found if found["state_type"] in ("COMPLETED", "FAILED", "CANCELLED") else None
 
-        return wait_for(ended, f"the end of {run['name']}")
+        return wait_until(ended, PATIENCE, f"the end of {run['name']}")
 
     @contextmanager
     def serving(self, file: Path, log: Path):
@@ -87,16 +87,6 @@ class Prefect:
             yield process
         finally:
             stop(process)
-
-
-def wait_for(what, words: str, seconds: float = PATIENCE):
-    """What a function returns, once that is something."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := what():
-            return found
-        time.sleep(0.2)
-    raise TimeoutError(f"{words} did not come within {seconds:g} s")
 
 
 def stop(process: psutil.Popen) -> None:
@@ -142,7 +132,7 @@ def prefect(tmp_path_factory):
             return None
 
     try:
-        wait_for(answers, "Prefect's server")
+        wait_until(answers, PATIENCE, "Prefect's server")
         yield server
     finally:
         stop(process)

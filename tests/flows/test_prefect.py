@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from waiting import wait_until
 
 from dgmm import GaussianMixture
 from dgmm.jobs.loading import load_job
 from dgmm.jobs.running import STAGES, run_job
 
-from .conftest import PATIENCE, ROOT, wait_for
+from .conftest import PATIENCE, ROOT
 
 PAGE = (ROOT / "docs" / "prefect.md").read_text()
 (DATA,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -76,7 +77,7 @@ def iterations(prefect, run):
 # First, while the first minute passes for the other job.
 def test_a_run_whose_process_is_killed_goes_on_and_ends_with_the_same_bits(prefect, served, tmp_path):
     run = prefect.start("long")
-    wait_for(lambda: len(iterations(prefect, run)) > 5, "iterations")
+    wait_until(lambda: len(iterations(prefect, run)) > 5, PATIENCE, "iterations")
     (process,) = [each for each in served.runner.children() if "spawn_main" in " ".join(each.cmdline())]
     process.kill()
     ended = prefect.end_of(run)
@@ -108,7 +109,7 @@ def test_a_job_runs_by_the_clock_and_shows_what_it_made(prefect, served):
     def ticked():
         return next((run for run in prefect.runs("night") if run["state_type"] in ("COMPLETED", "FAILED")), None)
 
-    run = wait_for(ticked, "a run by the clock", PATIENCE)
+    run = wait_until(ticked, PATIENCE, "a run by the clock")
     assert run["auto_scheduled"]
     assert run["created_by"]["type"] == "SCHEDULE"
     assert run["parameters"] == {"job": str(served.night), "cluster": None}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 
 import dask
 import dask.array as da
 import distributed
 import psutil
 import pytest
+from waiting import wait_until_gone
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.clusters.opening import open_cluster
@@ -37,14 +37,6 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 
-def gone(pids: set[int]) -> bool:
-    for _ in range(50):
-        if not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 @pytest.mark.parametrize(("kind", "fails"), [*((kind, False) for kind in KINDS), ("threads", True), ("local", True)])
 def test_a_cluster_computes_and_leaves_nothing_behind(kind, fails):
     config, before = dict(dask.config.config), children()
@@ -60,7 +52,7 @@ def test_a_cluster_computes_and_leaves_nothing_behind(kind, fails):
     with pytest.raises(ValueError, match="No global client"):
         distributed.get_client()
     # multiprocessing keeps one resource tracker of its own.
-    assert gone(pids - {os.getpid()})
+    wait_until_gone(pids - {os.getpid()})
     assert len(children() - before) <= 1
 
 

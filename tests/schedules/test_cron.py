@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from programs import require_programs
+from waiting import wait_until
 
 from dgmm import GaussianMixture
 from dgmm.errors import JobError
@@ -27,8 +26,6 @@ def test_a_tick_runs_the_job(ticking):
     assert ticking is not None, "cron needs a mount namespace of its own: unshare --mount is not permitted"
     folder, installed = ticking
     assert installed.count("# begin dgmm job-1\n") == installed.count("# somebody's own\n") == 1
-    log, end = folder / "job-1.log", time.monotonic() + 100
-    while not log.exists() or "model: " not in log.read_text():
-        assert time.monotonic() < end, list(folder.iterdir())
-        time.sleep(0.2)
+    log = folder / "job-1.log"
+    wait_until(lambda: log.exists() and "model: " in log.read_text(), 100, lambda: list(folder.iterdir()))
     assert GaussianMixture.load(folder / "model.zarr").means_.shape == (2, 2)

@@ -8,12 +8,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from programs import require_programs
+from waiting import wait_until
 
 # Cores and memory are what the configuration says, so that tests run alike on any machine.
 CORES, MEGABYTES = 8, 16_000
@@ -73,11 +73,7 @@ class Slurm:
 
     def wait(self, condition, seconds: float = 300.0):
         """Wait until a function of the queue says something true, and return that."""
-        end = time.monotonic() + seconds
-        while not (found := condition(self.queue())):
-            assert time.monotonic() < end, f"still: {self.queue()}\n{self.logs()}"
-            time.sleep(0.2)
-        return found
+        return wait_until(lambda: condition(self.queue()), seconds, lambda: f"{self.queue()}\n{self.logs()}")
 
     def logs(self) -> str:
         """What the daemons said last."""
@@ -159,12 +155,10 @@ def _daemon(folder: Path, *words: str):
 
 
 def _wait_for(folder: Path, condition) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    outputs = "\n".join(f"{path.name}: {path.read_text(errors='replace')[-2000:]}" for path in folder.glob("*.out"))
-    pytest.fail(f"SLURM does not start:\n{outputs}")
+    def outputs():
+        return "\n".join(f"{path.name}: {path.read_text(errors='replace')[-2000:]}" for path in folder.glob("*.out"))
+
+    wait_until(condition, 30, lambda: f"SLURM does not start:\n{outputs()}")
 
 
 def _free_ports(number: int) -> list[int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from dgmm import GaussianMixture
 from dgmm.cli import main
@@ -49,10 +49,11 @@ def parameters(path):
 
 
 def wait_for(log, text):
-    end = time.monotonic() + PATIENCE
-    while not (log.exists() and text in log.read_text()):
-        assert time.monotonic() < end, log.read_text() if log.exists() else "no log"
-        time.sleep(0.1)
+    wait_until(
+        lambda: log.exists() and text in log.read_text(),
+        PATIENCE,
+        lambda: log.read_text() if log.exists() else "no log",
+    )
 
 
 @pytest.mark.filterwarnings("ignore:the fit did not converge")

@@ -1,5 +1,6 @@
 """Jobs that are run again leave alone what is done, go on with what is not, and run anew what has changed."""
 
+import logging
 import os
 import shutil
 
@@ -275,6 +276,7 @@ def test_a_checkpoint_that_is_never_gone_on_with_replaces_nothing(job, tmp_path)
 
 
 def test_progress_that_cannot_be_used_is_not_in_the_way(job, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "dgmm")
     died(job)
     (progress,) = (tmp_path / "runs").rglob(PROGRESS)
     with CheckpointStore(Checkpoint(progress)) as kept:
@@ -295,6 +297,7 @@ def test_no_folder_of_runs_keeps_nothing(job, tmp_path):
 
 
 def test_a_default_folder_that_cannot_be_there_ends_no_run(job, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "dgmm")
     (tmp_path / "runs").write_text("mine")
     run(job)
     assert "no record of this run is kept" in caplog.text

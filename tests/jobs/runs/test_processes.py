@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from dgmm.cli import main
 from dgmm.jobs.exits import ENDINGS
@@ -154,10 +154,7 @@ def test_a_second_run_at_once_is_refused_with_who_runs_the_first(folder, capsys)
         assert main(["run", "other.yaml"]) == 75
         assert "job.yaml, which writes the same model, since" in capsys.readouterr().err
         assert len(runs_in(folder / "runs")) == 1  # nothing ran, so nothing is left
-        until = time.monotonic() + 60
-        while not last_run().record.passes:  # written every two seconds
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until(lambda: last_run().record.passes)  # written every two seconds
         process.kill()
         process.wait(timeout=60)
         killed = last_run()
