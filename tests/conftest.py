@@ -29,6 +29,7 @@ def _three_workers():
 @pytest.fixture
 def client(_three_workers):
     """The current client, of three worker processes with one thread each."""
+    _three_workers.cluster.scale(3)  # what a test has killed for good comes back
     _three_workers.wait_for_workers(3, timeout=60)
     with _three_workers.as_current(), dask.config.set(scheduler="distributed"):
         yield _three_workers

@@ -148,7 +148,8 @@ def _alike(
     chunked = [i for i, values in enumerate(variables) if values.chunks is not None]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(name for own in names for name in own))}
     found, unified = da.core.unify_chunks(
-        *(item for i in chunked for item in (variables[i].data, tuple(numbers[name] for name in names[i])))
+        *(item for i in chunked for item in (variables[i].data, tuple(numbers[name] for name in names[i]))),
+        warn=False,  # that there are more chunks now: each is as small as it must be to be read once
     )
     arrays: dict[int, da.Array] = dict(zip(chunked, unified, strict=True))
     chunks = {name: found[number] for name, number in numbers.items() if number in found}
