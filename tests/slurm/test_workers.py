@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from faults.small_fit import fit, rows, same_bits
+from waiting import wait_until
 
 from dgmm.errors import ClusterError
 from dgmm.fitting.events import PassStarted
@@ -108,6 +109,31 @@ def test_what_is_waited_for_is_told_and_nothing_stays_behind(section, slurm):
         pytest.fail("the body must not run")
     assert re.fullmatch(r"waiting for workers: [01] of 2 workers after 5 s; SLURM: .*1 pending \(.*\).*", told[0])
     slurm.wait(lambda queue: [job["name"] for job in queue] == ["other"], PATIENCE)
+
+
+def test_what_slurm_refuses_is_said_at_once_in_its_words(section, slurm, capfd, tmp_path):
+    words = (
+        r"SLURM refuses 2 of 2 jobs: invalid partition specified: nowhere; .*correct the keys of the cluster file \("
+    )
+    with pytest.raises(ClusterError, match=words), open_cluster(section | {"queue": "nowhere", "timeout": 3600.0}):
+        pytest.fail("the body must not run")
+    assert capfd.readouterr().err == ""
+    assert not slurm.queue()
+    assert not list(tmp_path.glob(".dgmm-slurm-*"))
+
+
+def test_a_job_that_slurm_refuses_for_a_while_is_submitted_again(section, slurm, monkeypatch):
+    monkeypatch.setattr("dgmm.jobs.clusters.slurm._LOOK", (0.5, 2.0))
+    told = []
+    with open_cluster(section | {"wait_for": 1}, tell=told.append) as client:
+        # Nobody may submit, until the first refusal has been told.
+        slurm.call("scontrol", "update", "PartitionName=main", "State=INACTIVE")
+        try:
+            slurm.call("scancel", slurm.queue()[0]["id"])
+            wait_until(lambda: any(line.startswith("SLURM refused 1 job, to be") for line in told), PATIENCE)
+        finally:
+            slurm.call("scontrol", "update", "PartitionName=main", "State=UP")
+        client.wait_for_workers(2, timeout=PATIENCE)
 
 
 JOB = """\

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from distributed.core import Status
 from distributed.security import Security
 
 from dgmm.errors import ClusterError
@@ -41,7 +42,7 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
     MissingExtraError
     """
     try:
-        from dask_jobqueue.slurm import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster, SLURMJob
     except ImportError:
         raise missing("dask-jobqueue", "slurm", section.kind) from None
     if absent := [name for name in _PROGRAMS if shutil.which(name) is None]:
@@ -55,7 +56,7 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
         section.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         security = _written(temporary, section.shared_directory or Path.home(), stack)
-        cluster = SLURMCluster(**slurm_arguments(section), security=security)
+        cluster = SLURMCluster(**slurm_arguments(section), security=security, job_cls=_job_class(SLURMJob))
     except FAILURES as error:
         raise ClusterError(f"the SLURM cluster could not be started: {brief(error)}") from error
     client = connect(stack, cluster, "the SLURM cluster", section.timeout)
@@ -66,6 +67,7 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
         section.wanted,
         section.timeout,
         pending=lambda: _states(cluster),
+        refusal=lambda: _refusal(cluster, section),
         advice="look at squeue and at the jobs' logs (log_directory), ask for less, or wait longer (timeout)",
     )
 
@@ -104,6 +106,40 @@ def _written(temporary: Security, folder: Path, stack: ExitStack) -> Security:
     return Security(require_encryption=True, tls_ca_file=str(certificate), **roles)
 
 
+def _job_class(base: Any) -> Any:
+    """Return a class of jobs, made of dask-jobqueue's, that keep what sbatch says if it refuses them.
+
+    Dask would show a trace of the error, in a thread of its own, and nobody would know of it.
+    """
+
+    class Job(base):  # type: ignore[misc]
+        refusal = ""
+
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (OSError, RuntimeError, ValueError) as error:
+                # dask-jobqueue tells the command, its output and last what it said.
+                said = str(error).rpartition("stderr:")[2].splitlines()
+                self.refusal = "; ".join(filter(None, (line.removeprefix("sbatch: error: ").strip() for line in said)))
+                self.refusal = self.refusal or "sbatch failed, and did not say why"
+                self.status = Status.running  # to Dask, which looks at no number of a job
+
+    return Job
+
+
+def _refusal(cluster: Any, section: SlurmCluster) -> str:
+    """Return what SLURM says, if it takes fewer jobs than the work can begin with."""
+    jobs = list(cluster.workers.values())
+    refusals = [job.refusal for job in jobs if job.refusal]
+    if not refusals or (len(jobs) - len(refusals)) * section.processes >= section.wanted:
+        return ""
+    return (
+        f"SLURM refuses {len(refusals)} of {count(len(jobs), 'job')}: {refusals[0]}; correct the keys of the cluster "
+        "file (queue, account, walltime, cores, memory, job_extra_directives), or ask for fewer workers"
+    )
+
+
 def _keep(cluster: Any, stack: ExitStack, tell: Callable[[str], None]) -> None:
     """Submit a job again where one has ended: dask-jobqueue itself misses one that was cancelled or ran out of time."""
 
@@ -122,7 +158,8 @@ async def _keeping(cluster: Any, tell: Callable[[str], None]) -> None:
     seconds, known = _LOOK[0], set[str]()
     while True:
         await asyncio.sleep(seconds)
-        jobs = {name: job.job_id for name, job in cluster.workers.items() if job.job_id}
+        # One that SLURM refused has no number, so it is in no queue and has ended too.
+        jobs = {name: job.job_id for name, job in cluster.workers.items()}
         listed = await asyncio.to_thread(_listed, list(jobs.values()))
         if listed is None:
             continue
@@ -132,10 +169,13 @@ async def _keeping(cluster: Any, tell: Callable[[str], None]) -> None:
         # What ends again and again is submitted ever more seldom.
         seconds = min(2 * seconds, _LOOK[1]) if ended else _LOOK[0]
         known -= set(ended)
-        for name in ended:
-            cluster.workers.pop(name, None)
-        if ended:
-            tell(f"{count(len(ended), 'SLURM job')} ended before the work was done; submitted again")
+        gone = [cluster.workers.pop(name, None) for name in ended]
+        if refusals := [job.refusal for job in gone if job is not None and job.refusal]:
+            tell(f"SLURM refused {count(len(refusals), 'job')}, to be submitted again: {refusals[0]}")
+        if lost := len(gone) - len(refusals):
+            tell(f"{count(lost, 'SLURM job')} ended before the work was done; submitted again")
+        # Also what Dask forgot of those that were submitted again; what is being submitted is not, twice.
+        if set(cluster.worker_spec) - set(cluster.workers):
             cluster.scale(jobs=len(cluster.worker_spec))
 
 

@@ -42,6 +42,8 @@ class Started:
         Seconds to wait for them.
     pending : callable
         Says what is known of workers that are not there yet, as "SLURM: 6 pending"; empty if nothing is.
+    refusal : callable
+        Says why there will never be enough workers, and what to do; empty if there may be.
     advice : str
         What to do if they do not come.
     own : bool
@@ -52,6 +54,7 @@ class Started:
     wanted: int
     timeout: float
     pending: Callable[[], str] = str
+    refusal: Callable[[], str] = str
     advice: str = "start more, or wait for fewer"
     own: bool = True
 

@@ -40,7 +40,7 @@ def wait_for_workers(started: Started, tell: Callable[[str], None], words: str) 
     Raises
     ------
     ClusterError
-        If they do not come in time, or the scheduler is lost meanwhile.
+        If they do not come in time or will never come, or the scheduler is lost meanwhile.
     """
     client, wanted = started.client, started.wanted
     began, told = time.monotonic(), 0
@@ -48,7 +48,7 @@ def wait_for_workers(started: Started, tell: Callable[[str], None], words: str) 
         held = client.submit(int, pure=False)
         while (n := len(client.scheduler_info(n_workers=-1)["workers"])) < wanted:
             seconds = time.monotonic() - began
-            if seconds > started.timeout:
+            if (refusal := started.refusal()) or seconds > started.timeout:
                 break
             if seconds > (_TELL[told] if told < len(_TELL) else _EACH * (told - len(_TELL) + 1)):
                 tell(f"waiting for workers: {_found(n, started)} after {seconds:.0f} s{_more(started)}")
@@ -58,6 +58,8 @@ def wait_for_workers(started: Started, tell: Callable[[str], None], words: str) 
             return held
     except FAILURES as error:
         raise ClusterError(f"the scheduler ({words}) was lost while workers were waited for: {brief(error)}") from error
+    if refusal:
+        raise ClusterError(f"the {words} cannot be had: {refusal}")
     raise ClusterError(
         f"the {words} has {_found(n, started)} after {started.timeout:g} s{_more(started)}; {started.advice}"
     )
