@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from aiohttp import ClientSession
 from clusters.documented import run_page
 from clusters.fits import PATIENCE, check_fit, free_port
 from waiting import wait_until, wait_until_gone
@@ -112,8 +114,12 @@ def test_what_the_server_refuses_is_said(server):
 
 def test_a_server_that_does_not_answer(server):
     nobody = server | {"address": f"http://127.0.0.1:{free_port()}"}
-    with pytest.raises(ClusterError, match=r"does not answer .*; is it running"), open_cluster(nobody):
+    with pytest.raises(ClusterError, match=r"does not answer .*; is it running") as caught, open_cluster(nobody):
         pytest.fail("the body must not run")
+    # One that stays open complains when the program ends, below the error.
+    assert caught.tb
+    sessions = [each for each in gc.get_objects() if isinstance(each, ClientSession)]
+    assert all(each.closed for each in sessions)
 
 
 def test_a_server_that_gives_fewer_workers(server):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
+
+from distributed.utils import LoopRunner
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, take_down
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import ExitStack
 
     from dgmm.jobs.clusters.sections import GatewayCluster
@@ -33,32 +36,45 @@ def start_gateway(section: GatewayCluster, stack: ExitStack, tell: Callable[[str
         from dask_gateway.client import GatewayClusterError, GatewayServerError
     except ImportError:
         raise missing("dask-gateway", "gateway", section.kind) from None
+
+    def ask(question: Callable[[Any], Awaitable[Any]]) -> Any:
+        # Nothing stays open beyond a question. A Gateway that is forgotten leaves its connection, and one with a loop
+        # of its own takes a lock of Dask's when it is collected, whenever that is.
+        async def asking() -> Any:
+            async with Gateway(
+                section.address, proxy_address=section.proxy_address, auth=_auth(section), asynchronous=True
+            ) as gateway:
+                return await question(gateway)
+
+        try:
+            return LoopRunner().run_sync(asking)
+        except ClusterError:
+            raise
+        except (*FAILURES, ClientError, GatewayClusterError, GatewayServerError) as error:
+            raise ClusterError(f"the gateway at {section.address} {_refusal(error, section)}") from error
+
     tell(f"asking {section.address} for a cluster")
-    try:
-        # It closes itself when nobody holds it any more, and complains if it was closed before.
-        gateway = Gateway(section.address, proxy_address=section.proxy_address, auth=_auth(section))
-        name = gateway.submit(**section.options)
-        what = f"the cluster {name} of {section.address}"
-        take_down(stack, what, lambda: gateway.stop_cluster(name))
-        report = _wait(gateway, name, section.timeout)
-        client = connect(stack, report.scheduler_address, what, section.timeout, security=report.security)
-        told = _scale(gateway, name, section)
-    except ClusterError:
-        raise
-    except (*FAILURES, ClientError, GatewayClusterError, GatewayServerError) as error:
-        raise ClusterError(f"the gateway at {section.address} {_refusal(error, section)}") from error
+    name = ask(lambda gateway: gateway.submit(**section.options))
+    what = f"the cluster {name} of {section.address}"
+    take_down(stack, what, lambda: ask(lambda gateway: gateway.stop_cluster(name)))
+    report = ask(lambda gateway: _wait(gateway, name, section.timeout))
+    client = connect(stack, report.scheduler_address, what, section.timeout, security=report.security)
+    told = _scale(ask, name, section)
     return Started(client, section.wanted, section.timeout, lambda: told, advice="ask for fewer, or set wait_for")
 
 
-def _scale(gateway: Any, name: str, section: GatewayCluster) -> str:
+def _scale(ask: Callable[[Callable[[Any], Awaitable[Any]]], Any], name: str, section: GatewayCluster) -> str:
     """Ask for workers, and return what the server has to say to that."""
+    from dask_gateway.client import GatewayWarning
+
+    adapt = section.adapt
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if section.adapt is not None:
-            gateway.adapt_cluster(name, minimum=section.adapt.minimum, maximum=section.adapt.maximum)
+        if adapt is not None:
+            ask(lambda gateway: gateway.adapt_cluster(name, minimum=adapt.minimum, maximum=adapt.maximum))
         else:
-            gateway.scale_cluster(name, section.n_workers)
-    return "; ".join(f"the server says: {each.message}" for each in caught)
+            ask(lambda gateway: gateway.scale_cluster(name, section.n_workers))
+    return "; ".join(f"the server says: {each.message}" for each in caught if issubclass(each.category, GatewayWarning))
 
 
 def _auth(section: GatewayCluster) -> Any:
@@ -73,11 +89,11 @@ def _auth(section: GatewayCluster) -> Any:
             return KerberosAuth()
 
 
-def _wait(gateway: Any, name: str, seconds: float) -> Any:
+async def _wait(gateway: Any, name: str, seconds: float) -> Any:
     """Wait until a cluster runs, and return what the server tells of it; the package's own waiting has no end."""
     until = time.monotonic() + seconds
     while True:
-        report = gateway.get_cluster(name)
+        report = await gateway.get_cluster(name)
         state = report.status.name
         if state == "RUNNING":
             return report
@@ -85,7 +101,7 @@ def _wait(gateway: Any, name: str, seconds: float) -> Any:
             raise ClusterError(f"{name} of {gateway.address} did not start ({state.lower()}): look at the server's log")
         if time.monotonic() > until:
             raise ClusterError(f"{name} of {gateway.address} is still {state.lower()} after {seconds:g} s; set timeout")
-        time.sleep(_POLL)
+        await asyncio.sleep(_POLL)
 
 
 def _refusal(error: Exception, section: GatewayCluster) -> str:
