@@ -92,6 +92,10 @@ def test_a_client_that_is_passed_in_is_used_and_left_open(own):
         assert client is own
         assert distributed.get_client() is own
     assert own.status == "running"
+    with distributed.Client(own.scheduler.address, set_as_default=False) as closed:
+        pass
+    with pytest.raises(ClusterError, match=r"this client is closed, .*open a new one"), open_cluster(closed):
+        pytest.fail("the body must not run")
     with pytest.raises(ParameterError, match="expected a path, a mapping, a section or"), open_cluster(3):
         pytest.fail("the body must not run")
 

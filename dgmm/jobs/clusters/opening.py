@@ -88,7 +88,7 @@ def open_cluster(
         If the file or the mapping is wrong.
     ClusterError
         If the cluster cannot be started or reached, has too few workers in time, runs other versions than this process,
-        or is lost while the body runs.
+        or is lost while the body runs; or if a client is closed.
     MissingExtraError
         If the package of its kind is not installed.
 
@@ -122,6 +122,10 @@ def open_cluster(
 
 def _start(given: Any, stack: ExitStack, tell: Callable[[str], None]) -> tuple[Started | None, str]:
     if isinstance(given, distributed.Client):
+        if given.status == "closed" or given.scheduler is None:
+            raise ClusterError(
+                "cluster: this client is closed, or has lost its scheduler; open a new one, or give a file"
+            )
         return Started(given, wanted=1, timeout=_PATIENCE), f"scheduler at {given.scheduler.address}"
     section = _section(given)
     return OPENERS[section.kind](section, stack, tell), section.words
