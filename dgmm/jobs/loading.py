@@ -64,7 +64,7 @@ class Job:
         return Problem(self.source.line(path), dotted(path), text)
 
 
-def load_job(path: str | Path, *, cluster: ClusterSection | None = None) -> Job:
+def load_job(path: str | Path, *, cluster: ClusterSection | None = None, secrets: bool = True) -> Job:
     """Read and check a job file.
 
     Parameters
@@ -73,6 +73,8 @@ def load_job(path: str | Path, *, cluster: ClusterSection | None = None) -> Job:
         A YAML file. Paths in it are taken from its folder.
     cluster : ClusterSection, optional
         From :func:`load_cluster`: takes the place of the file's own section.
+    secrets : bool, default=True
+        Whether passwords are taken from the environment; a job that is checked here and runs elsewhere needs none.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def load_job(path: str | Path, *, cluster: ClusterSection | None = None) -> Job:
         problem: ``FILE:LINE: section.key: what was found; what is allowed``.
     """
     path = Path(path)
-    job = parse_job(read_text(path), str(path), path.absolute().parent)
+    job = _job(parse(read_text(path), str(path)), path.absolute().parent, secrets=secrets)
     return job if cluster is None else replace(job, cluster=cluster)
 
 
@@ -132,8 +134,8 @@ def make_prediction(
     return cast("PathInput", checked.input), checked.output
 
 
-def _job(source: Source, folder: Path) -> Job:
-    checked = _validate(JobFile, source, source.value, folder)
+def _job(source: Source, folder: Path, *, secrets: bool = True) -> Job:
+    checked = _validate(JobFile, source, source.value, folder, secrets=secrets)
     return Job(
         file=source.file,
         input=checked.input,
@@ -148,8 +150,8 @@ def _job(source: Source, folder: Path) -> Job:
     )
 
 
-def load_cluster(path: str | Path) -> ClusterSection:
-    """Read and check a cluster file: the content of a job's ``cluster`` section.
+def load_cluster(path: str | Path, *, secrets: bool = True) -> ClusterSection:
+    """Read and check a cluster file: the content of a job's ``cluster`` section; ``secrets`` as for :func:`load_job`.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def load_cluster(path: str | Path) -> ClusterSection:
         As :func:`load_job`.
     """
     path = Path(path)
-    return _cluster(parse(read_text(path), str(path)), path.absolute().parent)
+    return _cluster(parse(read_text(path), str(path)), path.absolute().parent, secrets=secrets)
 
 
 def make_cluster(section: Mapping[str, Any], folder: Path) -> ClusterSection:
@@ -171,19 +173,19 @@ def make_cluster(section: Mapping[str, Any], folder: Path) -> ClusterSection:
     return _cluster(Source("cluster", dict(section), {(): 0}, ()), folder)
 
 
-def _cluster(source: Source, folder: Path) -> ClusterSection:
+def _cluster(source: Source, folder: Path, *, secrets: bool = True) -> ClusterSection:
     lines = {("cluster", *key): line for key, line in source.lines.items()}
     nested = Source(source.file, {"cluster": source.value}, lines, source.problems)
-    return _validate(ClusterFile, nested, nested.value, folder).cluster
+    return _validate(ClusterFile, nested, nested.value, folder, secrets=secrets).cluster
 
 
-def _validate(model: type[_File], source: Source, value: Any, folder: Path) -> _File:
+def _validate(model: type[_File], source: Source, value: Any, folder: Path, *, secrets: bool = True) -> _File:
     problems = list(source.problems)
     if isinstance(value, dict):
         # An empty section is one that was left out.
         value = {key: section for key, section in value.items() if section is not None}
     try:
-        checked = model.model_validate({} if value is None else value, context={"folder": folder})
+        checked = model.model_validate({} if value is None else value, context={"folder": folder, "secrets": secrets})
     except ValidationError as error:
         reported = {problem.key for problem in problems}
         found = _problems(model, source, error)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo
 
 from dgmm.jobs.sections import locate
 
@@ -43,10 +43,10 @@ def _value(name: str) -> str:
     return value
 
 
-def _secret(value: Any) -> Any:
+def _secret(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not re.fullmatch(_NAME, value):
         raise ValueError("a secret does not belong in a file: write ${NAME}, and set NAME in the environment")
-    return expand(value)
+    return expand(value) if (info.context or {}).get("secrets", True) else value
 
 
 Text = Annotated[str, BeforeValidator(expand), Field(min_length=1)]
@@ -54,6 +54,6 @@ Text = Annotated[str, BeforeValidator(expand), Field(min_length=1)]
 Place = Annotated[Path, BeforeValidator(locate), BeforeValidator(expand)]
 """A path in which ``${NAME}`` is expanded."""
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
-"""A text that is ``${NAME}`` alone, and is never shown."""
+"""A text that is ``${NAME}`` alone, and is never shown; it stays that in a file that is checked without secrets."""
 
 EXPANDED = "may hold ${NAME}"
