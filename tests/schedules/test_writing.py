@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dgmm.cli import main
 from dgmm.jobs.schedules import SCHEDULERS
@@ -57,6 +59,7 @@ def test_a_job_that_is_wrong_is_not_scheduled(scheduler, job, capsys):
         ({"--cluster": "none.yaml"}, "none.yaml: "),
         ({"--output": "x.npy"}, "x.npy: exists already and says something else; remove it, or give --overwrite"),
         ({"--output": "x.npy/units/"}, "cannot be written: "),
+        ({"--output": "a\nb.txt"}, "b.txt: a path with control characters cannot be written"),
     ],
 )
 def test_what_is_wrong_is_refused(options, words, job, monkeypatch, capsys):
@@ -80,6 +83,42 @@ def test_the_same_again_changes_nothing_and_other_times_need_a_word(job, monkeyp
     assert "says something else" in capsys.readouterr().err
     assert main([*command, "@hourly", "--overwrite"]) == 0
     assert "\n0 * * * * cd " in Path("line.txt").read_text()
+
+
+GATEWAY = "kind: gateway\naddress: https://dask.example.org\npassword: ${DGMM_PASSWORD}\nn_workers: 2\n"
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_password_is_not_needed_before_the_job_runs(scheduler, job, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DGMM_PASSWORD", raising=False)
+    plain = job.rename(tmp_path / job.name)
+    (tmp_path / "cluster.yaml").write_text(GATEWAY)
+    command = ["schedule", str(plain), "--for", scheduler, "--cron", "@daily", "-o", str(tmp_path)]
+    assert main([*command, "--cluster", str(tmp_path / "cluster.yaml")]) == 0, capsys.readouterr().err
+    plain.write_text(plain.read_text() + "cluster: " + json.dumps(yaml.safe_load(GATEWAY)))
+    assert main([*command, "--overwrite"]) == 0, capsys.readouterr().err
+    # One in the file is still refused.
+    (tmp_path / "cluster.yaml").write_text(GATEWAY.replace("${DGMM_PASSWORD}", "marker"))
+    assert main([*command, "--cluster", str(tmp_path / "cluster.yaml")]) == 2
+    assert "marker" not in (said := capsys.readouterr().err)
+    assert "write ${NAME}" in said
+    assert main(["run", str(plain)]) == 2
+    assert "the environment variable DGMM_PASSWORD is not set" in capsys.readouterr().err
+
+
+def test_a_batch_script_says_how_it_is_submitted_from_where_it_lies(job, tmp_path):
+    plain = job.rename(tmp_path / job.name)  # SLURM takes no quotes in the path of the log
+    place = job.parent / "units" / "other.sbatch"
+    command = ["schedule", str(plain), "--for", "slurm", "--cron", "@daily", "-o", str(place)]
+    assert main(command) == 0
+    lines = place.read_text().splitlines()
+    assert shlex.split(lines[2].removeprefix("#")) == ["sbatch", str(place)]
+    # What cron hands to the shell: an escaped percent sign is one, another would end the line.
+    times, _, words = lines[4].removeprefix("#").partition("sbatch")
+    assert times.split() == ["0", "0", "*", "*", "*"]
+    assert not re.search(r"(?<!\\)%", words)
+    assert shlex.split(words.replace(r"\%", "%")) == [str(place)]
+    assert lines[0] == "#!/bin/bash"
 
 
 @pytest.mark.parametrize("scheduler", ["cron", "systemd", "slurm"])

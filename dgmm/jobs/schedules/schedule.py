@@ -15,7 +15,7 @@ from dgmm.jobs.schedules.times import CronTimes
 from dgmm.jobs.source import parse, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
@@ -33,6 +33,12 @@ class Written:
     text: str
     install: tuple[str, ...] = ()
     """Commands for a shell; ``{file}`` in them stands for the path that the file was written to, quoted."""
+    head: Callable[[Path], str] | None = None
+    """Returns lines to stand above the text, of the path that the file is written to."""
+
+    def text_at(self, path: Path) -> str:
+        """Return what is written to a path."""
+        return ("" if self.head is None else self.head(path)) + self.text
 
 
 @dataclass(frozen=True)
@@ -115,12 +121,12 @@ def make_schedule(
     times = CronTimes.parse(cron)
     file = Path(file).absolute()
     cluster_file = None if cluster_file is None else Path(cluster_file).absolute()
-    job = load_job(file, cluster=None if cluster_file is None else load_cluster(cluster_file))
+    # Passwords are there when the job runs.
+    section = None if cluster_file is None else load_cluster(cluster_file, secrets=False)
+    job = load_job(file, cluster=section, secrets=False)
     if name is not None and not _NAME.fullmatch(name):
         raise JobError(f"--name: found {name[:60]!r}; allowed: at most 40 letters a to z, digits and hyphens within")
-    for path in (file, cluster_file, sys.executable):
-        if path is not None and _UNWRITABLE.search(str(path)):
-            raise JobError(f"{path}: a path with control characters cannot be written into a schedule; rename it")
+    check_writable(*(path for path in (file, cluster_file, sys.executable) if path is not None))
     values = [job.source.value]
     if cluster_file is not None:
         values.append(parse(read_text(cluster_file), str(cluster_file)).value)
@@ -133,6 +139,18 @@ def make_schedule(
         python=sys.executable,
         environment=_environment(values),
     )
+
+
+def check_writable(*paths: str | Path) -> None:
+    """Refuse paths that cannot be written into a schedule.
+
+    Raises
+    ------
+    JobError
+    """
+    for path in paths:
+        if _UNWRITABLE.search(str(path)):
+            raise JobError(f"{path}: a path with control characters cannot be written into a schedule; rename it")
 
 
 def _name_of(file: Path) -> str:

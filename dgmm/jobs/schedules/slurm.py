@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import parse_bytes
@@ -26,11 +27,16 @@ _UNQUOTABLE = re.compile(r"[\"'\\]")
 _SHORTEST = 300
 """Seconds of a job that is worth starting: SLURM tells it of its end two minutes before, or up to one earlier."""
 
-_SCRIPT = """\
+_HEAD = """\
 #!/bin/bash
-# Submit with sbatch: dgmm run {title}, {size}.
+# Now:
+#     sbatch {file}
 # By the clock, on a login node by cron, or in a scrontab below a line "#SCRON --time=5":
-#     {cron} sbatch {file}
+#     {cron} sbatch {escaped}
+"""
+
+_SCRIPT = """\
+# dgmm run {title}, {size}.
 # Credentials{named}: NAME=value lines in {environment_file}, mode 600.
 {directives}
 # One at a time: it waits for those of its name.
@@ -141,12 +147,9 @@ def write_slurm(schedule: Schedule) -> list[Written]:
         start = _START.format(**_cluster(schedule, section, shlex.quote(python)))
         size = f"on {count(_tasks(section) * section.processes, 'worker')}"
         prologue = "".join(f"{line}\n" for line in section.job_script_prologue)
-    name = f"dgmm-{schedule.name}.sbatch"
     text = _SCRIPT.format(
         title=schedule.file.name,
         size=size,
-        cron=schedule.times.text,
-        file=shlex.quote(str(schedule.folder / name)),
         named=f" ({', '.join(schedule.environment)})" if schedule.environment else "",
         environment_file=schedule.environment_file,
         environment=shlex.quote(str(schedule.environment_file)),
@@ -156,7 +159,13 @@ def write_slurm(schedule: Schedule) -> list[Written]:
         start=start,
         command=command,
     )
-    return [Written(name, text, ("sbatch {file}",))]
+    return [Written(f"dgmm-{schedule.name}.sbatch", text, ("sbatch {file}",), partial(_head, schedule.times.text))]
+
+
+def _head(cron: str, path: Path) -> str:
+    file = shlex.quote(str(path))
+    # To cron a percent sign ends the command, also within quotes.
+    return _HEAD.format(file=file, cron=cron, escaped=file.replace("%", r"\%"))
 
 
 def _seconds(walltime: str) -> int:

@@ -10,6 +10,7 @@ from dgmm.errors import JobError
 from dgmm.jobs.checks import check_outputs
 from dgmm.jobs.resuming import EarlierRun
 from dgmm.jobs.schedules import ELSEWHERE, SCHEDULERS
+from dgmm.jobs.schedules.schedule import check_writable
 from dgmm.storage.replacing import replacing_file
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def write_schedule(
         check_outputs(schedule.job, EarlierRun.of(schedule.job).outputs)
     files = SCHEDULERS[scheduler](schedule)
     paths = _paths(files, Path() if output is None else Path(output), is_folder=str(output).endswith("/"))
-    texts = [each.text for each in files]
+    check_writable(*paths)
+    texts = [each.text_at(path) for path, each in zip(paths, files, strict=True)]
     for path, text in zip(paths, texts, strict=True):
         if not overwrite and path.exists() and not _says(path, text):
             raise JobError(f"{path}: exists already and says something else; remove it, or give --overwrite")
