@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -54,6 +55,14 @@ def test_the_file_of_a_flow_is_python_whatever_the_job_is_called(name, tmp_path)
     assert "AWS_SECRET_ACCESS_KEY" in ast.get_docstring(module)
     (function,) = [each for each in module.body if isinstance(each, ast.FunctionDef)]
     assert ast.get_docstring(function)
+
+
+def test_the_command_that_serves_it_is_one_for_a_shell(tmp_path, monkeypatch):
+    (tmp_path / "job.yaml").write_text(JOB)
+    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
+    schedule = make_schedule(tmp_path / "job.yaml", "@daily")
+    ((path, (command,)),) = write_schedule(schedule, "prefect", f"{tmp_path}/my flows/").items()
+    assert shlex.split(command) == ["/opt/my python/bin/python", str(path)]
 
 
 def test_the_candidates_of_a_selection_are_a_table_beside_the_components(tmp_path):

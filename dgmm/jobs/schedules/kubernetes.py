@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def write_kubernetes(schedule: Schedule) -> list[Written]:
     more = ""
     if credentials is not None:
         more = f"# {credentials}: a Secret with {', '.join(schedule.environment)}.\n"
-        file = schedule.environment_file.name
+        file = shlex.quote(str(schedule.environment_file))
         install = (f"kubectl create secret generic {credentials} --from-env-file={file}", *install)
     pods = Pods(_IMAGE, claim=_CLAIM, credentials=credentials)
     on_pods = isinstance(section, KubernetesCluster)

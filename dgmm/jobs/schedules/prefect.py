@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from dgmm.jobs.schedules.schedule import Written
@@ -52,4 +53,4 @@ def write_prefect(schedule: Schedule) -> list[Written]:
         zone=local_zone(),
         credentials=credentials,
     )
-    return [Written(f"{schedule.name}_prefect.py", text, (f"{schedule.python} {{file}}",))]
+    return [Written(f"{schedule.name}_prefect.py", text, (f"{shlex.quote(schedule.python)} {{file}}",))]
