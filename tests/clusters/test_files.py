@@ -233,6 +233,30 @@ def test_the_command_says_it_in_its_exit_code(tmp_path, monkeypatch, capsys):
     )
 
 
+MISSING = {
+    "tls_cert": "kind: scheduler\naddress: tls://127.0.0.1:9\ntls_ca_file: x.npy\ntls_cert: gone\ntls_key: x.npy\n",
+    "client_keys": "kind: ssh\nhosts: [127.0.0.1]\nclient_keys: [gone]\n",
+    "certificates": "kind: aws-fargate\nimage: x\nn_workers: 1\ncertificates: gone\n",
+    "log_directory": "kind: slurm\nn_workers: 1\ncores: 1\nmemory: 1GiB\nlog_directory: x.npy\n",
+    "shared_directory": "kind: slurm\nn_workers: 1\ncores: 1\nmemory: 1GiB\nshared_directory: x.npy/gone\n",
+}
+
+
+@pytest.mark.parametrize("key", MISSING)
+def test_a_wrong_path_is_a_wrong_file(key, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((10, 2)))
+    for name in ("sbatch", "squeue", "scancel"):
+        Path(name).touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    Path("job.yaml").write_text("input: {path: x.npy}\nmodel: {n_components: 1}\noutput: {model: m.zarr}\n")
+    Path("c.yaml").write_text(MISSING[key])
+    assert main(["run", "job.yaml", "--cluster", "c.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert f"cluster.{key}: " in said
+    assert "gone" in said or "x.npy: cannot be made (File exists)" in said
+
+
 @pytest.mark.parametrize("key", ["known_hosts", "client_keys"])
 def test_nothing_is_written_over_a_key_of_the_cluster(tmp_path, monkeypatch, capsys, key):
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from waiting import wait_until_gone
 
-from dgmm.errors import ClusterError
+from dgmm.errors import ClusterError, JobError
 from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.clusters.sections import (
     LocalCluster,
@@ -86,13 +86,16 @@ def test_a_scheduler_that_does_not_answer_is_a_cluster_error():
         distributed.get_client()
 
 
-def test_missing_certificates_are_a_cluster_error(tmp_path):
+def test_missing_certificates_are_an_error_of_the_job(tmp_path):
     files = dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), tmp_path / "none.pem")
     section = SchedulerCluster.model_validate(
         {"kind": "scheduler", "address": "tls://127.0.0.1:9", "timeout": 0.5}
         | {key: str(path) for key, path in files.items()}
     )
-    with pytest.raises(ClusterError, match=r"tls://127.0.0.1:9"), open_cluster(section):
+    with (
+        pytest.raises(JobError, match=r"cluster.tls_ca_file: there is no such file: .*none.pem"),
+        open_cluster(section),
+    ):
         pytest.fail("the body must not run")
 
 

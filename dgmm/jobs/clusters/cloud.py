@@ -12,6 +12,7 @@ from dgmm.jobs.clusters.starting import (
     IDLE_TIMEOUT,
     Started,
     brief,
+    check_files,
     connect,
     missing,
     scale,
@@ -33,15 +34,15 @@ def start_fargate(section: FargateCluster, stack: ExitStack, tell: Callable[[str
 
     Raises
     ------
-    ClusterError, MissingExtraError
+    ClusterError, JobError, MissingExtraError
     """
     try:
         from dask_cloudprovider.aws import FargateCluster as Backend
     except ImportError:
         raise missing("dask-cloudprovider", "aws", section.kind) from None
     files = [section.certificates / name for name in ("ca.pem", "client.pem", "client-key.pem")]
-    if absent := [str(file) for file in files if not file.is_file()]:
-        raise ClusterError(f"cluster.certificates: there is no {' and no '.join(absent)}; make them with dgmm certs")
+    for file in files:
+        check_files(certificates=file, advice="; make it with dgmm certs")
     arguments = fargate_arguments(section) | {"security": security_of(*files)}
     return _start(Backend, arguments, section, stack, tell)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import distributed
 
 from dgmm.errors import ClusterError
-from dgmm.jobs.clusters.starting import FAILURES, Started, brief, security_of, take_down
+from dgmm.jobs.clusters.starting import FAILURES, Started, brief, check_files, security_of, take_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +24,12 @@ def start_scheduler(section: SchedulerCluster, stack: ExitStack, tell: Callable[
     Raises
     ------
     ClusterError
-        If it does not answer, or a file is missing.
+        If it does not answer, or has not written its file.
+    JobError
+        If there is no such key or certificate.
     """
+    check_files(tls_ca_file=section.tls_ca_file, tls_cert=section.tls_cert, tls_key=section.tls_key)
     address = section.address or _address_in(section.scheduler_file)
-    for key in ("tls_ca_file", "tls_cert", "tls_key"):
-        file = getattr(section, key)
-        if file is not None and not file.is_file():
-            raise ClusterError(f"{address} cannot be reached: cluster.{key}: there is no such file: {file}")
     security = None
     if section.tls_ca_file is not None and section.tls_cert is not None and section.tls_key is not None:
         security = security_of(section.tls_ca_file, section.tls_cert, section.tls_key)

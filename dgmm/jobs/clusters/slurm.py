@@ -17,7 +17,17 @@ from distributed.security import Security
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.clusters.base import count
-from dgmm.jobs.clusters.starting import FAILURES, Started, brief, connect, missing, scale, take_down, temporary_security
+from dgmm.jobs.clusters.starting import (
+    FAILURES,
+    Started,
+    brief,
+    connect,
+    make_folders,
+    missing,
+    scale,
+    take_down,
+    temporary_security,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +49,8 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
     ------
     ClusterError
         If SLURM's commands are not there, or the scheduler cannot be started.
+    JobError
+        If a folder that the section names cannot be made.
     MissingExtraError
     """
     try:
@@ -50,10 +62,7 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
             f"a cluster of kind slurm needs {', '.join(absent)} on this machine: run the job where jobs are submitted"
         )
     temporary = temporary_security(section.kind, "slurm")
-    if section.log_directory is not None:
-        section.log_directory.mkdir(parents=True, exist_ok=True)
-    if section.shared_directory is not None:
-        section.shared_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folders(log_directory=section.log_directory, shared_directory=section.shared_directory)
     try:
         security = _written(temporary, section.shared_directory or Path.home(), stack)
         cluster = SLURMCluster(**slurm_arguments(section), security=security, job_cls=_job_class(SLURMJob))

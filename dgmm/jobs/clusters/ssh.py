@@ -23,6 +23,7 @@ from dgmm.jobs.clusters.starting import (
     IDLE_TIMEOUT,
     Started,
     brief,
+    check_files,
     connect,
     missing,
     temporary_security,
@@ -53,12 +54,16 @@ def start_ssh(section: SSHCluster, stack: ExitStack, tell: Callable[[str], None]
     ------
     ClusterError
         If a host cannot be reached, or lacks Python or dgmm; with each host that does.
+    JobError
+        If there is no such key.
     MissingExtraError
     """
     try:
         import asyncssh
     except ImportError:
         raise missing("asyncssh", "ssh", section.kind) from None
+    for key in section.client_keys or ():
+        check_files(client_keys=key)
     security = temporary_security(section.kind, "ssh")
     file = f"/tmp/dgmm-{secrets.token_hex(16)}/tls.pem"
     hosts, options = list(dict.fromkeys([scheduler_of(section), *section.hosts])), connect_options(section)

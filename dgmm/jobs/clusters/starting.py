@@ -11,7 +11,7 @@ import distributed
 from distributed.core import Status
 from distributed.security import Security
 
-from dgmm.errors import ClusterError, MissingExtraError
+from dgmm.errors import ClusterError, JobError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +131,33 @@ def security_of(ca_file: Path, cert: Path, key: Path) -> Security:
     return Security(
         tls_ca_file=str(ca_file), tls_client_cert=str(cert), tls_client_key=str(key), require_encryption=True
     )
+
+
+def check_files(*, advice: str = "", **files: Path | None) -> None:
+    """Refuse a section that names files which are not there; by the section's keys.
+
+    Raises
+    ------
+    JobError
+    """
+    for key, file in files.items():
+        if file is not None and not file.is_file():
+            raise JobError(f"cluster.{key}: there is no such file: {file}{advice}")
+
+
+def make_folders(**folders: Path | None) -> None:
+    """Make the folders that a section names, for this user alone; by the section's keys.
+
+    Raises
+    ------
+    JobError
+    """
+    for key, folder in folders.items():
+        try:
+            if folder is not None:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(f"cluster.{key}: {folder}: cannot be made ({error.strerror})") from error
 
 
 def temporary_security(kind: str, extra: str) -> Security:
