@@ -56,6 +56,7 @@ class Pretending:
         app.router.add_get("/version{_:/?}", self._version)
         app.router.add_post(GROUP + "/{plural}", self._create)
         app.router.add_post(core + "/{plural:secrets}", self._create)
+        app.router.add_post(f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies", self._create)
         app.router.add_get(GROUP + "/{plural}/{name}", self._get)
         app.router.add_delete(GROUP + "/{plural}/{name}", self._delete)
         app.router.add_get(core + "/pods", self._pods)

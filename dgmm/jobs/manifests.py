@@ -209,7 +209,8 @@ def dask_cluster(
 def network_policy(name: str) -> dict[str, Any]:
     """Return a ``NetworkPolicy``: a cluster's pods are reached by each other, and its health page by the operator.
 
-    Traffic is encrypted anyhow; this keeps others from the scheduler's HTTP pages, which take workers away.
+    It keeps others from the scheduler's HTTP pages, which take workers away. The scheduler's own port is left to
+    whoever has the cluster's key: the job may be a pod of any name.
     """
     own = {"matchLabels": {"dask.org/cluster-name": name}}
     operator = {
@@ -226,6 +227,7 @@ def network_policy(name: str) -> dict[str, Any]:
             "ingress": [
                 {"from": [{"podSelector": own}]},
                 {"from": [operator], "ports": [{"protocol": "TCP", "port": HEALTH_PORT}]},
+                {"ports": [{"protocol": "TCP", "port": PORT}]},
             ],
         },
     }

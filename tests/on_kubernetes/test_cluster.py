@@ -37,12 +37,17 @@ def test_a_fit_runs_through_a_cluster_of_pods_encrypted(tmp_path, monkeypatch):
             assert len(workers) == 2
             assert all(address.startswith("tls://") for address in workers)
             there = dgmm.GaussianMixture(2, random_state=0).fit(da.from_array(rows, chunks=(500, 3)))
-        assert [each["kind"] for each in kubernetes.created] == ["DaskCluster", "Secret"]
+        # The key last: without it no pod runs, so that none is open to others before the policy is there.
+        assert [each["kind"] for each in kubernetes.created] == ["DaskCluster", "NetworkPolicy", "Secret"]
         assert kubernetes.deleted == ["DaskCluster"]
-        cluster, secret = kubernetes.created
-        # Kubernetes removes the key with the cluster that it belongs to, also if this process is killed.
-        (owner,) = secret["metadata"]["ownerReferences"]
-        assert owner["uid"] == cluster["metadata"]["uid"]
+        cluster, policy, secret = kubernetes.created
+        # Kubernetes removes both with the cluster that they belong to, also if this process is killed.
+        for each in (policy, secret):
+            (owner,) = each["metadata"]["ownerReferences"]
+            assert owner["uid"] == cluster["metadata"]["uid"]
+        assert policy["spec"]["podSelector"]["matchLabels"] == {"dask.org/cluster-name": cluster["metadata"]["name"]}
+        open_to_all = [rule["ports"] for rule in policy["spec"]["ingress"] if "from" not in rule]
+        assert open_to_all == [[{"protocol": "TCP", "port": 8786}]]
         assert cluster["spec"]["idleTimeout"] > 0
     np.testing.assert_allclose(there.means_, here.means_, rtol=1e-9)
 

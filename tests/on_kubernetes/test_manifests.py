@@ -129,7 +129,7 @@ def test_a_job_on_pods_may_start_them_and_nothing_else(write):
     allowed = {
         (resource, tuple(rule["verbs"])) for rule in manifests["Role"]["rules"] for resource in rule["resources"]
     }
-    assert ("secrets", ("create",)) in allowed
+    assert {("secrets", ("create",)), ("networkpolicies", ("create",))} <= allowed
     assert not {"*"} & {word for resource, verbs in allowed for word in (resource, *verbs)}
     assert pod["containers"][0]["image"] == "dgmm:test"
     once = written["dgmm-nightly-job-now.yaml"]["DaskJob"]

@@ -16,7 +16,7 @@ import distributed
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.clusters.starting import FAILURES, Started, brief, missing, take_down, temporary_security
-from dgmm.jobs.manifests import API, PORT, Pods, dask_cluster
+from dgmm.jobs.manifests import API, PORT, Pods, dask_cluster, network_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,9 @@ def start_kubernetes(section: KubernetesCluster, stack: ExitStack, tell: Callabl
             take_down(stack, f"the {made.kind} {name}", partial(_delete, made, kr8s.NotFoundError, failures))
             if made.kind == "DaskCluster":
                 cluster = made
-                _secret(objects, cluster, security).create()
+                # Its pods wait for the key, so none runs before others are kept from them.
+                for belonging in (network_policy(name), _secret(name, security)):
+                    _create_with(objects, cluster, belonging)
         pending = partial(_states, objects, cluster)
         tell(f"waiting for the scheduler of {name}")
         _wait(objects, cluster, section.timeout, tell)
@@ -83,7 +85,7 @@ def start_kubernetes(section: KubernetesCluster, stack: ExitStack, tell: Callabl
 
 
 def manifests(section: KubernetesCluster, name: str) -> list[dict[str, Any]]:
-    """Return what is created for a cluster, but for its key."""
+    """Return what is created for a cluster, but for what belongs to it: its key and its network policy."""
     pods = Pods(section.image, section.cores, section.memory, section.claim, section.mount, section.credentials)
     n = section.n_workers or (section.adapt.minimum if section.adapt else 1)
     cluster = dask_cluster(name, pods, name, n_workers=n, scheduler_memory=section.scheduler_memory, idle_timeout=_IDLE)
@@ -93,16 +95,20 @@ def manifests(section: KubernetesCluster, name: str) -> list[dict[str, Any]]:
     return [cluster, {"apiVersion": API, "kind": "DaskAutoscaler", "metadata": {"name": name}, "spec": bounds}]
 
 
-def _secret(objects: Any, cluster: Any, security: Security) -> Any:
-    """Return the key and certificate of one cluster, which Kubernetes removes with it."""
+def _create_with(objects: Any, cluster: Any, manifest: dict[str, Any]) -> None:
+    """Create what Kubernetes removes with a cluster, however that ends."""
+    owner = {"apiVersion": API, "kind": "DaskCluster", "name": cluster.name, "uid": cluster.metadata.uid}
+    metadata = {**manifest["metadata"], "ownerReferences": [owner]}
+    objects.object_from_spec({**manifest, "metadata": metadata}, api=cluster.api).create()
+
+
+def _secret(name: str, security: Security) -> dict[str, Any]:
+    """Return the key and certificate of one cluster."""
     files = {"ca.pem": security.tls_ca_file}
     for role in ("scheduler", "worker"):
         files[f"{role}.pem"] = getattr(security, f"tls_{role}_cert")
         files[f"{role}-key.pem"] = getattr(security, f"tls_{role}_key")
-    owner = {"apiVersion": API, "kind": "DaskCluster", "name": cluster.name, "uid": cluster.metadata.uid}
-    metadata = {"name": cluster.name, "ownerReferences": [owner]}
-    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": files}
-    return objects.Secret(manifest, api=cluster.api)
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "stringData": files}
 
 
 def _wait(objects: Any, cluster: Any, seconds: float, tell: Callable[[str], None]) -> None:

@@ -52,6 +52,7 @@ _ACCOUNT_RULES = [
         "verbs": ["create", "get", "delete"],
     },
     {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["create"]},
     {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"]},
 ]
 
