@@ -45,6 +45,17 @@ class Pods:
     credentials: str | None = None
 
 
+def resource(api: str, kind: str, name: str, **parts: Any) -> dict[str, Any]:
+    """Return a manifest.
+
+    Examples
+    --------
+    >>> resource("v1", "ServiceAccount", "night")
+    {'apiVersion': 'v1', 'kind': 'ServiceAccount', 'metadata': {'name': 'night'}}
+    """
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **parts}
+
+
 def quantity(memory: str) -> str:
     """Return an amount of memory in the units of Kubernetes.
 
@@ -159,11 +170,11 @@ def dask_cluster(
     scheduler = Pods(pods.image, cores=1, memory=scheduler_memory)
     health: dict[str, Any] = {"httpGet": {"port": "http-dashboard", "path": "/health"}, "periodSeconds": 5}
     ports = [("tcp-comm", PORT), ("http-dashboard", HEALTH_PORT)]
-    return {
-        "apiVersion": API,
-        "kind": "DaskCluster",
-        "metadata": {"name": name},
-        "spec": {
+    return resource(
+        API,
+        "DaskCluster",
+        name,
+        spec={
             "idleTimeout": idle_timeout,
             "worker": {
                 "replicas": n_workers,
@@ -203,7 +214,7 @@ def dask_cluster(
                 },
             },
         },
-    }
+    )
 
 
 def network_policy(name: str) -> dict[str, Any]:
@@ -217,20 +228,13 @@ def network_policy(name: str) -> dict[str, Any]:
         "namespaceSelector": {},
         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "dask-kubernetes-operator"}},
     }
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": name},
-        "spec": {
-            "podSelector": own,
-            "policyTypes": ["Ingress"],
-            "ingress": [
-                {"from": [{"podSelector": own}]},
-                {"from": [operator], "ports": [{"protocol": "TCP", "port": HEALTH_PORT}]},
-                {"ports": [{"protocol": "TCP", "port": PORT}]},
-            ],
-        },
-    }
+    rules = [
+        {"from": [{"podSelector": own}]},
+        {"from": [operator], "ports": [{"protocol": "TCP", "port": HEALTH_PORT}]},
+        {"ports": [{"protocol": "TCP", "port": PORT}]},
+    ]
+    spec = {"podSelector": own, "policyTypes": ["Ingress"], "ingress": rules}
+    return resource("networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
 
 
 def _dask(role: str, *arguments: str) -> list[str]:

@@ -19,11 +19,7 @@ Program = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_./~+@%=-]+$")]
 Seconds = Annotated[float, Field(gt=0.0)]
 SECONDS = "a number of seconds above 0"
 
-INTERFACE = (
-    f"the network interface that scheduler and workers answer on, as eth0; Dask's choice if left out; {EXPANDED}"
-)
-PYTHON = f"the Python that runs the workers, with dgmm in it; the path of this one if left out; {EXPANDED}"
-SPILL = f"a path on the workers' machines, of the folder that they spill to; chosen by Dask if left out; {EXPANDED}"
+IMAGE = f"a container image with dgmm in it, of the same versions as here; {EXPANDED}"
 THREADS = f"{COUNT}: threads of each worker"
 
 
@@ -65,6 +61,25 @@ class Cluster(Section):
             if not key.endswith("directory"):
                 found |= {f"{key}[{i}]" if isinstance(value, list) else key: path for i, path in enumerate(paths)}
         return found
+
+
+class Nodes(Cluster):
+    """What the kinds take whose workers are started on machines with a Python of their own."""
+
+    interface: Text | None = Field(
+        default=None,
+        description="the network interface that scheduler and workers answer on, as eth0; "
+        f"Dask's choice if left out; {EXPANDED}",
+    )
+    python: Program | None = Field(
+        default=None,
+        description=f"the Python that runs the workers, with dgmm in it; the path of this one if left out; {EXPANDED}",
+    )
+    local_directory: Text | None = Field(
+        default=None,
+        description="a path on the workers' machines, of the folder that they spill to; "
+        f"chosen by Dask if left out; {EXPANDED}",
+    )
 
 
 class Adapt(Section):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from dgmm.jobs.clusters.cloud_sections import FargateCluster, GCPCluster
+    from dgmm.jobs.clusters.cloud_sections import FargateCluster, GCPCluster, RentedCluster
 
 _NO_PAGES = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
 
@@ -66,7 +66,7 @@ def start_gcp(section: GCPCluster, stack: ExitStack, tell: Callable[[str], None]
 def _start(
     backend: Any,
     arguments: dict[str, Any],
-    section: FargateCluster | GCPCluster,
+    section: RentedCluster,
     stack: ExitStack,
     tell: Callable[[str], None],
 ) -> Started:

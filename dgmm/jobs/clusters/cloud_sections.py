@@ -6,18 +6,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dgmm.jobs.clusters.base import PLACE, SECONDS, THREADS, Scaled, Seconds
+from dgmm.jobs.clusters.base import IMAGE, PLACE, SECONDS, THREADS, Scaled, Seconds
 from dgmm.jobs.clusters.variables import EXPANDED, Place, Text
 from dgmm.jobs.sections import COUNT, Count
 
-_IMAGE = f"a container image with dgmm in it, of the same versions as here; {EXPANDED}"
+
+class RentedCluster(Scaled):
+    """What the kinds take whose machines are rented."""
+
+    image: Text = Field(description=IMAGE)
+    environment: dict[str, Text] = Field(
+        default={},
+        description=f"a mapping of variables of the containers; their values are visible in the cloud; {EXPANDED}",
+    )
+    timeout: Seconds = Field(default=900.0, description=f"{SECONDS}: how long to wait for workers")
 
 
-class FargateCluster(Scaled):
+class FargateCluster(RentedCluster):
     """A scheduler and workers as tasks of AWS Fargate."""
 
     kind: Literal["aws-fargate"]
-    image: Text = Field(description=_IMAGE)
     region: Text | None = Field(default=None, description=f"as eu-central-1; the environment's if left out; {EXPANDED}")
     certificates: Place = Field(description=f"{PLACE}; the folder that dgmm certs made")
     image_certificates: Text = Field(
@@ -42,10 +50,6 @@ class FargateCluster(Scaled):
     task_role_arn: Text | None = Field(
         default=None, description=f"the role that the workers have, by which they read S3; {EXPANDED}"
     )
-    environment: dict[str, Text] = Field(
-        default={}, description=f"a mapping of variables of the containers; their values are visible in AWS; {EXPANDED}"
-    )
-    timeout: Seconds = Field(default=900.0, description=f"{SECONDS}: how long to wait for workers")
 
     @property
     def words(self) -> str:
@@ -53,13 +57,12 @@ class FargateCluster(Scaled):
         return f"Fargate cluster{self.size}"
 
 
-class GCPCluster(Scaled):
+class GCPCluster(RentedCluster):
     """A scheduler and workers on virtual machines of Google's."""
 
     kind: Literal["gcp"]
     project: Text = Field(description=f"the identifier of the project; {EXPANDED}")
     zone: Text = Field(description=f"as europe-west3-a; {EXPANDED}")
-    image: Text = Field(description=_IMAGE)
     machine_type: Text = Field(default="e2-standard-4", description=f"of the scheduler and of each worker; {EXPANDED}")
     network: Text | None = Field(
         default=None, description=f"the network; the project's default if left out; {EXPANDED}"
@@ -72,10 +75,6 @@ class GCPCluster(Scaled):
     )
     preemptible: bool = Field(default=False, description="true or false: workers that cost less and may be taken away")
     service_account: Text | None = Field(default=None, description=f"that the machines have; {EXPANDED}")
-    environment: dict[str, Text] = Field(
-        default={}, description=f"a mapping of variables of the containers; their values are visible in GCP; {EXPANDED}"
-    )
-    timeout: Seconds = Field(default=900.0, description=f"{SECONDS}: how long to wait for workers")
 
     @property
     def words(self) -> str:

@@ -16,7 +16,7 @@ import distributed
 
 from dgmm.errors import ClusterError
 from dgmm.jobs.clusters.starting import FAILURES, Started, brief, missing, take_down, temporary_security
-from dgmm.jobs.manifests import API, PORT, Pods, dask_cluster, network_policy
+from dgmm.jobs.manifests import API, PORT, Pods, dask_cluster, network_policy, resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def manifests(section: KubernetesCluster, name: str) -> list[dict[str, Any]]:
     if section.adapt is None:
         return [cluster]
     bounds = {"cluster": name, "minimum": section.adapt.minimum, "maximum": section.adapt.maximum}
-    return [cluster, {"apiVersion": API, "kind": "DaskAutoscaler", "metadata": {"name": name}, "spec": bounds}]
+    return [cluster, resource(API, "DaskAutoscaler", name, spec=bounds)]
 
 
 def _create_with(objects: Any, cluster: Any, manifest: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def _secret(name: str, security: Security) -> dict[str, Any]:
     for role in ("scheduler", "worker"):
         files[f"{role}.pem"] = getattr(security, f"tls_{role}_cert")
         files[f"{role}-key.pem"] = getattr(security, f"tls_{role}_key")
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "stringData": files}
+    return resource("v1", "Secret", name, type="Opaque", stringData=files)
 
 
 def _wait(objects: Any, cluster: Any, seconds: float, tell: Callable[[str], None]) -> None:

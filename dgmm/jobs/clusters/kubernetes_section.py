@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dgmm.jobs.clusters.base import SECONDS, Memory, Scaled, Seconds
+from dgmm.jobs.clusters.base import IMAGE, SECONDS, Memory, Scaled, Seconds
 from dgmm.jobs.clusters.variables import EXPANDED, Text
 from dgmm.jobs.sections import COUNT, Count
 
@@ -18,7 +18,7 @@ class KubernetesCluster(Scaled):
     """A scheduler and workers as pods, by the dask-kubernetes operator."""
 
     kind: Literal["kubernetes"]
-    image: Text = Field(description=f"a container image with dgmm in it, of the same versions as here; {EXPANDED}")
+    image: Text = Field(description=IMAGE)
     namespace: Name | None = Field(
         default=None, description=f"of Kubernetes; that of the kubeconfig or of this pod if left out; {EXPANDED}"
     )

@@ -12,15 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from dgmm.jobs.clusters.base import (
-    INTERFACE,
     PLACE,
-    PYTHON,
     SECONDS,
-    SPILL,
     THREADS,
     Cluster,
     Memory,
-    Program,
+    Nodes,
     Scaled,
     Seconds,
     count,
@@ -133,7 +130,7 @@ class SchedulerCluster(Cluster):
         return f"scheduler at {self.address or self.scheduler_file}"
 
 
-class SSHCluster(Cluster):
+class SSHCluster(Nodes):
     """Machines that can be reached by SSH."""
 
     kind: Literal["ssh"]
@@ -160,9 +157,6 @@ class SSHCluster(Cluster):
     known_hosts: Place | None = Field(
         default=None, description=f"{PATH}, of the file of host keys; ~/.ssh/known_hosts if left out; {EXPANDED}"
     )
-    interface: Text | None = Field(default=None, description=INTERFACE)
-    python: Program | None = Field(default=None, description=PYTHON)
-    local_directory: Text | None = Field(default=None, description=SPILL)
     wait_for: Count | None = Field(default=None, description=f"{COUNT}: workers that are enough; all if left out")
     timeout: Seconds = Field(default=60.0, description=f"{SECONDS}: how long to wait for each host, and for workers")
 
@@ -178,7 +172,7 @@ class SSHCluster(Cluster):
         return f"{workers} on {count(len(self.hosts), 'host')} over SSH"
 
 
-class SlurmCluster(Scaled):
+class SlurmCluster(Scaled, Nodes):
     """Workers in jobs of SLURM, by dask-jobqueue; the scheduler is in this process."""
 
     kind: Literal["slurm"]
@@ -192,9 +186,6 @@ class SlurmCluster(Scaled):
         pattern=r"^([0-9]+-)?[0-9]+(:[0-9]{2}){0,2}$",
         description="the time limit of each SLURM job as '01:30:00' or '2-00:00:00'",
     )
-    interface: Text | None = Field(default=None, description=INTERFACE)
-    python: Program | None = Field(default=None, description=PYTHON)
-    local_directory: Text | None = Field(default=None, description=SPILL)
     log_directory: Place | None = Field(default=None, description=f"{PLACE}: where the SLURM jobs write their logs")
     shared_directory: Place | None = Field(
         default=None,

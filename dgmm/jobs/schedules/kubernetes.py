@@ -11,7 +11,7 @@ import yaml
 
 from dgmm._version import __version__
 from dgmm.jobs.clusters.kubernetes_section import KubernetesCluster
-from dgmm.jobs.manifests import API, TLS_FOLDER, Pods, dask_cluster, network_policy, pod, scheduler_address
+from dgmm.jobs.manifests import API, TLS_FOLDER, Pods, dask_cluster, network_policy, pod, resource, scheduler_address
 from dgmm.jobs.schedules.schedule import Written
 from dgmm.jobs.schedules.zone import local_zone
 from dgmm.jobs.source import fail
@@ -113,26 +113,21 @@ def _cron_job(name: str, cron: str, spec: dict[str, Any]) -> dict[str, Any]:
         for action, values in (("FailJob", _HOPELESS), ("Count", _WORTH_ANOTHER))
     ]
     moved = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "CronJob",
-        "metadata": {"name": name},
-        "spec": {
-            "schedule": cron,
-            "timeZone": local_zone(),
-            "concurrencyPolicy": "Forbid",
-            "startingDeadlineSeconds": _LATE,
-            "successfulJobsHistoryLimit": 3,
-            "failedJobsHistoryLimit": 3,
-            "jobTemplate": {
-                "spec": {
-                    "backoffLimit": _TRIES,
-                    "podFailurePolicy": {"rules": [moved, *codes]},
-                    "template": {"spec": spec},
-                }
-            },
-        },
+    job = {
+        "backoffLimit": _TRIES,
+        "podFailurePolicy": {"rules": [moved, *codes]},
+        "template": {"spec": spec},
     }
+    times = {
+        "schedule": cron,
+        "timeZone": local_zone(),
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": _LATE,
+        "successfulJobsHistoryLimit": 3,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": job},
+    }
+    return resource("batch/v1", "CronJob", name, spec=times)
 
 
 def _once(name: str, schedule: Schedule, pods: Pods, n_workers: int) -> list[dict[str, Any]]:
@@ -151,36 +146,24 @@ def _once(name: str, schedule: Schedule, pods: Pods, n_workers: int) -> list[dic
     # It computes little itself.
     runner = replace(pods, cores=1)
     spec = pod("dgmm", _run(_CLUSTER_FILE), runner, secret=_TLS, files=mounted, restart="Never")
-    job = {
-        "apiVersion": API,
-        "kind": "DaskJob",
-        "metadata": {"name": name},
-        "spec": {
-            "job": {"spec": spec},
-            "cluster": {"spec": dask_cluster(name, pods, _TLS, n_workers=n_workers)["spec"]},
-        },
-    }
+    computes = {"spec": dask_cluster(name, pods, _TLS, n_workers=n_workers)["spec"]}
+    job = resource(API, "DaskJob", name, spec={"job": {"spec": spec}, "cluster": computes})
     return [_config_map(name, config), network_policy(name), job]
 
 
 def _account(name: str) -> list[dict[str, Any]]:
     """Return who may start clusters, and nothing else."""
-    group, metadata = "rbac.authorization.k8s.io", {"name": name}
+    group, subject = "rbac.authorization.k8s.io", {"kind": "ServiceAccount", "name": name}
+    role = {"apiGroup": group, "kind": "Role", "name": name}
     return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": metadata, "rules": _ACCOUNT_RULES},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name}],
-        },
+        resource("v1", "ServiceAccount", name),
+        resource(f"{group}/v1", "Role", name, rules=_ACCOUNT_RULES),
+        resource(f"{group}/v1", "RoleBinding", name, roleRef=role, subjects=[subject]),
     ]
 
 
 def _config_map(name: str, files: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": files}
+    return resource("v1", "ConfigMap", name, data=files)
 
 
 def _run(cluster: str | None) -> list[str]:
