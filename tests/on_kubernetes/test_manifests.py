@@ -161,7 +161,7 @@ def test_the_command_says_how_to_install_it(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert "kubectl apply -f" in told
     # From wherever it is typed.
-    assert f"kubectl create secret generic dgmm-job-credentials --from-env-file={tmp_path / 'job.env'}\n" in told
+    assert f"kubectl create secret generic dgmm-job-credentials --from-env-file={tmp_path / 'job.env'} --dry" in told
     assert re.search(r"kubectl create secret generic dgmm-tls .*--from-file=certs/scheduler-key.pem", told)
     assert "ca-key" not in told
 

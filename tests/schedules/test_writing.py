@@ -23,8 +23,13 @@ def test_the_commands_of_the_page_write_files_and_its_refusals_are_those_of_dgmm
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
     Path("slurm.yaml").write_text("kind: slurm\nn_workers: 8\ncores: 4\nmemory: 16GiB\n")
     Path("nightly.yaml").write_text(next(text for kind, text in blocks if kind == "yaml"))
+    told = []
     for command in next(text for kind, text in blocks if kind == "console").splitlines():
         assert main(shlex.split(command.removeprefix("$ dgmm "))) == 0, capsys.readouterr().err
+        told.append(capsys.readouterr().out)
+    (shown,) = [text for kind, text in blocks if kind == "text" and text.startswith("written:")]
+    days = r"next time: \w{3} \d{4}-\d\d-\d\d 02:00"
+    assert re.sub(days, "", told[0]) == re.sub(days, "", shown).replace("/home/me", str(tmp_path))
     written = {path.name for path in tmp_path.rglob("*.*")} - {"slurm.yaml", "nightly.yaml"}
     assert written == {"nightly.crontab", "dgmm-nightly.service", "dgmm-nightly.timer", "dgmm-weekdays.sbatch"}
     capsys.readouterr()

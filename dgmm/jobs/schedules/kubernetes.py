@@ -32,9 +32,11 @@ _TRIES = 6
 # As `dgmm run` ends: what is the same the next time, and what is not.
 _HOPELESS, _WORTH_ANOTHER = (1, 2, 65), (69, 75)
 _TLS_FILES = ("ca.pem", *(f"{role}{end}.pem" for role in ("scheduler", "worker", "client") for end in ("", "-key")))
+# Once more changes nothing, or takes what is new in the files.
+_SECRET = "kubectl create secret generic {name} {content} --dry-run=client -o yaml | kubectl apply -f -"
 _CERTIFICATES = (
     "dgmm certs certs",
-    f"kubectl create secret generic {_TLS} " + " ".join(f"--from-file=certs/{name}" for name in _TLS_FILES),
+    _SECRET.format(name=_TLS, content=" ".join(f"--from-file=certs/{name}" for name in _TLS_FILES)),
 )
 
 _HEAD = """\
@@ -72,7 +74,7 @@ def write_kubernetes(schedule: Schedule) -> list[Written]:
     if credentials is not None:
         more = f"# {credentials}: a Secret with {', '.join(schedule.environment)}.\n"
         file = shlex.quote(str(schedule.environment_file))
-        install = (f"kubectl create secret generic {credentials} --from-env-file={file}", *install)
+        install = (_SECRET.format(name=credentials, content=f"--from-env-file={file}"), *install)
     pods = Pods(_IMAGE, claim=_CLAIM, credentials=credentials)
     on_pods = isinstance(section, KubernetesCluster)
     if isinstance(section, KubernetesCluster):
