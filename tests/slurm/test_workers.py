@@ -15,6 +15,7 @@ import dask
 import numpy as np
 import pytest
 import yaml
+from clusters.documented import run_page
 from faults.small_fit import fit, rows, same_bits
 from waiting import wait_until
 
@@ -134,6 +135,14 @@ def test_a_job_that_slurm_refuses_for_a_while_is_submitted_again(section, slurm,
         finally:
             slurm.call("scontrol", "update", "PartitionName=main", "State=UP")
         client.wait_for_workers(2, timeout=PATIENCE)
+
+
+def test_the_page_says_how(section, slurm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ours = ("interface", "log_directory", "shared_directory", "job_script_prologue", "timeout")
+    run_page("SLURM", "slurm.yaml", tmp_path, **{key: section[key] for key in ours})
+    slurm.wait(lambda queue: not queue, PATIENCE)
+    assert Path("dgmm-job.sbatch").exists()
 
 
 JOB = """\
