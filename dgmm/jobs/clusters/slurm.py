@@ -62,7 +62,8 @@ def start_slurm(section: SlurmCluster, stack: ExitStack, tell: Callable[[str], N
             f"a cluster of kind slurm needs {', '.join(absent)} on this machine: run the job where jobs are submitted"
         )
     temporary = temporary_security(section.kind, "slurm")
-    make_folders(log_directory=section.log_directory, shared_directory=section.shared_directory)
+    make_folders(log_directory=section.log_directory)
+    make_folders(mode=0o700, shared_directory=section.shared_directory)
     try:
         security = _written(temporary, section.shared_directory or Path.home(), stack)
         cluster = SLURMCluster(**slurm_arguments(section), security=security, job_cls=_job_class(SLURMJob))

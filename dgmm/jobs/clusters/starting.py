@@ -145,8 +145,8 @@ def check_files(*, advice: str = "", **files: Path | None) -> None:
             raise JobError(f"cluster.{key}: there is no such file: {file}{advice}")
 
 
-def make_folders(**folders: Path | None) -> None:
-    """Make the folders that a section names, for this user alone; by the section's keys.
+def make_folders(*, mode: int = 0o777, **folders: Path | None) -> None:
+    """Make the folders that a section names; by the section's keys.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def make_folders(**folders: Path | None) -> None:
     for key, folder in folders.items():
         try:
             if folder is not None:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=mode, parents=True, exist_ok=True)
         except OSError as error:
             raise JobError(f"cluster.{key}: {folder}: cannot be made ({error.strerror})") from error
 
