@@ -4,86 +4,36 @@ import errno
 import os
 import shutil
 
-import dask.array as da
 import numpy as np
 import pytest
+import rerunning
+from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import Checkpoint, GaussianMixture
 from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, load_job, run_job, running
-from dgmm.jobs.progress import LogReporter
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
 from dgmm.storage.replacing import remove_leftovers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-JOB = """
-input: {path: X.zarr}
-model: {n_components: 2, max_iter: 4, tol: 0.0, random_state: 0}
-output: {model: out/model.zarr, labels: out/labels.zarr, report: out/report.json}
-checkpoint: {path: progress, interval: 0.0}
-"""
-
-
-class DiedError(Exception):
-    pass
-
-
-class Told(LogReporter):
-    """Keeps the events, and does something at one of them."""
-
-    def __init__(self, kind=(), action=None):
-        super().__init__()
-        self.kind, self.action, self.events, self.steps = kind, action, [], []
-
-    def __call__(self, event):
-        self.events.append(event)
-        if isinstance(event, self.kind):
-            self.action()
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def die():
-    raise DiedError
+WITH = f"{JOB}checkpoint: {{path: progress, interval: 0.0}}\n"
 
 
 @pytest.fixture
 def job(tmp_path):
-    X = np.random.default_rng(0).normal(size=(600, 2))
-    X[::2] += 4.0
-    da.from_array(X, chunks=(50, 2)).to_zarr(str(tmp_path / "X.zarr"))
+    store(tmp_path)
     return written(tmp_path)
 
 
 def written(folder, **changes):
-    text = JOB
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "job.yaml").write_text(text)
-    return load_job(folder / "job.yaml")
+    return load_job(rerunning.written(folder, WITH, **changes))
 
 
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
-
-
-def somebodys(path):
-    """A model of somebody else's, to be found again."""
-    model = GaussianMixture(1, random_state=1).fit(np.random.default_rng(1).normal(size=(50, 5)))
-    model.save(path)
-    return lambda: np.array_equal(GaussianMixture.load(path).means_, model.means_)
-
-
-def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def died(job, kind=IterationFinished):
@@ -92,7 +42,7 @@ def died(job, kind=IterationFinished):
 
 
 def test_a_job_that_died_goes_on_and_then_does_nothing(job, out):
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(out.parent / "X.zarr")))
+    expected = expected_of(out.parent)
     died(job)
     told = Told()
     run_job(job, told)
@@ -182,8 +132,7 @@ def test_another_output_leaves_those_before_alone(job, out):
 def test_other_data_are_refused_also_after_the_end(job, out):
     run_job(job)
     before = stamps(out)
-    shutil.rmtree(out.parent / "X.zarr")
-    da.from_array(np.random.default_rng(5).normal(size=(600, 2)), chunks=(50, 2)).to_zarr(str(out.parent / "X.zarr"))
+    store(out.parent, seed=5)
     with pytest.raises(CheckpointMismatchError, match="other data"):
         run_job(job)
     assert stamps(out) == before

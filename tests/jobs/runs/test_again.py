@@ -4,64 +4,20 @@ import logging
 import os
 import shutil
 
-import dask.array as da
 import numpy as np
 import pytest
+import rerunning
 import zarr
+from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import GaussianMixture
 from dgmm.errors import JobError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, run_file
-from dgmm.jobs.progress import LogReporter
 from dgmm.jobs.runs.folders import PROGRESS, runs_in
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-JOB = """
-input: {path: X.zarr}
-model: {n_components: 2, max_iter: 4, tol: 0.0, random_state: 0}
-output: {model: out/model.zarr, labels: out/labels.zarr, report: out/report.json}
-"""
-
-
-class DiedError(Exception):
-    pass
-
-
-class Told(LogReporter):
-    """Keeps what it is told, and does something at one kind of event."""
-
-    def __init__(self, kind=(), action=None):
-        super().__init__()
-        self.kind, self.action, self.events, self.steps = kind, action, [], []
-
-    def __call__(self, event):
-        self.events.append(event)
-        if isinstance(event, self.kind):
-            self.action()
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def die():
-    raise DiedError
-
-
-def rows(seed=0):
-    X = np.random.default_rng(seed).normal(size=(600, 2))
-    X[::2] += 4.0
-    return X
-
-
-def store(folder, seed=0):
-    shutil.rmtree(folder / "X.zarr", ignore_errors=True)
-    da.from_array(rows(seed), chunks=(50, 2)).to_zarr(str(folder / "X.zarr"))
 
 
 @pytest.fixture
@@ -71,16 +27,7 @@ def job(tmp_path):
 
 
 def written(folder, text="", **changes):
-    job = JOB + text
-    for old, new in changes.items():
-        assert old in job
-        job = job.replace(old, new)
-    (folder / "job.yaml").write_text(job)
-    return folder / "job.yaml"
-
-
-def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    return rerunning.written(folder, JOB + text, **changes)
 
 
 def run(job, **options):
@@ -99,14 +46,6 @@ def states(job):
     return [one.record.state for one in runs_in(job.parent / "runs")]
 
 
-def somebodys(path):
-    """A model of somebody else's in the place of a job's."""
-    shutil.rmtree(path, ignore_errors=True)
-    model = GaussianMixture(1, random_state=1).fit(np.random.default_rng(1).normal(size=(50, 5)))
-    model.save(path)
-    return lambda: np.array_equal(GaussianMixture.load(path).means_, model.means_)
-
-
 def test_a_second_run_changes_nothing_and_says_so(job, tmp_path):
     first = run_file(job, Told())
     before = stamps(tmp_path / "out")
@@ -122,7 +61,7 @@ def test_a_second_run_changes_nothing_and_says_so(job, tmp_path):
 
 
 def test_a_half_finished_run_is_gone_on_with_to_the_same_bits(job, tmp_path):
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(tmp_path / "X.zarr")))
+    expected = expected_of(tmp_path)
     died(job)
     assert states(job) == ["bug"]
     told = run(job)
@@ -205,7 +144,7 @@ def test_an_input_that_changed_within_a_run_is_fitted_from_the_beginning(job, tm
     store(tmp_path, seed=5)
     told = run(job)
     assert not told.of(FitResumed)
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(tmp_path / "X.zarr")))
+    expected = expected_of(tmp_path)
     assert np.array_equal(GaussianMixture.load(tmp_path / "out" / "model.zarr").means_, expected.means_)
 
 
@@ -255,7 +194,6 @@ def test_a_checkpoint_that_is_never_gone_on_with_is_never_done(job, tmp_path):
 
 def test_what_somebody_puts_there_during_the_fit_stays(job, tmp_path):
     def put():
-        (tmp_path / "out").mkdir()
         (tmp_path / "out" / "report.json").write_text("mine")
 
     with pytest.raises(JobError, match="exists already"):
