@@ -3,14 +3,16 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rerunning
+import xarray as xr
 from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import Checkpoint, GaussianMixture
-from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError
+from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError, JobRunningError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, load_job, run_job, running
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
@@ -194,3 +196,50 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / ".model.zarr.89abcdef.part").write_text("half")
     remove_leftovers(tmp_path / "model.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
+
+
+def test_a_job_that_asks_for_other_answers_is_done_anew_without_a_fit(job, out):
+    text = "labels: out/labels.zarr, probabilities: {path: out/p.zarr, top: 1}"
+    run_job(written(out.parent, **{"labels: out/labels.zarr": text}))
+    changed = written(out.parent, **{"labels: out/labels.zarr": text.replace("top: 1", "top: 2")})
+    told = Told()
+    run_job(changed, told)
+    assert not told.of(PassStarted)  # the fit was done
+    assert xr.open_zarr(out / "p.zarr").sizes["rank"] == 2
+    run_job(changed, told := Told())
+    assert "nothing is left to do" in told.steps[-1]
+
+
+def test_what_somebody_changed_is_no_output_of_the_job_any_more(job, out):
+    run_job(job)
+    is_there = somebodys(out / "model.zarr")
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"output\.model: .* exists already"):
+            run_job(job)
+    assert is_there()
+    told = Told()
+    run_job(written(out.parent, **{"report: out/report.json": "report: out/report.json, overwrite: true"}), told)
+    assert not is_there()
+    assert not told.of(PassStarted)
+
+
+def test_anew_begins_from_the_beginning(job, out):
+    run_job(job)
+    told = Told()
+    run_job(job, told, anew=True)
+    assert told.of(PassStarted)
+    assert not told.of(FitResumed)
+    run_job(job, told := Told())
+    assert "nothing is left to do" in told.steps[-1]
+
+
+def test_a_job_holds_what_it_writes_and_leaves_no_locks(job, out):
+    other = replace(job, checkpoint=None)  # of another progress, and the same outputs
+
+    def run_the_other():
+        with pytest.raises(JobRunningError, match=r"job\.yaml: process \d+ on .* runs this job since 20.* UTC; wait"):
+            run_job(other)
+
+    run_job(job, told := Told(FitFinished, run_the_other))
+    assert told.of(FitFinished)
+    assert sorted(path.name for path in out.iterdir()) == ["labels.zarr", "model.zarr", "report.json"]

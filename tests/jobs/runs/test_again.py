@@ -11,7 +11,8 @@ import zarr
 from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import GaussianMixture
-from dgmm.errors import JobError
+from dgmm.cli import main
+from dgmm.errors import JobError, JobRunningError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, run_file
 from dgmm.jobs.runs.folders import PROGRESS, runs_in
@@ -262,3 +263,73 @@ def test_so_many_runs_are_kept_as_asked_for(job, tmp_path):
     # The last one that was done stays too: it says what is done.
     assert states(job) == ["bad job", "bad job", "done"]
     assert runs_in(tmp_path / "runs")[-1].record.id == done
+
+
+def test_doing_all_again_goes_on_when_it_was_ended_within(job, tmp_path):
+    run(job)
+    for options in ({"anew": True}, {}):  # the second one is ended within, too
+        with pytest.raises(DiedError):
+            run_file(job, Told(IterationFinished, die), **options)
+    told = run(job)
+    assert told.of(FitResumed)
+    assert "writing the model to model.zarr" in told.steps
+    assert not list((tmp_path / "runs").rglob(PROGRESS))
+    assert not run(job).events
+
+
+def test_progress_that_nobody_goes_on_with_is_removed(job, tmp_path):
+    died(job)
+    store(tmp_path, seed=5)
+    run(job)
+    assert not list((tmp_path / "runs").rglob(PROGRESS))
+
+
+def test_a_job_file_that_stays_wrong_leaves_one_record(job, tmp_path, capsys):
+    run(job)
+    wrong = rerunning.written(tmp_path, JOB, **{"n_components: 2": "n_components: two"})
+    for _ in range(3):
+        with pytest.raises(JobError, match="found 'two'"):
+            run(wrong)
+    last, first = runs_in(tmp_path / "runs")
+    assert (last.record.state, last.record.again["times"], first.record.state) == ("bad job", 2, "done")
+    assert main(["runs", "show", "last", str(wrong)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "asked for 2 times more" in out
+    assert "correct what the error names" in out
+    run(written(tmp_path, "run: {keep: 5}\n", **{"n_components: 2": "n_components: 3", "out/": "other/"}))
+    assert main(["runs", "show", last.record.id, str(wrong)]) == 0
+    assert "which came after it: done" in " ".join(capsys.readouterr().out.split())
+
+
+def test_so_many_wrong_job_files_are_kept_as_asked_for(job, tmp_path):
+    run(job)
+    for word in ("one", "two", "three", "four"):
+        wrong = written(tmp_path, "run: {keep: 2}\n", **{"n_components: 2": f"n_components: {word}"})
+        with pytest.raises(JobError, match=f"found '{word}'"):
+            run(wrong)
+    assert states(job) == ["bad job", "bad job", "done"]
+
+
+@pytest.mark.parametrize("where", ["{folder: elsewhere}", "{folder: none}"])
+def test_jobs_with_other_folders_of_runs_do_not_write_to_one_place_at_once(where, job, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", **{"X.zarr": "../X.zarr", "out/": "../out/"})
+
+    def run_the_other():
+        with pytest.raises(JobRunningError, match=r"runs .*job\.yaml, which writes the same output\.model, since 20"):
+            run(other)
+
+    assert run(job, kind=FitFinished, action=run_the_other).of(FitFinished)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.zarr", "model.zarr", "report.json"]
+    assert not list((tmp_path / "other").rglob("run.json"))  # nothing ran, so nothing is left
+
+
+def test_the_story_of_a_job_with_a_model_names_the_model(job, tmp_path, capsys):
+    run(job)
+    text = "input: {path: X.zarr}\nmodel: {kind: saved, path: out/model.zarr}\noutput: {labels: again.zarr}\n"
+    (tmp_path / "label.yaml").write_text(text)
+    run(tmp_path / "label.yaml")
+    assert main(["runs", "show", "last", str(tmp_path / "label.yaml")]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    assert f"{tmp_path}/out/model.zarr," in out
+    assert "model.path" not in out
