@@ -313,9 +313,14 @@ def test_so_many_wrong_job_files_are_kept_as_asked_for(job, tmp_path):
 @pytest.mark.parametrize("where", ["{folder: elsewhere}", "{folder: none}"])
 def test_jobs_with_other_folders_of_runs_do_not_write_to_one_place_at_once(where, job, tmp_path):
     (tmp_path / "other").mkdir()
-    other = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", **{"X.zarr": "../X.zarr", "out/": "../out/"})
+    changes = {"X.zarr": "../X.zarr", "out/": "../out/"}
+    same = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", **changes)
+    changes["n_components: 2"] = "n_components: 3"
+    other = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", "other.yaml", **changes)
 
     def run_the_other():
+        with pytest.raises(JobRunningError, match="runs this job since 20"):
+            run(same)
         with pytest.raises(JobRunningError, match=r"runs .*job\.yaml, which writes the same output\.model, since 20"):
             run(other)
 

@@ -186,7 +186,7 @@ def test_a_first_job_file_that_is_wrong_leaves_nothing(folder):
 
 def test_too_little_memory_is_no_bug(folder, monkeypatch, capsys):
     def allocate(*_):
-        np.empty(2**60)  # as a worker does whose ulimit is too tight
+        np.empty(2**58)  # as a worker does whose ulimit is too tight
 
     monkeypatch.setattr("dgmm.jobs.running._fitted", allocate)
     Path("job.yaml").write_text(JOB)
