@@ -15,6 +15,7 @@ from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.running import run_job
+from dgmm.jobs.shortage import telling_shortage
 from dgmm.jobs.state import JobResult
 from dgmm.storage.urls import locate_output
 from dgmm.viz.page import write_page
@@ -93,7 +94,7 @@ def predict_source(
     model = locate_output(model)
     check_prediction(model, section.path, output)
     where = None if cluster is None else load_cluster(cluster)
-    with reporter or LogReporter() as told:
+    with telling_shortage(), reporter or LogReporter() as told:
         told.step(f"reading the model {model.name}")
         mixture = load_mixture(model)
         table = _open(section, mixture)

@@ -10,9 +10,7 @@ from dgmm.errors import (
     CheckpointMismatchError,
     ClusterError,
     DataError,
-    DgmmError,
     FormatError,
-    InsufficientMemoryError,
     JobError,
     JobRunningError,
     MissingExtraError,
@@ -25,7 +23,7 @@ from dgmm.jobs.interrupts import Interrupted
 
 DONE, BUG, BAD_JOB, BAD_DATA, NO_CLUSTER, INTERRUPTED = 0, 1, 2, 65, 69, 75
 
-EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
+EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (JobError, BAD_JOB),
     (ParameterError, BAD_JOB),
     (MissingExtraError, BAD_JOB),
@@ -37,7 +35,7 @@ EXIT_CODES: tuple[tuple[type[DgmmError], int], ...] = (
     (CheckpointMismatchError, BAD_JOB),
     (CheckpointError, BAD_DATA),
     (ClusterError, NO_CLUSTER),
-    (InsufficientMemoryError, NO_CLUSTER),
+    (MemoryError, NO_CLUSTER),
     (WriteError, NO_CLUSTER),
     (StoreError, NO_CLUSTER),
 )
@@ -79,8 +77,10 @@ def exit_code(error: BaseException) -> int:
     Examples
     --------
     >>> from dgmm.errors import DataError
-    >>> exit_code(DataError("row 3 holds nan")), exit_code(KeyboardInterrupt()), exit_code(ZeroDivisionError())
-    (65, 75, 1)
+    >>> exit_code(DataError("row 3 holds nan")), exit_code(MemoryError()), exit_code(KeyboardInterrupt())
+    (65, 69, 75)
+    >>> exit_code(ZeroDivisionError())
+    1
     """
     if isinstance(error, (Interrupted, KeyboardInterrupt)):
         return INTERRUPTED

@@ -20,18 +20,11 @@ if TYPE_CHECKING:
     from dgmm.jobs.progress import Reporter
     from dgmm.mixture.scores import Score
     from dgmm.storage.checkpoint import Checkpoint
-    from dgmm.storage.urls import Location
 
 
 def versions_of(job: Job) -> Versions:
     """Where the models of a refit lie."""
     return Versions(Path(str(job.output.model)))
-
-
-def own_of_refit(job: Job) -> frozenset[Location]:
-    """Outputs that earlier refits have written: they may be replaced."""
-    noted = (versions_of(job).noted() or {}).get("outputs")
-    return frozenset(path for path in job.output.paths.values() if isinstance(noted, list) and str(path) in noted)
 
 
 @dataclass
@@ -86,8 +79,14 @@ class Refit:
         """Whether the refit before wrote all that it had to."""
         return bool(self.note.get("done"))
 
-    def look(self, table: Table, told: Reporter) -> dict[str, Any] | None:
-        """Score the rows with the current model; the report of the refit that saw these rows, None if they are new."""
+    def look(self, table: Table, told: Reporter, *, anew: bool = False) -> dict[str, Any] | None:
+        """Score the rows with the current model.
+
+        Returns
+        -------
+        dict or None
+            The report of the refit that saw these rows; None if they are new, or are to be compared anew.
+        """
         if self.last is None:
             return None
         told.step("scoring the rows with the current model")
@@ -95,7 +94,7 @@ class Refit:
         current = self.versions.current
         if current is not None and self.note.get("current") == current.name:
             same = self.note.get("rows") == _identity(self._under_last) and self.note.get("asked") == self._asked()
-            if same and isinstance(self.note.get("report"), dict):
+            if same and not anew and isinstance(self.note.get("report"), dict):
                 self.decided = True
                 return dict(self.note["report"])
             if not self.settled and "report" in self.note:
@@ -140,7 +139,7 @@ class Refit:
             return GaussianMixture(**self.parameters)
         return GaussianMixture.load(current).set_params(**self.parameters, warm_start=True)
 
-    def decide(self, new: GaussianMixture, report: dict[str, Any], job: Job, told: Reporter) -> GaussianMixture:
+    def decide(self, new: GaussianMixture, report: dict[str, Any], told: Reporter) -> GaussianMixture:
         """Decide which model is the current one from here on, make it so, and add to the report why; returns it."""
         found: dict[str, Any] = {"promoted": True, "reasons": []}
         own = Level(report["mean_log_likelihood"], report["total_weight"])
@@ -159,9 +158,9 @@ class Refit:
         name = self.versions.name_for(promoted=found["promoted"])
         report["refit"] = found | {"model": name, "before": None if before is None else before.name}
         new.save(self.versions.next, overwrite=True)
-        outputs = sorted(str(path) for key, path in job.output.paths.items() if key != "model")
-        note = {"rows": under, "asked": self._asked(), "level": level.noted(), "outputs": outputs, "report": report}
-        self.versions.decide(name, note)
+        note = {"rows": under, "asked": self._asked(), "level": level.noted(), "report": report}
+        # What was written before is still its own; what this decision leads to is not written yet.
+        self.versions.decide(name, {**note, "outputs": self.note.get("outputs"), "digest": ""})
         self.decided = True
         told.step(refit_in_words(report["refit"]))
         if found["promoted"] or current is None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import CheckpointWarning, DgmmError, StoreError
-from dgmm.jobs.refitting import own_of_refit
+from dgmm.jobs.digest import digest_of
+from dgmm.jobs.refitting import versions_of
 from dgmm.jobs.report import SHOWN
+from dgmm.jobs.runs.stamps import Stamp, stamp_of
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 from dgmm.storage.notes import read_note
 from dgmm.storage.replacing import remove_leftovers
@@ -22,27 +25,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """What the checkpoint of a job tells of the run before."""
+    """What the run before has noted, with the checkpoint of a job or with the models of a refit.
+
+    The note holds a digest of what the job asked for, stamps of what it wrote, and the report.
+    """
 
     outputs: frozenset[Location] = frozenset()
-    """Files and stores that it had begun to write, where nothing was or could be replaced: its own."""
+    """Files and stores that are its own: as it left them, or as it was ended while it wrote them."""
     report: dict[str, Any] | None = None
-    """Of the end; None if it did not come so far, or something that it wrote is gone."""
+    """Of the end; None if it did not come so far, was asked for something else, or an output is not as it left it."""
 
     @classmethod
-    def of(cls, job: Job) -> EarlierRun:
-        """Look at a job's checkpoint, without holding it; a refit has a note of its own."""
-        if job.refit is not None:
-            return cls(own_of_refit(job))
-        if job.checkpoint is None or job.checkpoint.resume == "never":
+    def of(cls, job: Job, *, anew: bool = False) -> EarlierRun:
+        """Look at what is noted of a job, without holding it; ``anew`` for a run that does all again."""
+        note = _noted(job, anew=anew)
+        left = note.get("outputs")
+        if not isinstance(left, dict):
             return cls()
-        note = read_note(job.checkpoint.path) or {}
-        outputs, report = note.get("outputs"), note.get("report")
-        if not isinstance(outputs, list) or not all(isinstance(path, str) for path in outputs):
-            return cls()
-        written = frozenset(path for path in job.output.paths.values() if str(path) in outputs)
-        whole = len(written) == len(job.output.paths) and all(path.exists() for path in written)
-        return cls(written, report if whole and _is_report(report, job) else None)
+        own, whole = set(), not anew and note.get("digest") == digest_of(job)
+        for path in job.output.paths.values():
+            stamp = Stamp.of_json(left.get(str(path)))
+            is_as_left = stamp is not None and stamp == stamp_of(path)
+            whole &= is_as_left
+            if is_as_left or (stamp is None and str(path) in left):
+                own.add(path)
+        report = note.get("report")
+        return cls(frozenset(own), report if whole and _is_report(report, job) else None)
+
+
+def _noted(job: Job, *, anew: bool) -> dict[str, Any]:
+    if job.refit is not None:
+        return versions_of(job).noted() or {}
+    if job.checkpoint is None or (job.checkpoint.resume == "never" and not anew):
+        return {}
+    return read_note(job.checkpoint.path) or {}
 
 
 def _is_report(report: Any, job: Job) -> bool:
@@ -67,16 +83,21 @@ def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
         beside = getattr(job.input, key, None)
         given[key] = None if beside is None or beside.is_path else beside.text
     source = {key: value for key, value in given.items() if value is not None}
-    return Checkpoint(**job.checkpoint.model_dump(), note=_note(earlier.outputs), source=source)
+    return Checkpoint(**job.checkpoint.model_dump(), note=_note(_stamps(earlier.outputs)), source=source)
 
 
-def _note(outputs: frozenset[Location], report: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"outputs": sorted(map(str, outputs)), "report": report}
+def _note(outputs: Mapping[Location, Stamp | None], **more: Any) -> dict[str, Any]:
+    stamps = {str(path): None if stamp is None else stamp.to_json() for path, stamp in outputs.items()}
+    return {"outputs": dict(sorted(stamps.items())), "digest": "", **more}
+
+
+def _stamps(outputs: Iterable[Location]) -> dict[Location, Stamp | None]:
+    return {path: stamp_of(path) for path in outputs}
 
 
 @contextmanager
 def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Hold a job's checkpoint while its outputs are written, which from here on are its own.
+    """Note that a job writes its outputs, which from here on are its own; its checkpoint is held meanwhile.
 
     Yields
     ------
@@ -93,17 +114,27 @@ def own_outputs(job: Job) -> Iterator[Callable[[dict[str, Any]], None]]:
     CheckpointWarning
         If the checkpoint cannot be written.
     """
-    if job.checkpoint is None or job.kind not in SHOWN:
-        for path in own_of_refit(job) if job.refit is not None else ():
-            remove_leftovers(path)
-        yield lambda report: None
-        return
-    outputs = frozenset(job.output.paths.values())
-    with CheckpointStore(Checkpoint(job.checkpoint.path, keep=job.checkpoint.keep)) as store:
-        _annotate(store, _note(outputs))
+    outputs = tuple(job.output.paths.values())
+    with _noting(job) as note:
+        if note is None:
+            yield lambda report: None
+            return
+        note(_note(dict.fromkeys(outputs)))
         for path in outputs:
             remove_leftovers(path)
-        yield lambda report: _annotate(store, _note(outputs, report))
+        yield lambda report: note(_note(_stamps(outputs), digest=digest_of(job), report=report))
+
+
+@contextmanager
+def _noting(job: Job) -> Iterator[Callable[[Mapping[str, Any]], None] | None]:
+    """What takes the note of a job; None if there is no place for it."""
+    if job.refit is not None:
+        yield versions_of(job).annotate
+    elif job.checkpoint is None or job.kind not in SHOWN:
+        yield None
+    else:
+        with CheckpointStore(Checkpoint(job.checkpoint.path, keep=job.checkpoint.keep)) as store:
+            yield partial(_annotate, store)
 
 
 def _annotate(store: CheckpointStore, note: Mapping[str, Any]) -> None:

@@ -22,12 +22,13 @@ from dgmm.jobs.models import SavedSection, ScanSection, SelectionSection
 from dgmm.jobs.page import job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.progress import LogReporter, Reporter
-from dgmm.jobs.refitting import Refit, versions_of
+from dgmm.jobs.refitting import Refit
 from dgmm.jobs.report import make_report
 from dgmm.jobs.resuming import checkpoint_of, own_outputs
+from dgmm.jobs.shortage import telling_shortage
 from dgmm.jobs.source import fail
 from dgmm.jobs.specification import ImageInput, PathInput
-from dgmm.jobs.state import JobResult, JobRun
+from dgmm.jobs.state import ALONE, JobResult, JobRun, Surroundings
 from dgmm.passes.execution import Execution
 from dgmm.storage.replacing import replacing_file
 from dgmm.viz.page import write_page
@@ -35,7 +36,6 @@ from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
@@ -68,14 +68,14 @@ def run_job(
     job: Job,
     reporter: Reporter | None = None,
     *,
+    anew: bool = False,
     perform: Perform = perform_at_once,
-    own: frozenset[Location] = frozenset(),
-    folder: Path | None = None,
-    redo: bool = False,
+    around: Surroundings = ALONE,
 ) -> JobResult:
     """Run a job: read, fit, write the outputs.
 
-    It leaves nothing but the outputs; :func:`dgmm.jobs.run_file` keeps a record and does nothing twice.
+    It leaves nothing but the outputs, and its checkpoint if it has one; :func:`dgmm.jobs.run_file` keeps a record, and
+    does nothing twice also without a checkpoint.
 
     Parameters
     ----------
@@ -83,27 +83,29 @@ def run_job(
         From :func:`load_job`.
     reporter : Reporter, optional
         Takes the job's steps and the fit's events; a plain log if left out.
+    anew : bool
+        Whether to do it from the beginning, whatever is done or half done already.
     perform : callable
         Is given the name of each stage, and a function without arguments that does it, and calls that.
-    own : frozenset of path or URL
-        Outputs that earlier runs of the job have written: they may be replaced.
-    folder : path, optional
-        Where Dask's performance report is written, if the job asks for it.
-    redo : bool
-        Whether outputs are written again though the checkpoint says that they were.
+    around : Surroundings
+        What is known by whoever keeps a record of the run.
 
     Raises
     ------
+    JobRunningError
+        If another process writes to the same places.
     JobError
         If an input is missing or an output is in the way; nothing has been started then.
     DataError
         If the data cannot be used.
     ClusterError
         If the cluster cannot be reached, or is lost.
+    InsufficientMemoryError
+        If there is not enough memory.
     CheckpointError
         If the job has a checkpoint that is of another job, is damaged, or is in use.
     """
-    with JobRun(job, reporter or LogReporter(), own, folder, redo) as run:
+    with telling_shortage(), JobRun(job, reporter or LogReporter(), around, anew) as run:
         for stage in STAGES[job.kind]:
             if not run.done:
                 perform(stage.name, partial(stage.do, run))
@@ -122,7 +124,6 @@ def _load(run: JobRun) -> None:
 
 
 def _recover(run: JobRun) -> None:
-    run.hold(versions_of(run.job).lock)
     run.refit = Refit.begin(run.job, run.told)
     run.base = run.refit.last
 
@@ -134,7 +135,7 @@ def _open(run: JobRun) -> None:
 
 def _fit(run: JobRun) -> None:
     run.model, seconds = _fitted(run)
-    if not run.redo and run.earlier.report is not None and not _has_gone_on(run.model, run.earlier.report):
+    if run.earlier.report is not None and not _has_gone_on(run.model, run.earlier.report):
         new = "no rows are new, and " if _grows(run.job) else ""
         run.told.step(f"{new}everything was written before: nothing is left to do")
         run.report, run.done = run.earlier.report, True
@@ -152,10 +153,10 @@ def _score(run: JobRun) -> None:
 def _look(run: JobRun) -> None:
     """See whether the rows are those of the last refit."""
     refit = _there(run.refit)
-    known = refit.look(run.table, run.told)
+    known = refit.look(run.table, run.told, anew=run.anew)
     if known is not None:
         run.report, run.model, run.fitted = known, _there(refit.last), refit.candidate()
-        run.done = not run.redo and refit.settled and all(path.exists() for path in run.job.output.paths.values())
+        run.done = refit.settled and run.earlier.report is not None
         run.told.step(
             "these rows were compared before, and everything was written: nothing is left to do"
             if run.done
@@ -172,7 +173,7 @@ def _refit(run: JobRun) -> None:
     seconds = time.perf_counter() - began
     run.report = make_report(run.job, run.fitted, run.table, run.job.cluster.words, run.told)
     run.report["seconds"] = {"fit": round(seconds, 3)}
-    run.model = refit.decide(run.fitted, run.report, run.job, run.told)
+    run.model = refit.decide(run.fitted, run.report, run.told)
 
 
 def _write(run: JobRun) -> None:

@@ -197,7 +197,7 @@ def parse(text: str, file: str) -> Source:
     ({'model': {'tol': 0.0001}}, 2)
     """
     try:
-        node = _compose(text)
+        node = compose(text)
         walk = _Walk()
         value = None if node is None else walk.value(node, ())
     except yaml.MarkedYAMLError as error:
@@ -216,7 +216,8 @@ def parse(text: str, file: str) -> Source:
     return Source(file, value, walk.lines, tuple(walk.problems))
 
 
-def _compose(text: str) -> yaml.Node | None:
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text, which know where they stand; raises as the YAML package does."""
     loader = _Loader(text)
     try:
         return loader.get_single_node()

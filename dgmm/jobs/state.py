@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from dgmm.errors import JobRunningError
 from dgmm.jobs.checks import check_files
 from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.page import Stopwatch
 from dgmm.jobs.resuming import EarlierRun
+from dgmm.jobs.runs.holding import holding
 from dgmm.jobs.runs.performance import PERFORMANCE, reporting_performance
-from dgmm.storage.locks import FileLock, HeldError
-from dgmm.storage.paths import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,34 +39,40 @@ class JobResult:
     """The files and stores that were written, by their key in the section ``output``."""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known around a run by whoever keeps a record of it.
+
+    Attributes
+    ----------
+    own : frozenset of path or URL
+        Outputs that earlier runs of the job have written: they may be replaced.
+    folder : path or None
+        Where Dask's performance report is written, if the job asks for it.
+    held : bool
+        Whether other processes are kept from the outputs already.
+    """
+
+    own: frozenset[Location] = frozenset()
+    folder: Path | None = None
+    held: bool = False
+
+
+ALONE = Surroundings()
+"""Those of a run that nobody keeps a record of."""
+
+
 @dataclass
 class JobRun:
     """A job that runs: what its stages have made so far. Within its context the job's cluster is current.
 
-    Parameters
-    ----------
-    job : Job
-        From :func:`load_job`.
-    told : Reporter
-        Takes the job's steps and the fit's events.
-    own : frozenset of path or URL
-        Outputs that earlier runs of the job have written: they may be replaced.
-    folder : path, optional
-        Where what is told of this run alone is written.
-    redo : bool
-        Whether outputs are written again though the checkpoint says that they were.
-
-    Raises
-    ------
-    JobError
-        If an input is missing or an output is in the way; nothing has been started then.
+    Parameters and errors are those of :func:`dgmm.jobs.run_job`.
     """
 
     job: Job
     told: Reporter
-    own: frozenset[Location] = frozenset()
-    folder: Path | None = None
-    redo: bool = False
+    around: Surroundings = ALONE
+    anew: bool = False
     earlier: EarlierRun = field(init=False)
     began: float = field(default_factory=time.perf_counter)
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -89,14 +91,18 @@ class JobRun:
     """Whether nothing is left to do; the stages that follow are left out."""
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def __post_init__(self) -> None:
-        earlier = EarlierRun.of(self.job)
-        self.earlier = replace(earlier, outputs=earlier.outputs | self.own)
-        check_files(self.job, self.earlier.outputs)
-
     def __enter__(self) -> Self:
-        """Begin to report."""
-        self._stack.enter_context(self.told)
+        """Hold the outputs, look at what lies there, and begin to report."""
+        with ExitStack() as stack:
+            if not self.around.held:
+                stack.enter_context(holding(self.job))
+            earlier = EarlierRun.of(self.job, anew=self.anew)
+            self.earlier = replace(earlier, outputs=earlier.outputs | self.around.own)
+            if self.anew and self.job.checkpoint is not None:
+                self.job = replace(self.job, checkpoint=self.job.checkpoint.model_copy(update={"resume": "never"}))
+            check_files(self.job, self.earlier.outputs)
+            stack.enter_context(self.told)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -108,28 +114,12 @@ class JobRun:
     def open_cluster(self) -> None:
         """Make the job's cluster current until the run ends."""
         client = self._stack.enter_context(open_cluster(self.job.cluster, tell=self.told.step))
-        if not self.job.run.performance_report or self.folder is None:
+        if not self.job.run.performance_report or self.around.folder is None:
             return
         if client is None:
             self.told.step("no performance report: Dask makes one on clusters that have a scheduler")
         else:
-            self._stack.enter_context(reporting_performance(self.folder / PERFORMANCE))
-
-    def hold(self, path: Path) -> None:
-        """Keep other processes from what a file is the lock of, until the run ends.
-
-        Raises
-        ------
-        JobRunningError
-        """
-        lock = FileLock(path)
-        try:
-            with writing(path.parent):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lock.acquire({"process": os.getpid(), "host": socket.gethostname()})
-        except HeldError as error:
-            raise JobRunningError(f"{path.parent}: another run refits this model; run again when it is done") from error
-        self._stack.callback(lock.release)
+            self._stack.enter_context(reporting_performance(self.around.folder / PERFORMANCE))
 
     def result(self) -> JobResult:
         """What the job has made."""

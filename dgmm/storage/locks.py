@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ except ImportError:  # Windows
 
 CAN_LOCK = fcntl is not None
 """Whether this system has such locks."""
+_MOST_BYTES = 4096
+"""The most that is read of what a holder wrote about itself."""
+_MOST_TRIES = 20
 
 
 class HeldError(Exception):
@@ -79,30 +82,42 @@ class FileLock:
         OSError
             If the file cannot be made, is a link, or its file system knows no locks.
         """
-        if fcntl is None:
-            raise OSError("this system has no file locks (flock)")
-        # A lock that is a link is not ours: nobody's file is to be emptied.
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            with suppress(OSError):  # who holds it is for messages only; the disk may be full
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(dict(holder)).encode(), 0)
-        except BlockingIOError:
-            found = os.pread(descriptor, 1000, 0)
-            os.close(descriptor)
-            raise HeldError(found) from None
-        except BaseException:
-            os.close(descriptor)
-            raise
+        descriptor = self._locked(wait=wait)
+        with suppress(OSError):  # who holds it is for messages only; the disk may be full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(dict(holder)).encode(), 0)
         self._descriptor = descriptor
         _HELD.add(self)
 
-    def release(self) -> None:
-        """Let it go, if it is held; the file stays."""
+    def _locked(self, *, wait: bool) -> int:
+        """Open the file that is at the path once it is locked; one that its holder removed is none."""
+        if fcntl is None:
+            raise OSError("this system has no file locks (flock)")
+        while True:
+            # A lock that is a link is not ours: nobody's file is to be emptied.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), self.path.lstat()):
+                        return descriptor
+            except BlockingIOError:
+                found = os.pread(descriptor, _MOST_BYTES, 0)
+                os.close(descriptor)
+                raise HeldError(found) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def release(self, *, remove: bool = False) -> None:
+        """Let it go, if it is held; the file stays, unless it is to be removed."""
         if self._descriptor is not None and fcntl is not None:
             with suppress(OSError):
-                os.ftruncate(self._descriptor, 0)
+                if remove:
+                    self.path.unlink()
+                else:
+                    os.ftruncate(self._descriptor, 0)
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.forget()
 
@@ -112,6 +127,73 @@ class FileLock:
         _HELD.discard(self)
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextmanager
+def holding_place(place: Path, holder: Mapping[str, Any]) -> Iterator[bool]:
+    """Keep other processes from a place where something may be written, in the body, and leave no trace.
+
+    The lock is a file beside the place, which is there as long as it is held (or its process was killed). Folders
+    that have to be there for that are made, and removed again if nothing else came into them.
+
+    Parameters
+    ----------
+    place : path
+        Of a file or a folder, which need not be there.
+    holder : mapping
+        JSON values, for messages.
+
+    Yields
+    ------
+    bool
+        Whether it is held: where nothing can be written there is nobody to be kept from it.
+
+    Raises
+    ------
+    HeldError
+        If another process has it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = Path(folder, "results", "model.zarr")
+    ...     with holding_place(place, {"pid": 1}):
+    ...         [path.name for path in place.parent.iterdir()]
+    ...     place.parent.exists()
+    ['.model.zarr.dgmm.lock']
+    False
+    """
+    place = place.absolute()
+    lock = FileLock(place.with_name(f".{place.name}.dgmm.lock"))
+    made: list[Path] = []
+    try:
+        yield _acquire_beside(lock, holder, made)
+    finally:
+        lock.release(remove=True)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def _acquire_beside(lock: FileLock, holder: Mapping[str, Any], made: list[Path]) -> bool:
+    """Take a lock, in folders that are made if they are not there: the last one first in ``made``."""
+    for _ in range(_MOST_TRIES):
+        try:
+            for folder in reversed([each for each in lock.path.parents if not each.exists()]):
+                folder.mkdir()
+                made.insert(0, folder)
+            lock.acquire(holder)
+        except (FileNotFoundError, FileExistsError):  # others make and remove the same folders
+            continue
+        except PermissionError:
+            if is_held(lock.path):  # by another user
+                raise HeldError(lock.path.read_bytes()[:_MOST_BYTES]) from None
+            return False
+        except OSError:
+            return False
+        return True
+    return False
 
 
 def is_held(path: str | os.PathLike[str]) -> bool | None:

@@ -44,11 +44,6 @@ class Versions:
     path: Path
 
     @property
-    def lock(self) -> Path:
-        """The file that whoever changes the models holds the lock of."""
-        return self.folder / ".lock"
-
-    @property
     def folder(self) -> Path:
         """Where the models themselves lie."""
         return self.path.with_name(f"{self.path.stem}.versions")
@@ -127,6 +122,10 @@ class Versions:
         """
         self._write({**note, _CURRENT: name, "done": False})
         self._put(name)
+
+    def annotate(self, note: Mapping[str, Any]) -> None:
+        """Note more, beside what is noted: JSON values."""
+        self._write({**(self._read() or {}), **note})
 
     def settle(self, keep: int) -> None:
         """Note that all is done, and remove what is not needed: all but ``keep`` models before the current one."""

@@ -174,3 +174,12 @@ def test_what_is_no_model_is_refused(folder):
 def test_refusals(text, old, new, words, folder):
     with pytest.raises(JobError, match=words):
         loaded(folder, text, **{old: new})
+
+
+def test_another_choice_among_the_same_candidates_fits_nothing(folder):
+    run_job(loaded(folder, CHOOSE))
+    told = Told()
+    report = run_job(loaded(folder, CHOOSE, **{"random_state: 0": "random_state: 0, choose: simplest"}), told).report
+    assert report["model"]["choose"] == "simplest"
+    assert "writing the model to model.zarr" in told.steps
+    assert not any("EM" in name for name in told.passes)

@@ -13,7 +13,7 @@ import dgmm
 from dgmm import GaussianMixture
 from dgmm.errors import DataError, FormatError, JobError
 from dgmm.fitting.events import IterationFinished, PassStarted
-from dgmm.jobs import load_job, run_job
+from dgmm.jobs import load_job, run_file, run_job
 from dgmm.jobs.progress import LogReporter
 from dgmm.jobs.report import in_words
 from dgmm.storage.versions import Versions
@@ -79,7 +79,7 @@ def change(folder, old, new):
 
 
 def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != ".lock"}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def current(folder):
@@ -343,3 +343,37 @@ def test_a_decision_without_outputs_stands_when_other_rows_come(folder, monkeypa
     assert not run(folder, told)["refit"]["promoted"]
     assert any("what it decided stands" in step for step in told.steps)
     assert versions(folder) == ["000001", "000002", "refit."]
+
+
+def test_other_outputs_of_the_same_rows_are_written_and_nothing_is_decided_again(folder):
+    change(folder, "labels: out/labels.zarr", "labels: out/labels.zarr, probabilities: {path: out/p.zarr, top: 1}")
+    nights(folder)
+    decided = run(folder)["refit"]
+    change(folder, "top: 1", "top: 2")
+    told = Told()
+    assert run(folder, told)["refit"] == decided
+    assert not any(isinstance(event, PassStarted) for event in told.events)
+    assert xr.open_zarr(folder / "out" / "p.zarr").sizes["rank"] == 2
+    run(folder, told := Told())
+    assert "nothing is left to do" in told.steps[-1]
+
+
+@pytest.mark.parametrize("progress", ["path: progress, interval: 0.0", ""])
+def test_anew_compares_the_same_rows_anew(progress, folder):
+    if not progress:
+        change(folder, "checkpoint: {path: progress, interval: 0.0}\n", "")
+    nights(folder)
+    assert run_file(folder / "job.yaml").report["refit"]["promoted"]
+    again = run_file(folder / "job.yaml", anew=True).report["refit"]
+    assert not again["promoted"]  # by now the current model is the one of these rows
+    assert again["reasons"][0].startswith("nothing has changed")
+    assert run_file(folder / "job.yaml").result is None
+
+
+def test_what_somebody_put_in_the_place_of_an_output_is_not_replaced(folder):
+    run(folder)
+    (folder / "out" / "report.json").write_text("mine")
+    arrive(folder, 1)
+    with pytest.raises(JobError, match=r"output\.report: .* exists already"):
+        run(folder)
+    assert (folder / "out" / "report.json").read_text() == "mine"

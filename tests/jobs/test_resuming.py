@@ -3,87 +3,39 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 
-import dask.array as da
 import numpy as np
 import pytest
+import rerunning
+import xarray as xr
+from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import Checkpoint, GaussianMixture
-from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError
+from dgmm.errors import CheckpointInUseError, CheckpointMismatchError, CheckpointWarning, JobError, JobRunningError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, load_job, run_job, running
-from dgmm.jobs.progress import LogReporter
 from dgmm.storage.checkpoint import NOTE, CheckpointStore
 from dgmm.storage.replacing import remove_leftovers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-JOB = """
-input: {path: X.zarr}
-model: {n_components: 2, max_iter: 4, tol: 0.0, random_state: 0}
-output: {model: out/model.zarr, labels: out/labels.zarr, report: out/report.json}
-checkpoint: {path: progress, interval: 0.0}
-"""
-
-
-class DiedError(Exception):
-    pass
-
-
-class Told(LogReporter):
-    """Keeps the events, and does something at one of them."""
-
-    def __init__(self, kind=(), action=None):
-        super().__init__()
-        self.kind, self.action, self.events, self.steps = kind, action, [], []
-
-    def __call__(self, event):
-        self.events.append(event)
-        if isinstance(event, self.kind):
-            self.action()
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def die():
-    raise DiedError
+WITH = f"{JOB}checkpoint: {{path: progress, interval: 0.0}}\n"
 
 
 @pytest.fixture
 def job(tmp_path):
-    X = np.random.default_rng(0).normal(size=(600, 2))
-    X[::2] += 4.0
-    da.from_array(X, chunks=(50, 2)).to_zarr(str(tmp_path / "X.zarr"))
+    store(tmp_path)
     return written(tmp_path)
 
 
 def written(folder, **changes):
-    text = JOB
-    for old, new in changes.items():
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "job.yaml").write_text(text)
-    return load_job(folder / "job.yaml")
+    return load_job(rerunning.written(folder, WITH, **changes))
 
 
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
-
-
-def somebodys(path):
-    """A model of somebody else's, to be found again."""
-    model = GaussianMixture(1, random_state=1).fit(np.random.default_rng(1).normal(size=(50, 5)))
-    model.save(path)
-    return lambda: np.array_equal(GaussianMixture.load(path).means_, model.means_)
-
-
-def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
 def died(job, kind=IterationFinished):
@@ -92,7 +44,7 @@ def died(job, kind=IterationFinished):
 
 
 def test_a_job_that_died_goes_on_and_then_does_nothing(job, out):
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(out.parent / "X.zarr")))
+    expected = expected_of(out.parent)
     died(job)
     told = Told()
     run_job(job, told)
@@ -182,8 +134,7 @@ def test_another_output_leaves_those_before_alone(job, out):
 def test_other_data_are_refused_also_after_the_end(job, out):
     run_job(job)
     before = stamps(out)
-    shutil.rmtree(out.parent / "X.zarr")
-    da.from_array(np.random.default_rng(5).normal(size=(600, 2)), chunks=(50, 2)).to_zarr(str(out.parent / "X.zarr"))
+    store(out.parent, seed=5)
     with pytest.raises(CheckpointMismatchError, match="other data"):
         run_job(job)
     assert stamps(out) == before
@@ -245,3 +196,50 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
     (tmp_path / ".model.zarr.89abcdef.part").write_text("half")
     remove_leftovers(tmp_path / "model.zarr")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)
+
+
+def test_a_job_that_asks_for_other_answers_is_done_anew_without_a_fit(job, out):
+    text = "labels: out/labels.zarr, probabilities: {path: out/p.zarr, top: 1}"
+    run_job(written(out.parent, **{"labels: out/labels.zarr": text}))
+    changed = written(out.parent, **{"labels: out/labels.zarr": text.replace("top: 1", "top: 2")})
+    told = Told()
+    run_job(changed, told)
+    assert not told.of(PassStarted)  # the fit was done
+    assert xr.open_zarr(out / "p.zarr").sizes["rank"] == 2
+    run_job(changed, told := Told())
+    assert "nothing is left to do" in told.steps[-1]
+
+
+def test_what_somebody_changed_is_no_output_of_the_job_any_more(job, out):
+    run_job(job)
+    is_there = somebodys(out / "model.zarr")
+    for _ in range(2):
+        with pytest.raises(JobError, match=r"output\.model: .* exists already"):
+            run_job(job)
+    assert is_there()
+    told = Told()
+    run_job(written(out.parent, **{"report: out/report.json": "report: out/report.json, overwrite: true"}), told)
+    assert not is_there()
+    assert not told.of(PassStarted)
+
+
+def test_anew_begins_from_the_beginning(job, out):
+    run_job(job)
+    told = Told()
+    run_job(job, told, anew=True)
+    assert told.of(PassStarted)
+    assert not told.of(FitResumed)
+    run_job(job, told := Told())
+    assert "nothing is left to do" in told.steps[-1]
+
+
+def test_a_job_holds_what_it_writes_and_leaves_no_locks(job, out):
+    other = replace(job, checkpoint=None)  # of another progress, and the same outputs
+
+    def run_the_other():
+        with pytest.raises(JobRunningError, match=r"job\.yaml: process \d+ on .* runs this job since 20.* UTC; wait"):
+            run_job(other)
+
+    run_job(job, told := Told(FitFinished, run_the_other))
+    assert told.of(FitFinished)
+    assert sorted(path.name for path in out.iterdir()) == ["labels.zarr", "model.zarr", "report.json"]

@@ -16,6 +16,7 @@ import yaml
 
 from dgmm import BFRGaussianMixture
 from dgmm.cli import main
+from dgmm.jobs.runs.telling import find_runs
 from dgmm.storage.places import LOCK
 
 ROOT = Path(__file__).parents[2]
@@ -155,6 +156,9 @@ def test_too_few_rows_for_a_start_leave_no_model_yet(folder, capsys):
     assert "20,000 rows in 1 round: too few to start, no model yet" in out
     assert not (folder / "stream" / "model.zarr").exists()
     assert (folder / "stream" / "report.json").exists()
+    assert main(["run", str(folder / JOB)]) == 0
+    assert "nothing is left to do" in capsys.readouterr().err
+    assert len(find_runs(folder / JOB)) == 1
     arrive(folder)
     assert main(["run", str(folder / JOB)]) == 0
     assert "40,000 rows: " in capsys.readouterr().out

@@ -2,10 +2,11 @@
 
 import json
 import os
+import threading
 
 import pytest
 
-from dgmm.storage.locks import FileLock, HeldError, is_held
+from dgmm.storage.locks import FileLock, HeldError, holding_place, is_held
 
 
 @pytest.fixture
@@ -63,3 +64,37 @@ def test_a_fork_does_not_share_the_lock(lock):
         os.waitpid(child, 0)
         for descriptor in (end, begin, begun):
             os.close(descriptor)
+
+
+def test_a_lock_that_its_holder_removes_is_no_lock_for_who_waits(lock):
+    """The file that is at the path in the end is the one that is locked."""
+    waiting, taken = FileLock(lock.path), threading.Event()
+    thread = threading.Thread(target=lambda: (waiting.acquire({}, wait=True), taken.set()))
+    thread.start()
+    lock.release(remove=True)
+    thread.join(60)
+    assert taken.is_set()
+    with pytest.raises(HeldError):
+        FileLock(lock.path).acquire({})
+    waiting.release()
+
+
+def test_a_place_is_held_without_a_trace(tmp_path):
+    place = tmp_path / "a" / "b" / "model.zarr"
+    with holding_place(place, {"pid": 1}) as is_held_:
+        assert is_held_
+        with pytest.raises(HeldError) as caught, holding_place(place, {"pid": 2}):
+            pass
+        assert json.loads(caught.value.holder) == {"pid": 1}
+        with holding_place(place.with_name("other.zarr"), {"pid": 2}):
+            pass
+    assert not list(tmp_path.iterdir())
+    with holding_place(place, {}):
+        place.mkdir()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b", "model.zarr"]
+
+
+def test_a_place_where_nothing_can_be_written_cannot_be_held(tmp_path):
+    (tmp_path / "file").write_text("")
+    with holding_place(tmp_path / "file" / "model.zarr", {}) as is_held_:
+        assert not is_held_

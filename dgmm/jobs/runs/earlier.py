@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
+from dgmm.errors import WriteError
 from dgmm.jobs.runs.folders import Run
-from dgmm.jobs.runs.records import RunRecord, intact
+from dgmm.jobs.runs.metrics import remove_metrics
+from dgmm.jobs.runs.records import RunRecord, intact, write_record
 
 if TYPE_CHECKING:
-    from dgmm.jobs.loading import Job
     from dgmm.storage.urls import Location
-
-_ELSEWHERE = ("cluster", "checkpoint", "run")
-"""Sections that say where and how a job is run, not what comes out."""
-
-
-def sections_of(job: Job) -> dict[str, Any]:
-    """The sections of a job as values that JSON can hold, with all defaults and with paths resolved."""
-    sections = {one.name: getattr(job, one.name) for one in fields(job)}
-    return {name: plain(section.model_dump()) for name, section in sections.items() if isinstance(section, BaseModel)}
-
-
-def plain(value: Any) -> Any:
-    """A value of a section as JSON can hold it."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {one.name: getattr(value, one.name) for one in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def digest_of(job: Job) -> str:
-    """A few digits that tell what a job asks for, wherever and however often it is run."""
-    asked = {name: section for name, section in sections_of(job).items() if name not in _ELSEWHERE}
-    asked["output"] = {key: value for key, value in asked["output"].items() if key != "overwrite"}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -62,8 +34,8 @@ class Before:
         The one whose progress can be gone on with.
     own : frozenset of path or URL
         Outputs that these runs wrote: they may be replaced.
-    redo : bool
-        Whether it has been looked at what was done: what a checkpoint says of that does not count then.
+    anew : bool
+        Whether what was done is done again, because somebody asks for it now, or did and was not yet served.
     why : str
         Why what was done is done again, or that what was not is gone on with; empty for the first run.
     """
@@ -73,8 +45,8 @@ class Before:
     unfinished: Run | None = None
     progress: Run | None = None
     own: frozenset[Location] = frozenset()
+    anew: bool = False
     why: str = ""
-    redo: bool = False
 
 
 def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location], *, anew: bool, keeps: bool) -> Before:
@@ -96,15 +68,17 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location],
     same = [run for run in runs if run.record.digest == record.digest and not run.is_running]
     done = next((run for run in same if run.record.is_done), None)
     unfinished = same[0] if same and same[0] is not done else None
+    begun_anew = unfinished is not None and unfinished.record.anew and unfinished.record.inputs == record.inputs
+    redo = anew or begun_anew
     own: set[Location] = set()
     nothing_left, why = False, ""
     if done is not None:
         there = intact(done.record, {key: str(path) for key, path in paths.items()})
         known = None not in record.inputs.values()
         unchanged = known and done.record.inputs == record.inputs
-        nothing_left = unchanged and all(there.values()) and not anew
+        nothing_left = unchanged and all(there.values()) and not redo
         # Results of other data are somebody's until output.overwrite says otherwise.
-        own |= {paths[key] for key, is_there in there.items() if is_there and (unchanged or anew)}
+        own |= {paths[key] for key, is_there in there.items() if is_there and (unchanged or redo)}
         why = _why(done.record, unchanged=unchanged, lost=[key for key, is_there in there.items() if not is_there])
     since = takewhile(lambda run: run is not done, same)
     begun = {written.path for run in since if run.record.writing for written in run.record.outputs.values()}
@@ -114,9 +88,22 @@ def look_back(record: RunRecord, runs: list[Run], paths: Mapping[str, Location],
         progress = next((run for run in same if run.record.inputs == record.inputs and run.progress.is_dir()), None)
     if progress is not None:
         why = f"going on from run {progress.record.id}, which was {progress.record.state}"
-    return Before(
-        done, nothing_left, None if anew else unfinished, progress, frozenset(own), "" if anew else why, bool(runs)
-    )
+    return Before(done, nothing_left, None if anew else unfinished, progress, frozenset(own), redo, "" if anew else why)
+
+
+def adopt(record: RunRecord, runs: list[Run], metrics: Path | None) -> list[Run]:
+    """The runs that there are; those of a job file that has another name by now are noted under that."""
+    found = []
+    for run in runs:
+        is_renamed = run.record.digest == record.digest and run.record.job != record.job and not run.is_running
+        if is_renamed and not Path(run.record.job).exists():
+            if metrics is not None:
+                remove_metrics(metrics, run.record)
+            run = replace(run, record=replace(run.record, job=record.job, name=record.name))
+            with suppress(WriteError):
+                write_record(run.path, run.record)
+        found.append(run)
+    return found
 
 
 def _why(done: RunRecord, *, unchanged: bool, lost: list[str]) -> str:

@@ -10,11 +10,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from pathlib import Path
 
 import psutil
 
-from dgmm.errors import JobRunningError
+from dgmm.jobs.runs.holding import refusal
 from dgmm.jobs.runs.records import LOST, RUNNING, RunRecord, read_record, write_record
 from dgmm.storage.locks import FileLock, HeldError, is_held
 from dgmm.storage.paths import writing
@@ -23,6 +24,8 @@ LOCK = ".lock"
 PROGRESS = "progress"
 _NAME = re.compile(r"\d{8}T\d{6}Z-.{1,60}-[0-9a-f]{6}", re.ASCII)
 _MOST_LETTERS = 40
+_MODE = 0o750
+"""Of a run's folder: what a job says and reads is for its user and group."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class RunsFolder:
         """
         path = self.path / folder_name(record)
         with writing(path):
-            path.mkdir()
+            path.mkdir(mode=_MODE)
         lock = FileLock(path / LOCK)
         with suppress(OSError, HeldError):  # without locks it is known by its process
             lock.acquire({"host": record.host, "pid": record.pid})
@@ -189,22 +192,7 @@ def refuse_second(record: RunRecord, runs: list[Run]) -> None:
         other = run.record
         same = [places[written.path] for written in other.outputs.values() if written.path in places]
         if other.digest == record.digest or same:
-            what = "this job" if other.digest == record.digest else f"{other.job}, which writes the same {same[0]},"
-            raise JobRunningError(
-                f"{record.job}: process {other.pid} on {other.host!r} runs {what} since {readable(other.begun)} "
-                f"(run {other.id}); wait for it to end, or stop it"
-            )
-
-
-def readable(time: str) -> str:
-    """A time of a record as a person reads it.
-
-    Examples
-    --------
-    >>> readable("2026-11-22T03:30:42.123Z")
-    '2026-11-22 03:30:42 UTC'
-    """
-    return f"{time[:10]} {time[11:19]} UTC"
+            raise refusal(record.job, record.digest, other.to_json(), f"output.{(same or [''])[0]}")
 
 
 def clear_away(runs: list[Run], job: str, keep: int | None) -> None:
@@ -226,6 +214,21 @@ def clear_away(runs: list[Run], job: str, keep: int | None) -> None:
     for run in of_job[keep:]:
         if run is not last_done:
             remove_run(run.path)
+
+
+def clear_progress(runs: list[Run], digest: str) -> None:
+    """Remove the progress that nobody goes on with any more: that of runs before one that did the same job.
+
+    Parameters
+    ----------
+    runs : list of Run
+        The newest first.
+    digest : str
+        Of the job.
+    """
+    same = [run for run in runs if run.record.digest == digest and not run.is_running]
+    for run in dropwhile(lambda run: not run.record.is_done, same):
+        shutil.rmtree(run.progress, ignore_errors=True)
 
 
 def remove_run(path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +65,9 @@ def metrics_text(record: RunRecord, last_success: float | None) -> str:
     >>> from dgmm.jobs.runs.records import RunRecord
     >>> record = RunRecord("1f3a9c", "/a/night.yaml", "night", "", "2026-11-22T03:30:42.000Z", exit_code=65)
     >>> print(metrics_text(record, None).splitlines()[2])
-    dgmm_run_exit_code{job="night"} 65
+    dgmm_run_exit_code{job="night",file="/a/night.yaml"} 65
     """
-    label = f'{{job="{_escaped(record.name)}"}}'
+    label = f'{{job="{_escaped(record.name)}",file="{_escaped(record.job)}"}}'
     rows: list[tuple[str, str, float | None]] = [(name, text, value(record)) for name, text, value in _GAUGES]
     when = "When the job was last known to be done, in seconds since 1970."
     rows.append(("last_success_timestamp_seconds", when, last_success))
@@ -80,15 +83,26 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def metrics_file(place: Path, job: str) -> Path:
-    """The file of a job: ``place``, or one of its own in that folder.
+def metrics_file(place: Path, record: RunRecord) -> Path:
+    """The file of a job: ``place``, or one of its own in that folder, whatever the folder that the job file lies in.
 
     Examples
     --------
-    >>> metrics_file(Path("/var/lib/textfiles"), "my night").name, metrics_file(Path("/a/own.prom"), "night").name
-    ('dgmm-my-night.prom', 'own.prom')
+    >>> from dgmm.jobs.runs.records import RunRecord
+    >>> record = RunRecord("1f3a9c", "/a/my night.yaml", "my night", "", "2026-11-22T03:30:42.000Z")
+    >>> metrics_file(Path("/var/lib/textfiles"), record).name, metrics_file(Path("/a/own.prom"), record).name
+    ('dgmm-my-night-cc01fc.prom', 'own.prom')
     """
-    return place if place.suffix == SUFFIX else place / f"dgmm-{plain_name(job)}{SUFFIX}"
+    if place.suffix == SUFFIX:
+        return place
+    digits = hashlib.sha256(os.fsencode(record.job)).hexdigest()[:6]
+    return place / f"dgmm-{plain_name(record.name)}-{digits}{SUFFIX}"
+
+
+def remove_metrics(place: Path, record: RunRecord) -> None:
+    """Remove the metrics of a job whose file is gone."""
+    with suppress(OSError):
+        metrics_file(place, record).unlink(missing_ok=True)
 
 
 def write_metrics(place: Path, record: RunRecord, last_success: float | None) -> None:
@@ -99,5 +113,5 @@ def write_metrics(place: Path, record: RunRecord, last_success: float | None) ->
     WriteError
         If they cannot be written.
     """
-    with replacing_file(metrics_file(place, record.name)) as temporary:
+    with replacing_file(metrics_file(place, record)) as temporary:
         temporary.write_text(metrics_text(record, last_success), encoding="utf-8")

@@ -6,18 +6,19 @@ import getpass
 import json
 import os
 import platform
-import re
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import JobError, redact
+from dgmm.jobs.digest import plain, sections_of
 from dgmm.jobs.report import versions
-from dgmm.jobs.runs.earlier import plain, sections_of
 from dgmm.jobs.runs.folders import new_id
 from dgmm.jobs.runs.records import RunRecord, now
+from dgmm.jobs.runs.striking import struck, struck_text
 from dgmm.jobs.source import parse, quote, read_text
 from dgmm.jobs.specification import NONE, RUNS
 from dgmm.storage.replacing import replacing_file
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from dgmm.jobs.loading import Job
 
 JOB, RESOLVED = "job.yaml", "resolved.json"
-_SECRET = r"[\w-]*(?:passw|passphrase|secret|token|credential|api_?key)[\w-]*"
-_SECRET_KEY = re.compile(_SECRET, re.IGNORECASE)
-_SECRET_VALUE = re.compile(rf"""(\b{_SECRET}["']?[ \t]*:[ \t]*)(?=[^\s#])[^,}}\]\n]+""", re.IGNORECASE)
 
 
 def new_record(file: Path, command: Sequence[str]) -> RunRecord:
@@ -48,20 +46,38 @@ def new_record(file: Path, command: Sequence[str]) -> RunRecord:
     )
 
 
-def runs_folder_of(file: Path) -> tuple[Path | None, Path | None]:
-    """The folder of runs and the place of metrics that a job file names, which need not be right otherwise."""
+@dataclass(frozen=True)
+class Kept:
+    """What a job file says of its runs.
+
+    Attributes
+    ----------
+    folder, metrics : path or None
+    keep : int or None
+        How many runs stay; all if None.
+    """
+
+    folder: Path | None
+    metrics: Path | None
+    keep: int | None
+
+
+def kept_by(file: Path) -> Kept:
+    """What a job file says of its runs, which need not be right otherwise."""
     section: dict[str, Any] = {}
     with suppress(JobError):
         value = parse(read_text(file), str(file)).value
         found = value.get("run") if isinstance(value, dict) else None
         section = found if isinstance(found, dict) else {}
     home, folder, metrics = file.absolute().parent, section.get("folder", RUNS), section.get("metrics")
+    keep = section.get("keep")
     with suppress(RuntimeError, ValueError):
-        return (
+        return Kept(
             home / Path(folder).expanduser() if isinstance(folder, str) and folder != NONE else None,
             home / Path(metrics).expanduser() if isinstance(metrics, str) else None,
+            keep if isinstance(keep, int) and not isinstance(keep, bool) and keep > 0 else None,
         )
-    return None, None
+    return Kept(None, None, None)
 
 
 def job_path(file: Path) -> Path:
@@ -88,28 +104,7 @@ def keep_origin(folder: Path, job: Job) -> None:
     with replacing_file(folder / RESOLVED) as temporary:
         temporary.write_text(json.dumps(struck(sections_of(job)), indent=2) + "\n", encoding="utf-8")
     with suppress(JobError):
-        text = _SECRET_VALUE.sub(r"\1'***'", read_text(Path(job.file)))
+        text = read_text(Path(job.file))
+        parse(text, job.file)  # which may have been changed since it was loaded
         with replacing_file(folder / JOB) as temporary:
-            temporary.write_text("\n".join(map(redact, text.split("\n"))), encoding="utf-8")
-
-
-def struck(value: Any) -> Any:
-    """A value with what may be secret in it struck out.
-
-    Examples
-    --------
-    >>> struck({"password": "p", "address": "s3://me:x@bucket/a", "env": {"AWS_SECRET_ACCESS_KEY": "k"}})
-    {'password': '***', 'address': 's3://***@bucket/a', 'env': {'AWS_SECRET_ACCESS_KEY': '***'}}
-    """
-    if isinstance(value, dict):
-        return {
-            key: dict.fromkeys(one, "***")
-            if key == "environment" and isinstance(one, dict)
-            else "***"
-            if _SECRET_KEY.fullmatch(str(key)) and one is not None
-            else struck(one)
-            for key, one in value.items()
-        }
-    if isinstance(value, list):
-        return [struck(one) for one in value]
-    return redact(value) if isinstance(value, str) else value
+            temporary.write_text(struck_text(text), encoding="utf-8")

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,20 +15,31 @@ from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import CheckpointError, CheckpointInUseError, JobError, WriteError
 from dgmm.jobs.checks import check_runs, sources
+from dgmm.jobs.digest import digest_of
 from dgmm.jobs.exits import BAD_JOB, BUG, DONE, exit_code
 from dgmm.jobs.loading import load_job
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.report import in_words
 from dgmm.jobs.running import perform_at_once, run_job
-from dgmm.jobs.runs.earlier import Before, digest_of, look_back
-from dgmm.jobs.runs.folders import PROGRESS, OpenRun, Run, RunsFolder, clear_away, readable, refuse_second, runs_in
+from dgmm.jobs.runs.earlier import Before, adopt, look_back
+from dgmm.jobs.runs.folders import (
+    PROGRESS,
+    OpenRun,
+    Run,
+    RunsFolder,
+    clear_away,
+    clear_progress,
+    refuse_second,
+    runs_in,
+)
+from dgmm.jobs.runs.holding import holding
 from dgmm.jobs.runs.metrics import write_metrics
-from dgmm.jobs.runs.origin import asked_for, keep_origin, new_record, runs_folder_of
+from dgmm.jobs.runs.origin import asked_for, keep_origin, kept_by, new_record
 from dgmm.jobs.runs.recorder import Recorder
-from dgmm.jobs.runs.records import RunRecord, Written, ended, now, write_record
+from dgmm.jobs.runs.records import RunRecord, Written, asked_again, ended, readable, write_record
 from dgmm.jobs.runs.stamps import Stamp, stamp_of
 from dgmm.jobs.specification import CheckpointSection
-from dgmm.jobs.state import JobResult
+from dgmm.jobs.state import JobResult, Surroundings
 
 if TYPE_CHECKING:
     from dgmm.jobs.clusters.sections import ClusterSection
@@ -120,7 +131,7 @@ def run_recorded(
     same inputs and its outputs lie there as it wrote them. Parameters and errors are those of :func:`run_file`.
     """
     told = reporter or LogReporter()
-    with _runs_folder(job) as (folder, stays):
+    with ExitStack() as held, _runs_folder(job) as (folder, stays):
         record = replace(
             new_record(Path(job.file), command),
             digest=digest_of(job),
@@ -131,11 +142,15 @@ def run_recorded(
         )
         forgets = job.checkpoint is not None and job.checkpoint.resume == "never" and not anew
         with folder.beginning() as runs:
+            runs = adopt(record, runs, job.run.metrics)
             refuse_second(record, runs)
             keeps = stays and folder.can_lock and job.checkpoint is None and not job.keeps_no_progress
-            before = Before() if forgets else look_back(record, runs, job.output.paths, anew=anew, keeps=keeps)
+            look = partial(look_back, record, runs, job.output.paths, anew=anew, keeps=keeps)
+            before = Before() if forgets else look()
             if before.done is not None and before.nothing_left and (report := _report_in(before.done.path)) is not None:
-                return _nothing_left(job, before.done, report, told)
+                return _nothing_left(job, before.done, record, report, told)
+            held.enter_context(holding(job))
+            before = before if forgets else look()  # whoever held them may have written
             opened = _open(folder, record, before, job)
         success = _last_success(runs, record)
         recorder = Recorder(opened.path, opened.record, told)
@@ -143,13 +158,15 @@ def run_recorded(
             with recorder.listening():
                 if before.why:
                     recorder.step(before.why)
-                made = _run(_placed(job, opened, keeps=keeps, anew=anew), recorder, before, opened.path, perform)
+                placed = _placed(job, opened) if keeps else job
+                made = _run(placed, recorder, before, opened.path, anew=anew, perform=perform)
                 return made if stays else replace(made, folder=None)
         finally:
             opened.close()
             recorder.close()
             _tell_prometheus(job.run.metrics, recorder.record, success)
             with folder.beginning() as runs:
+                clear_progress(runs, record.digest)
                 clear_away(runs, record.job, job.run.keep)
 
 
@@ -184,6 +201,7 @@ def _open(folder: RunsFolder, record: RunRecord, before: Before, job: Job) -> Op
     source = before.progress or (before.unfinished if job.checkpoint is not None else None)
     if before.unfinished is not None:
         record = replace(record, attempt=before.unfinished.record.attempt + 1)
+    record = replace(record, anew=before.anew)
     opened = folder.open(replace(record, resumed_from=None if source is None else source.record.id))
     keep_origin(opened.path, job)
     if before.progress is not None:
@@ -192,23 +210,20 @@ def _open(folder: RunsFolder, record: RunRecord, before: Before, job: Job) -> Op
     return opened
 
 
-def _placed(job: Job, opened: OpenRun, *, keeps: bool, anew: bool) -> Job:
+def _placed(job: Job, opened: OpenRun) -> Job:
     """The job with the place where its progress is kept."""
-    if keeps:
-        return replace(job, checkpoint=CheckpointSection.model_construct(path=str(opened.path / PROGRESS)))
-    if job.checkpoint is not None and anew:
-        return replace(job, checkpoint=job.checkpoint.model_copy(update={"resume": "never"}))
-    return job
+    return replace(job, checkpoint=CheckpointSection.model_construct(path=str(opened.path / PROGRESS)))
 
 
-def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Perform) -> RecordedRun:
+def _run(job: Job, recorder: Recorder, before: Before, folder: Path, *, anew: bool, perform: Perform) -> RecordedRun:
     """Run a job in its folder, and record how that ends."""
 
     def performed(name: str, do: Callable[[], None]) -> None:
         with recorder.stage(name):
             perform(name, do)
 
-    run = partial(run_job, job, recorder, perform=performed, own=before.own, folder=folder, redo=before.redo)
+    around = Surroundings(before.own, folder, held=True)
+    run = partial(run_job, job, recorder, anew=anew, perform=performed, around=around)
     progress = folder / PROGRESS
     try:
         try:
@@ -220,7 +235,7 @@ def _run(job: Job, recorder: Recorder, before: Before, folder: Path, perform: Pe
             logger.warning("what run %s kept cannot be used, all is done anew: %s", before.progress.record.id, error)
             shutil.rmtree(progress)
             result = run()
-        written = {key: Written(str(path), stamp_of(path)) for key, path in result.outputs.items()}
+        written = {key: Written(str(path), stamp_of(path)) for key, path in job.output.paths.items()}
         _keep_reports(folder, result)
         known = {name: result.report.get(key) for name, key in _REPORTED.items()}
         known = {name: value for name, value in known.items() if value is not None}
@@ -250,10 +265,9 @@ def _report_in(folder: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
-def _nothing_left(job: Job, done: Run, report: dict[str, Any], told: Reporter) -> RecordedRun:
+def _nothing_left(job: Job, done: Run, new: RunRecord, report: dict[str, Any], told: Reporter) -> RecordedRun:
     """Say that a job is done, and note that it was asked for again."""
-    times = done.record.again.get("times")
-    record = replace(done.record, again={"times": times + 1 if isinstance(times, int) else 1, "last": now()})
+    record = asked_again(done.record)
     with told:
         told.step(
             "the input is as it was, and everything was written before: nothing is left to do "
@@ -261,7 +275,8 @@ def _nothing_left(job: Job, done: Run, report: dict[str, Any], told: Reporter) -
         )
     with suppress(WriteError):
         write_record(done.path, record)
-    _tell_prometheus(job.run.metrics, record, 0.0)
+    # The job file may be another one that asks for the same.
+    _tell_prometheus(job.run.metrics, replace(record, job=new.job, name=new.name), 0.0)
     return RecordedRun(report, dict(job.output.paths), done.path)
 
 
@@ -282,15 +297,20 @@ def first_line(error: BaseException) -> str:
 
 
 def _record_refusal(path: Path, error: JobError, command: Sequence[str]) -> None:
-    """Leave a record of a job file that is wrong, beside those of the runs before."""
-    folder, metrics = runs_folder_of(path)
-    runs = [] if folder is None else runs_in(folder)
-    if folder is None or not runs:
+    """Leave a record of a job file that is wrong, beside those of the runs before; one for all times in a row."""
+    kept = kept_by(path)
+    runs = [] if kept.folder is None else runs_in(kept.folder)
+    if kept.folder is None or not runs:
         return
     record = ended(new_record(path, command), BAD_JOB, first_line(error))
+    last = next((run for run in runs if run.record.job == record.job), None)
     with suppress(WriteError):
-        RunsFolder(folder).open(record).close()
-        _tell_prometheus(metrics, record, _last_success(runs, record))
+        if last is not None and (last.record.state, last.record.error) == (record.state, record.error):
+            write_record(last.path, asked_again(last.record))
+        else:
+            RunsFolder(kept.folder).open(record).close()
+            clear_away(runs_in(kept.folder), record.job, kept.keep)
+    _tell_prometheus(kept.metrics, record, _last_success(runs, record))
 
 
 def _last_success(runs: Sequence[Run], record: RunRecord) -> float:

@@ -75,6 +75,8 @@ class RunRecord:
     inputs : dict of str to Stamp or None
         What lay at each place that is read, when the run began.
     outputs : dict of str to Written
+    anew : bool
+        Whether it does again what was done, or goes on with a run that does.
     writing : bool
         Whether it has begun to write its outputs.
     rows, passes, bytes_read, peak_memory : int or None
@@ -111,6 +113,7 @@ class RunRecord:
     resumed_from: str | None = None
     inputs: dict[str, Stamp | None] = field(default_factory=dict)
     outputs: dict[str, Written] = field(default_factory=dict)
+    anew: bool = False
     writing: bool = False
     rows: int | None = None
     passes: int = 0
@@ -166,7 +169,7 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("pid", "exit_code", "attempt", "rows", "passes", "bytes_read", "peak_memory", "warnings"), int),
     **dict.fromkeys(("versions", "inputs", "outputs", "again"), dict),
     "command": list,
-    "writing": bool,
+    **dict.fromkeys(("anew", "writing"), bool),
     "log_likelihood": (int, float),
 }
 
@@ -210,6 +213,17 @@ def since_epoch(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
+def readable(time: str) -> str:
+    """A time of a record as a person reads it.
+
+    Examples
+    --------
+    >>> readable("2026-11-22T03:30:42.123Z")
+    '2026-11-22 03:30:42 UTC'
+    """
+    return f"{time[:10]} {time[11:19]} UTC"
+
+
 def read_record(folder: Path) -> RunRecord | None:
     """Read the record in a folder of a run; None if there is none that can be read."""
     path = folder / RECORD
@@ -236,6 +250,12 @@ def write_record(folder: str | os.PathLike[str], record: RunRecord) -> None:
 def ended(record: RunRecord, code: int, error: str | None = None, **changes: Any) -> RunRecord:
     """The record of a run that has ended with an exit code."""
     return replace(record, state=ENDINGS[code].state, exit_code=code, error=error, ended=now(), **changes)
+
+
+def asked_again(record: RunRecord) -> RunRecord:
+    """The record of a run whose job was asked for once more, to the same end."""
+    times = record.again.get("times")
+    return replace(record, again={"times": times + 1 if isinstance(times, int) else 1, "last": now()})
 
 
 def intact(record: RunRecord, places: Mapping[str, str]) -> dict[str, bool]:

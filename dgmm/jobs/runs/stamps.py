@@ -61,7 +61,7 @@ def stamp_of(place: str | Location) -> Stamp | None:
     Returns
     -------
     Stamp or None
-        None if nothing lies there, or it cannot be told what.
+        Of no files if nothing lies there; None if it cannot be told what does.
 
     Examples
     --------
@@ -70,8 +70,8 @@ def stamp_of(place: str | Location) -> Stamp | None:
     ...     _ = Path(folder, "x").write_text("abc")
     ...     before = stamp_of(folder)
     ...     _ = Path(folder, "x").write_text("abcd")
-    ...     before.bytes, stamp_of(folder).bytes, before == stamp_of(folder), stamp_of(folder + "/none")
-    (3, 4, False, None)
+    ...     before.bytes, stamp_of(folder).bytes, before == stamp_of(folder), stamp_of(folder + "/none").files
+    (3, 4, False, 0)
     """
     text = str(place)
     folder = folder_of(text)
@@ -82,20 +82,32 @@ def stamp_of(place: str | Location) -> Stamp | None:
         return None
 
 
-def _sum(entries: Iterator[tuple[str, int, str]]) -> Stamp | None:
+def _sum(entries: Iterator[tuple[str, int, str]]) -> Stamp:
     """Sum up names, sizes and versions, in whatever order they come."""
     files = size = total = 0
     for name, length, version in entries:
         entry = hashlib.blake2b(f"{name}\0{length}\0{version}".encode("utf-8", "surrogateescape"), digest_size=16)
         files, size = files + 1, size + length
         total = (total + int.from_bytes(entry.digest(), "big")) % 2**_BITS
-    return Stamp(files, size, f"{total:0{_BITS // 4}x}") if files else None
+    return Stamp(files, size, f"{total:0{_BITS // 4}x}")
 
 
 def _files(path: Path) -> Iterator[tuple[str, int, str]]:
-    if path.exists() or not glob.has_magic(str(path)):
+    if _is_there(path):
         yield from _tree(path)
-        return
+    elif glob.has_magic(str(path)):
+        yield from _matches(path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _matches(path: Path) -> Iterator[tuple[str, int, str]]:
     for match in Path(path.anchor).glob(str(path.relative_to(path.anchor))):
         yield from ((f"{match}{name}", length, version) for name, length, version in _tree(match))
 

@@ -14,11 +14,11 @@ from dask.utils import format_bytes
 
 from dgmm.errors import JobError, printable
 from dgmm.jobs.exits import ENDINGS
-from dgmm.jobs.runs.folders import Run, readable, runs_in
+from dgmm.jobs.runs.folders import Run, runs_in
 from dgmm.jobs.runs.logs import LOG, PASSES, read_lines
-from dgmm.jobs.runs.origin import JOB, RESOLVED, job_path, runs_folder_of
+from dgmm.jobs.runs.origin import JOB, RESOLVED, job_path, kept_by
 from dgmm.jobs.runs.performance import PERFORMANCE
-from dgmm.jobs.runs.records import LOST, RECORD, RUNNING, RunRecord, now, since_epoch
+from dgmm.jobs.runs.records import LOST, RECORD, RUNNING, RunRecord, now, readable, since_epoch
 from dgmm.jobs.specification import RUNS
 from dgmm.jobs.wording import duration
 from dgmm.storage.replacing import is_zarr
@@ -57,7 +57,7 @@ def find_runs(place: Path | None = None) -> list[Run]:
         folders = [place, *_folders_below(place, DEPTH)]
         found = [run for folder in folders for run in runs_in(folder)]
     elif place.is_file():
-        folder = runs_folder_of(place)[0]
+        folder = kept_by(place).folder
         job = str(job_path(place))
         found = [] if folder is None else [run for run in runs_in(folder) if run.record.job == job]
     else:
@@ -226,41 +226,39 @@ def _facts(run: Run, lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str
     yield "result", record.says
     yield "error", record.error or ""
     for key, written in record.outputs.items():
-        if written.stamp is not None:
+        if written.stamp is not None and written.stamp.files:
             yield key, written.path
     if record.again:
         times = _count(int(record.again.get("times", 1)), "time", "times")
-        yield "since then", f"asked for {times} more, last {readable(str(record.again.get('last')))}: nothing to do"
+        what = "nothing to do" if record.is_done else "the same"
+        yield "since then", f"asked for {times} more, last {readable(str(record.again.get('last')))}: {what}"
     yield "next", _next(run)
     yield "folder", str(run.path)
 
 
 def _read(run: Run) -> Iterator[str]:
-    places = _places(run.path)
     for key, stamp in run.record.inputs.items():
         size = "" if stamp is None else f", {_count(stamp.files, 'file', 'files')}, {format_bytes(stamp.bytes)}"
-        yield f"{places.get(key, key)}{size}"
+        yield f"{_place(run.path, key)}{size}"
     if run.record.rows is not None:
         passes = _count(run.record.passes, "pass", "passes")
         yield f"{run.record.rows:,} rows, {format_bytes(run.record.bytes_read)} in {passes}"
 
 
-def _places(folder: Path) -> dict[str, str]:
-    """The inputs of a run, by key, as they were resolved."""
+def _place(folder: Path, key: str) -> str:
+    """Where an input of a run lies, as its key was resolved; the key itself if that is not known."""
+    section, _, name = key.partition(".")
     try:
-        section = json.loads((folder / RESOLVED).read_text(encoding="utf-8"))["input"]
-        return {f"input.{key}": value for key, value in section.items() if isinstance(value, str)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}
+        value = json.loads((folder / RESOLVED).read_text(encoding="utf-8"))[section][name]
+        value = value["text"] if isinstance(value, dict) else value
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return key
+    return value if isinstance(value, str) else key
 
 
 def _next(run: Run) -> str:
     record = run.record
-    later = [
-        other
-        for other in runs_in(run.path.parent)
-        if other.record.digest == record.digest and other.record.begun > record.begun
-    ]
+    later = [other for other in runs_in(run.path.parent) if _is_later(other.record, record)]
     if later:
         return f"see run {later[0].record.id}, which came after it: {later[0].record.state}"
     command = f"dgmm run {record.job}"
@@ -271,6 +269,13 @@ def _next(run: Run) -> str:
         return f"{command}{kept}"
     advice = next((ending.advice for ending in ENDINGS.values() if ending.state == record.state), "run the job again")
     return advice if record.is_done else f"{advice}: {command}"
+
+
+def _is_later(other: RunRecord, record: RunRecord) -> bool:
+    """Whether a run of the same job file, or of the same job under another name, came after another."""
+    # A job file that is wrong asks for nothing that could be compared.
+    same = other.job == record.job or (other.digest == record.digest != "")
+    return same and other.begun > record.begun
 
 
 def _groups(lines: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

@@ -4,64 +4,21 @@ import logging
 import os
 import shutil
 
-import dask.array as da
 import numpy as np
 import pytest
+import rerunning
 import zarr
+from rerunning import JOB, DiedError, Told, die, expected_of, somebodys, stamps, store
 
 from dgmm import GaussianMixture
-from dgmm.errors import JobError
+from dgmm.cli import main
+from dgmm.errors import JobError, JobRunningError
 from dgmm.fitting.events import FitFinished, FitResumed, IterationFinished, PassStarted
 from dgmm.jobs import answers, run_file
-from dgmm.jobs.progress import LogReporter
 from dgmm.jobs.runs.folders import PROGRESS, runs_in
 from dgmm.storage.checkpoint import Checkpoint, CheckpointStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-JOB = """
-input: {path: X.zarr}
-model: {n_components: 2, max_iter: 4, tol: 0.0, random_state: 0}
-output: {model: out/model.zarr, labels: out/labels.zarr, report: out/report.json}
-"""
-
-
-class DiedError(Exception):
-    pass
-
-
-class Told(LogReporter):
-    """Keeps what it is told, and does something at one kind of event."""
-
-    def __init__(self, kind=(), action=None):
-        super().__init__()
-        self.kind, self.action, self.events, self.steps = kind, action, [], []
-
-    def __call__(self, event):
-        self.events.append(event)
-        if isinstance(event, self.kind):
-            self.action()
-
-    def step(self, text):
-        self.steps.append(text)
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def die():
-    raise DiedError
-
-
-def rows(seed=0):
-    X = np.random.default_rng(seed).normal(size=(600, 2))
-    X[::2] += 4.0
-    return X
-
-
-def store(folder, seed=0):
-    shutil.rmtree(folder / "X.zarr", ignore_errors=True)
-    da.from_array(rows(seed), chunks=(50, 2)).to_zarr(str(folder / "X.zarr"))
 
 
 @pytest.fixture
@@ -71,16 +28,7 @@ def job(tmp_path):
 
 
 def written(folder, text="", **changes):
-    job = JOB + text
-    for old, new in changes.items():
-        assert old in job
-        job = job.replace(old, new)
-    (folder / "job.yaml").write_text(job)
-    return folder / "job.yaml"
-
-
-def stamps(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    return rerunning.written(folder, JOB + text, **changes)
 
 
 def run(job, **options):
@@ -99,14 +47,6 @@ def states(job):
     return [one.record.state for one in runs_in(job.parent / "runs")]
 
 
-def somebodys(path):
-    """A model of somebody else's in the place of a job's."""
-    shutil.rmtree(path, ignore_errors=True)
-    model = GaussianMixture(1, random_state=1).fit(np.random.default_rng(1).normal(size=(50, 5)))
-    model.save(path)
-    return lambda: np.array_equal(GaussianMixture.load(path).means_, model.means_)
-
-
 def test_a_second_run_changes_nothing_and_says_so(job, tmp_path):
     first = run_file(job, Told())
     before = stamps(tmp_path / "out")
@@ -122,7 +62,7 @@ def test_a_second_run_changes_nothing_and_says_so(job, tmp_path):
 
 
 def test_a_half_finished_run_is_gone_on_with_to_the_same_bits(job, tmp_path):
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(tmp_path / "X.zarr")))
+    expected = expected_of(tmp_path)
     died(job)
     assert states(job) == ["bug"]
     told = run(job)
@@ -205,7 +145,7 @@ def test_an_input_that_changed_within_a_run_is_fitted_from_the_beginning(job, tm
     store(tmp_path, seed=5)
     told = run(job)
     assert not told.of(FitResumed)
-    expected = GaussianMixture(2, max_iter=4, tol=0.0, random_state=0).fit(da.from_zarr(str(tmp_path / "X.zarr")))
+    expected = expected_of(tmp_path)
     assert np.array_equal(GaussianMixture.load(tmp_path / "out" / "model.zarr").means_, expected.means_)
 
 
@@ -255,7 +195,6 @@ def test_a_checkpoint_that_is_never_gone_on_with_is_never_done(job, tmp_path):
 
 def test_what_somebody_puts_there_during_the_fit_stays(job, tmp_path):
     def put():
-        (tmp_path / "out").mkdir()
         (tmp_path / "out" / "report.json").write_text("mine")
 
     with pytest.raises(JobError, match="exists already"):
@@ -324,3 +263,78 @@ def test_so_many_runs_are_kept_as_asked_for(job, tmp_path):
     # The last one that was done stays too: it says what is done.
     assert states(job) == ["bad job", "bad job", "done"]
     assert runs_in(tmp_path / "runs")[-1].record.id == done
+
+
+def test_doing_all_again_goes_on_when_it_was_ended_within(job, tmp_path):
+    run(job)
+    for options in ({"anew": True}, {}):  # the second one is ended within, too
+        with pytest.raises(DiedError):
+            run_file(job, Told(IterationFinished, die), **options)
+    told = run(job)
+    assert told.of(FitResumed)
+    assert "writing the model to model.zarr" in told.steps
+    assert not list((tmp_path / "runs").rglob(PROGRESS))
+    assert not run(job).events
+
+
+def test_progress_that_nobody_goes_on_with_is_removed(job, tmp_path):
+    died(job)
+    store(tmp_path, seed=5)
+    run(job)
+    assert not list((tmp_path / "runs").rglob(PROGRESS))
+
+
+def test_a_job_file_that_stays_wrong_leaves_one_record(job, tmp_path, capsys):
+    run(job)
+    wrong = rerunning.written(tmp_path, JOB, **{"n_components: 2": "n_components: two"})
+    for _ in range(3):
+        with pytest.raises(JobError, match="found 'two'"):
+            run(wrong)
+    last, first = runs_in(tmp_path / "runs")
+    assert (last.record.state, last.record.again["times"], first.record.state) == ("bad job", 2, "done")
+    assert main(["runs", "show", "last", str(wrong)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "asked for 2 times more" in out
+    assert "correct what the error names" in out
+    run(written(tmp_path, "run: {keep: 5}\n", **{"n_components: 2": "n_components: 3", "out/": "other/"}))
+    assert main(["runs", "show", last.record.id, str(wrong)]) == 0
+    assert "which came after it: done" in " ".join(capsys.readouterr().out.split())
+
+
+def test_so_many_wrong_job_files_are_kept_as_asked_for(job, tmp_path):
+    run(job)
+    for word in ("one", "two", "three", "four"):
+        wrong = written(tmp_path, "run: {keep: 2}\n", **{"n_components: 2": f"n_components: {word}"})
+        with pytest.raises(JobError, match=f"found '{word}'"):
+            run(wrong)
+    assert states(job) == ["bad job", "bad job", "done"]
+
+
+@pytest.mark.parametrize("where", ["{folder: elsewhere}", "{folder: none}"])
+def test_jobs_with_other_folders_of_runs_do_not_write_to_one_place_at_once(where, job, tmp_path):
+    (tmp_path / "other").mkdir()
+    changes = {"X.zarr": "../X.zarr", "out/": "../out/"}
+    same = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", **changes)
+    changes["n_components: 2"] = "n_components: 3"
+    other = rerunning.written(tmp_path / "other", f"{JOB}run: {where}\n", "other.yaml", **changes)
+
+    def run_the_other():
+        with pytest.raises(JobRunningError, match="runs this job since 20"):
+            run(same)
+        with pytest.raises(JobRunningError, match=r"runs .*job\.yaml, which writes the same output\.model, since 20"):
+            run(other)
+
+    assert run(job, kind=FitFinished, action=run_the_other).of(FitFinished)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.zarr", "model.zarr", "report.json"]
+    assert not list((tmp_path / "other").rglob("run.json"))  # nothing ran, so nothing is left
+
+
+def test_the_story_of_a_job_with_a_model_names_the_model(job, tmp_path, capsys):
+    run(job)
+    text = "input: {path: X.zarr}\nmodel: {kind: saved, path: out/model.zarr}\noutput: {labels: again.zarr}\n"
+    (tmp_path / "label.yaml").write_text(text)
+    run(tmp_path / "label.yaml")
+    assert main(["runs", "show", "last", str(tmp_path / "label.yaml")]) == 0
+    out = "".join(capsys.readouterr().out.split())
+    assert f"{tmp_path}/out/model.zarr," in out
+    assert "model.path" not in out

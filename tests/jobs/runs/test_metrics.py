@@ -1,6 +1,7 @@
 """Metrics of runs, read by Prometheus' own parser."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dgmm.cli import main
 from dgmm.jobs.runs.metrics import metrics_text, write_metrics
 from dgmm.jobs.runs.records import RunRecord, since_epoch
+from dgmm.jobs.runs.telling import find_runs
 
 RECORD = RunRecord(
     "1f3a9c",
@@ -35,7 +37,7 @@ def samples(text):
 
 def test_prometheus_reads_what_is_written():
     found, labels = samples(metrics_text(RECORD, 1700000000.5))
-    assert labels == {"job": "night"}
+    assert labels == {"job": "night", "file": "/a/night.yaml"}
     assert found == {
         "exit_code": 0,
         "end_timestamp_seconds": since_epoch(RECORD.ended),
@@ -52,14 +54,19 @@ def test_prometheus_reads_what_is_written():
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "naïve {x}", 'a\\"', ""])
 def test_any_name_of_a_job_is_escaped(name):
-    assert samples(metrics_text(replace(RECORD, name=name), None))[1] == {"job": name}
+    record = replace(RECORD, name=name, job=f"/a/{name}.yaml")
+    assert samples(metrics_text(record, None))[1] == {"job": name, "file": f"/a/{name}.yaml"}
 
 
 def test_jobs_share_a_folder(tmp_path):
-    for name in ("night", "the day"):
-        write_metrics(tmp_path, replace(RECORD, name=name), None)
+    files = ["/a/night.yaml", "/a/the day.yaml", "/b/night.yaml"]  # two have one name
+    for file in files:
+        write_metrics(tmp_path, replace(RECORD, job=file, name=Path(file).stem), None)
+    found = [samples(path.read_text())[1] for path in tmp_path.iterdir()]
+    assert sorted(labels["file"] for labels in found) == files
+    assert sorted(labels["job"] for labels in found) == ["night", "night", "the day"]
     write_metrics(tmp_path / "own.prom", RECORD, None)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dgmm-night.prom", "dgmm-the-day.prom", "own.prom"]
+    assert samples((tmp_path / "own.prom").read_text())[1]["file"] == "/a/night.yaml"
 
 
 def test_a_run_that_fails_tells_when_one_succeeded_last(tmp_path, monkeypatch):
@@ -71,8 +78,9 @@ def test_a_run_that_fails_tells_when_one_succeeded_last(tmp_path, monkeypatch):
 
     def run():
         main(["run", "night.yaml"])
-        found, labels = samples((tmp_path / "metrics" / "dgmm-night.prom").read_text())
-        assert labels == {"job": "night"}
+        (file,) = (tmp_path / "metrics").iterdir()
+        found, labels = samples(file.read_text())
+        assert labels == {"job": "night", "file": str(tmp_path / "night.yaml")}
         codes.append(found["exit_code"])
         successes.append(found.get("last_success_timestamp_seconds"))
 
@@ -101,3 +109,23 @@ def test_metrics_that_cannot_be_written_end_no_run(tmp_path, monkeypatch, capsys
     (tmp_path / "night.yaml").write_text(text)
     assert main(["run", "night.yaml"]) == 0
     assert "the metrics of this run are not written" in capsys.readouterr().err
+
+
+def test_a_job_file_that_was_renamed_takes_its_runs_and_metrics_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).normal(size=(200, 2)))
+    text = "input: {path: x.npy}\nmodel: {n_components: 2}\noutput: {model: m.zarr}\nrun: {metrics: metrics/}\n"
+    (tmp_path / "night.yaml").write_text(text)
+    (tmp_path / "copy.yaml").write_text(text)
+
+    def told():
+        return [samples(path.read_text())[1]["job"] for path in sorted((tmp_path / "metrics").iterdir())]
+
+    assert main(["run", "night.yaml"]) == 0
+    assert main(["run", "copy.yaml"]) == 0  # asks for the same, so that nothing is left to do
+    assert told() == ["copy", "night"]
+    (tmp_path / "copy.yaml").unlink()
+    (tmp_path / "night.yaml").rename(tmp_path / "late.yaml")
+    assert main(["run", "late.yaml"]) == 0
+    assert [run.record.name for run in find_runs(tmp_path / "late.yaml")] == ["late"]
+    assert told() == ["copy", "late"]

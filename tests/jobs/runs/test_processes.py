@@ -152,7 +152,7 @@ def test_a_second_run_at_once_is_refused_with_who_runs_the_first(folder, capsys)
         # Another job that writes to the same place, too.
         Path("other.yaml").write_text(JOB)
         assert main(["run", "other.yaml"]) == 75
-        assert "job.yaml, which writes the same model, since" in capsys.readouterr().err
+        assert "job.yaml, which writes the same output.model, since" in capsys.readouterr().err
         assert len(runs_in(folder / "runs")) == 1  # nothing ran, so nothing is left
         wait_until(lambda: last_run().record.passes)  # written every two seconds
         process.kill()
@@ -182,3 +182,16 @@ def test_a_job_file_that_is_wrong_stands_among_the_runs(folder):
 def test_a_first_job_file_that_is_wrong_leaves_nothing(folder):
     assert ended(JOB.replace("n_components: 2", "n_components: two"))[0] == 2
     assert sorted(path.name for path in folder.iterdir()) == ["job.yaml", "x.npy"]
+
+
+def test_too_little_memory_is_no_bug(folder, monkeypatch, capsys):
+    def allocate(*_):
+        np.empty(2**58)  # as a worker does whose ulimit is too tight
+
+    monkeypatch.setattr("dgmm.jobs.running._fitted", allocate)
+    Path("job.yaml").write_text(JOB)
+    assert main(["run", "job.yaml"]) == 69
+    err = capsys.readouterr().err
+    assert "no more memory (Unable to allocate" in err
+    assert "Traceback" not in err
+    assert last_run().record.state == "cluster failed"

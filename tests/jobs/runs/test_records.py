@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgmm.jobs import load_job, run_file
-from dgmm.jobs.runs.earlier import digest_of
+from dgmm.jobs.digest import digest_of
 from dgmm.jobs.runs.folders import RunsFolder, runs_in
 from dgmm.jobs.runs.logs import JsonLines, read_lines
 from dgmm.jobs.runs.origin import keep_origin, new_record
 from dgmm.jobs.runs.records import RunRecord, Written, read_record, write_record
 from dgmm.jobs.runs.stamps import Stamp, stamp_of
+from dgmm.jobs.runs.striking import struck_text
+from dgmm.jobs.source import parse
 
 RECORD = RunRecord(
     "1f3a9c",
@@ -153,3 +155,56 @@ def test_warnings_stand_in_the_log(tmp_path):
     assert record.warnings == 1
     (line,) = [line for line in read_lines(done.folder / "log.jsonl") if line["level"] == "WARNING"]
     assert line["text"].startswith("ConvergenceWarning: the fit did not converge in 1 iteration")
+
+
+SECRETS = """\
+# password: MARKER
+cluster: {kind: threads, api_key: "MAR\\x4bER", nested: {token: [MARKER, 1], n: 1}}
+password: |
+  MARKER
+  MARKER
+
+  # MARKER
+user: me # is kept
+passphrase: >-
+    MARKER
+    MARKER
+"pass\\x77ord2": 'MARKER
+  MARKER'
+secret:
+  a: MARKER
+  b: [MARKER,
+    MARKER]
+# is kept too
+? aws-credentials
+: MARKER
+plain_secret: MARKER
+  MARKER
+environment:
+  ANYTHING: MARKER
+  LINES: |-
+    MARKER
+path: "s3://me:MAR\\
+  KER@bucket/x"
+empty_token:
+last: 1
+"""
+
+
+def test_secrets_are_struck_in_whatever_form_they_stand():
+    kept = struck_text(SECRETS)
+    assert "MAR" not in kept
+    assert "KER" not in kept
+    value = parse(kept, "kept").value  # is a job file still
+    assert value["user"] == "me"
+    assert value["cluster"] == {"kind": "threads", "api_key": "***", "nested": {"token": "***", "n": 1}}
+    assert value["environment"] == {"ANYTHING": "***", "LINES": "***"}
+    assert (value["path"], value["empty_token"], value["last"]) == ("s3://***@bucket/x", None, 1)
+    for key in ("password", "passphrase", "password2", "secret", "aws-credentials", "plain_secret"):
+        assert value[key] == "***"
+    assert "# is kept\n" in kept
+
+
+def test_only_the_user_and_the_group_see_into_a_run(tmp_path):
+    done = run_file(job(tmp_path))
+    assert not done.folder.stat().st_mode & 0o007
