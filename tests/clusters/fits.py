@@ -13,7 +13,7 @@ from faults.small_fit import fit, rows, same_bits
 
 from dgmm.fitting.events import PassStarted
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def free_port() -> int:
