@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from dgmm._version import __version__
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.bfr_kmeans import BFRKMeans
+from dgmm.estimators.eigenmoments import EigenMoments
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.estimators.matching import Match, match
 from dgmm.estimators.selection import Selection, select
@@ -13,6 +14,7 @@ from dgmm.fitting.stopping import StopReason
 from dgmm.inputs.opening import open_rows
 from dgmm.inputs.writing import write_results
 from dgmm.passes.execution import Execution
+from dgmm.signals.models import StationaryCorrelation
 from dgmm.storage.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -22,10 +24,12 @@ __all__ = [
     "BFRGaussianMixture",
     "BFRKMeans",
     "Checkpoint",
+    "EigenMoments",
     "Execution",
     "GaussianMixture",
     "Match",
     "Selection",
+    "StationaryCorrelation",
     "StopReason",
     "__version__",
     "match",

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "dgmm"
 LAYERS = (
     ("errors", "typing", "rules", "_version"),
     ("mixture",),
+    ("signals",),
     ("fitting",),
     ("storage",),
     ("passes",),
@@ -33,6 +34,7 @@ OUTSIDE = {
     "typing": {"numpy"},
     "_version": set(),
     "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl", "numba", "llvmlite"},
+    "signals": {"numpy", "scipy"},
     "fitting": {"numpy"},
     "storage": {
         "numpy",

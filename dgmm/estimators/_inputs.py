@@ -67,7 +67,14 @@ def open_table(
             fitted=None if names is None else tuple(names),
             feature_dims=getattr(estimator, "feature_dims_", None),
         )
-    table = open_request(X, request)
+    return settled(estimator, open_request(X, request), reset=reset)
+
+
+def settled(estimator: Any, table: Table, *, reset: bool) -> Table:
+    """Rows that were opened, as scikit-learn would have them, which the estimator remembers or knows again.
+
+    Parameters, results and errors are those of :func:`open_table`.
+    """
     if not isinstance(table.X, da.Array):
         table = _checked(estimator, table)
         if not reset:
@@ -99,9 +106,9 @@ def _warn_of_names(estimator: Any, names: tuple[str, ...] | None) -> None:
     """Say in scikit-learn's words that the fit had names and X has none, or the other way round."""
     name, fitted = type(estimator).__name__, getattr(estimator, "feature_names_in_", None)
     if names is not None and fitted is None:
-        warnings.warn(f"X has feature names, but {name} was fitted without feature names", stacklevel=5)
+        warnings.warn(f"X has feature names, but {name} was fitted without feature names", stacklevel=6)
     if names is None and fitted is not None:
-        warnings.warn(f"X does not have valid feature names, but {name} was fitted with feature names", stacklevel=5)
+        warnings.warn(f"X does not have valid feature names, but {name} was fitted with feature names", stacklevel=6)
 
 
 def _remember(estimator: Any, table: Table, *, reset: bool) -> None:

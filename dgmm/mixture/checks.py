@@ -44,8 +44,12 @@ def describe_defects(defects: Defects, chunk: Chunk) -> str:
     return f"{name}, first at {place}"
 
 
-def check_finite(X: Array, chunk: Chunk, weights: FloatArray | None = None, *, missing: bool = False) -> None:
+def check_finite(
+    X: Array, chunk: Chunk, weights: FloatArray | None = None, *, missing: bool = False, because: str | None = None
+) -> None:
     """Refuse rows of positive weight with infinity or, unless values may be missing, NaN.
+
+    ``because`` says what such rows lack, and what to do, where it is not a density.
 
     Raises
     ------
@@ -62,9 +66,8 @@ def check_finite(X: Array, chunk: Chunk, weights: FloatArray | None = None, *, m
         bad &= (weights > 0.0)[:, None]
     defects = Defects.find(bad, X, chunk)
     if defects.count:
-        raise DataError(
-            f"X contains {describe_defects(defects, chunk)}; densities of such rows do not exist: {_advice(defects)}"
-        )
+        because = because or f"densities of such rows do not exist: {_advice(defects)}"
+        raise DataError(f"X contains {describe_defects(defects, chunk)}; {because}")
 
 
 def _advice(defects: Defects) -> str:

@@ -26,6 +26,8 @@ _TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 # whole blocks of the compiled kernel as well.
 _CHUNK_BLOCKS = 12
 _CHUNK_WORK = 5e7
+# Numbers of a chunk of signals in memory.
+_SIGNAL_CHUNK = 2**22
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class ExecutionPlan:
         work = 4 * n_components * p + 200
         blocks = max(_CHUNK_BLOCKS, 3 * round(_CHUNK_WORK / work / block_rows / 3))
         return cls("numba", block_rows, blocks * block_rows, dict(_TOLERANCE))
+
+    @classmethod
+    def of_signals(cls, n_samples: int) -> ExecutionPlan:
+        """The plan of passes that project signals of n samples each.
+
+        Examples
+        --------
+        >>> ExecutionPlan.of_signals(64 * 64).chunk_rows
+        1024
+        """
+        rows = max(1, _SIGNAL_CHUNK // n_samples)
+        return cls("numpy", rows, rows, {})
 
     @property
     def options(self) -> KernelOptions:

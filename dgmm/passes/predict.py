@@ -6,22 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import dask
-import dask.array as da
 import numpy as np
 
 from dgmm.mixture.checks import check_finite
-from dgmm.mixture.chunks import Chunk
 from dgmm.mixture.kernel import BlockKernel, kernel_dtype
 from dgmm.mixture.missing import RAISE
 from dgmm.mixture.patterns import compute_rows
-from dgmm.passes.blas import single_threaded_blas
-from dgmm.passes.rows import check_table, chunk_lengths
-from dgmm.passes.shards import check_length, to_block
+from dgmm.passes.rowwise import map_lazily, map_rows
 
 if TYPE_CHECKING:
+    import dask.array as da
+
+    from dgmm.mixture.chunks import Chunk
     from dgmm.mixture.compiled import CompiledMixture
-    from dgmm.typing import Array, IntArray
+    from dgmm.typing import Array
 
 
 @dataclass(frozen=True)
@@ -80,21 +78,31 @@ SCORES = Quantity(
 )
 
 
-def _predict_block(
-    block: Array,
-    mixture: tuple[CompiledMixture, IntArray | None, str],
-    quantity: Quantity,
-    out: np.dtype[Any],
-    block_id: tuple[int, ...],
-) -> Array:
-    compiled, lengths, missing = mixture
-    X = to_block(block, block_id[0], compiled.n_features)
-    if lengths is not None:
-        check_length(X, block_id[0], lengths[block_id[0]])
-    check_finite(X, Chunk(block_id[0], None, len(X)), missing=missing != RAISE)
-    # A log-density below the range of float32 is -inf.
-    with single_threaded_blas(), np.errstate(over="ignore"):
-        return compute_rows(quantity.compute, compiled, X, out)
+@dataclass(frozen=True)
+class _Prediction:
+    """A quantity of the rows of a chunk."""
+
+    compiled: CompiledMixture
+    quantity: Quantity
+    out: np.dtype[Any]
+    missing: str
+
+    @property
+    def n_features(self) -> int:
+        return self.compiled.n_features
+
+    @property
+    def columns(self) -> int | None:
+        return (self.quantity.columns or self.compiled.n_components) if self.quantity.per_component else None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.quantity.dtype or self.out
+
+    def __call__(self, X: Array, chunk: Chunk) -> Array:
+        check_finite(X, chunk, missing=self.missing != RAISE)
+        with np.errstate(over="ignore"):  # a log-density below the range of float32 is -inf
+            return compute_rows(self.quantity.compute, self.compiled, X, self.dtype)
 
 
 def predict_lazily(
@@ -114,34 +122,11 @@ def predict_lazily(
     dask array
         (n,) or (n, K), with the row chunks of X, which may be unknown.
     """
-    check_table(X.ndim, X.shape, X.dtype)
-    if X.numblocks[1] > 1:
-        X = X.rechunk({1: -1})
-    dtype = quantity.dtype or dtype or kernel_dtype(X.dtype)
-    width = quantity.columns or compiled.n_components
-    shape: dict[str, Any] = {"chunks": (X.chunks[0], (width,))} if quantity.per_component else {"drop_axis": 1}
-    return X.map_blocks(
-        _predict_block,
-        # A task of its own, so that it travels to each worker once.
-        mixture=dask.delayed((compiled, chunk_lengths(X), missing), pure=False, traverse=False),
-        quantity=quantity,
-        out=dtype,
-        dtype=dtype,
-        meta=np.empty((0,) * (2 if quantity.per_component else 1), dtype=dtype),
-        **shape,
-    )
+    return map_lazily(X, _Prediction(compiled, quantity, dtype or kernel_dtype(X.dtype), missing))
 
 
 def predict_rows(
     X: Any, compiled: CompiledMixture, quantity: Quantity, dtype: np.dtype[Any], chunk_rows: int, missing: str = RAISE
 ) -> Any:
     """The same for any rows, (n, d): those in memory are worked on with this process's threads, in chunks."""
-    if isinstance(X, da.Array):
-        return predict_lazily(X, compiled, quantity, dtype, missing)
-    dtype = quantity.dtype or dtype
-    if len(X) <= chunk_rows:  # one chunk: a scheduler would take longer than the work
-        return _predict_block(X, (compiled, None, missing), quantity, dtype, (0, 0))
-    chunks = da.from_array(X, chunks=(chunk_rows, X.shape[1]), name=False)
-    lazy = predict_lazily(chunks, compiled, quantity, dtype, missing)
-    with single_threaded_blas():
-        return lazy.compute(scheduler="threads")
+    return map_rows(X, _Prediction(compiled, quantity, dtype, missing), chunk_rows)

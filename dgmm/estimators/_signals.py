@@ -1,0 +1,112 @@
+"""What EigenMoments takes: its parameters checked, and signals made rows and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgmm.errors import DataError, ParameterError
+from dgmm.estimators._inputs import rows_of
+from dgmm.mixture.missing import RAISE
+from dgmm.passes.plan import ExecutionPlan
+from dgmm.passes.tree import PassRunner
+from dgmm.rules import Rule, is_bool, is_int, is_number, one_of
+from dgmm.signals.eigen import METHODS
+from dgmm.signals.invariants import INVARIANCES
+from dgmm.signals.models import StationaryCorrelation
+from dgmm.signals.spaces import BASES
+
+if TYPE_CHECKING:
+    from dgmm.fitting.events import Event
+    from dgmm.inputs.table import Table
+    from dgmm.passes.rows import Rows
+    from dgmm.signals.records import SignalMap, SignalRecord
+    from dgmm.typing import FloatArray
+
+AUTO, DIFFERENCES, DATA = "auto", "differences", "data"
+"""Where the noise, and what signals are like, come from."""
+
+
+def _is_sizes(value: Any, low: int) -> bool:
+    many = isinstance(value, (tuple, list)) and len(value) > 0 and all(is_int(each, low) for each in value)
+    return value is None or is_int(value, low) or many
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or hasattr(value, "__array__")
+
+
+RULES = {
+    "n_components": Rule(
+        lambda v: v is None or is_int(v, 1) or (isinstance(v, float) and 0.0 < v < 1.0),
+        "None, an int of at least 1, or a share of the ratio of signal to noise, a float between 0 and 1",
+    ),
+    "order": Rule(lambda v: _is_sizes(v, 0), "None, an int of at least 0, or one for each axis"),
+    "signal_shape": Rule(lambda v: _is_sizes(v, 1), "None, the number of samples, or that along each axis"),
+    "signal_dims": Rule(
+        lambda v: v is None or isinstance(v, str) or (isinstance(v, Sequence) and len(v) > 0),
+        "None, or names of dimensions",
+    ),
+    "noise": Rule(
+        lambda v: v in (AUTO, DIFFERENCES) if isinstance(v, str) else is_number(v) or _is_array(v),
+        "'auto', 'differences', the variance of a sample, or an array of variances or covariances",
+    ),
+    "noise_floor": Rule(is_number, "a finite float of at least 0"),
+    "correlation": Rule(
+        lambda v: v == DATA if isinstance(v, str) else isinstance(v, StationaryCorrelation) or _is_array(v),
+        "'data', a StationaryCorrelation, or an array (n, n)",
+    ),
+    "method": one_of(METHODS),
+    "basis": one_of(BASES),
+    "center": Rule(is_bool, "True or False"),
+    "noisy": Rule(is_bool, "True or False"),
+    "invariant": Rule(
+        lambda v: (
+            isinstance(v, (tuple, list))
+            and len({*v}) == len(v)
+            and all(isinstance(each, str) and each in INVARIANCES for each in v)
+        ),
+        f"a tuple of some of {', '.join(map(repr, INVARIANCES))}",
+    ),
+}
+
+
+def rows_of_signals(table: Table) -> Rows:
+    """Rows of samples of a table of signals."""
+    rows, _ = rows_of(table, lambda n: ExecutionPlan.of_signals(n).chunk_rows, RAISE)
+    return rows
+
+
+def read(rows: Rows, signals: SignalMap, emit: Callable[[Event], bool]) -> SignalRecord:
+    """Read signals once; raises DataError if there are none."""
+    record = PassRunner(rows, ExecutionPlan.of_signals(rows.n_features), emit)(signals)
+    if not record.weight > 0.0:
+        found = f"every sample_weight of its {rows.n_rows} signals is 0" if rows.n_rows else "it has no signals"
+        raise DataError(f"X has no moments: {found}; give at least one signal of weight above 0")
+    return record
+
+
+def sizes(value: Any) -> tuple[int, ...] | None:
+    """Whole numbers that were given as one, or several."""
+    if value is None:
+        return None
+    return tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
+
+
+def array_of(name: str, value: Any, shapes: Mapping[str, tuple[int, ...]]) -> FloatArray:
+    """An array of finite numbers of one of some shapes, symmetric where it is square; else a ParameterError."""
+    words = " or ".join(f"{symbols} = {shape}" for symbols, shape in shapes.items())
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{name} must be an array of numbers, {words}") from None
+    if array.shape not in shapes.values():
+        raise ParameterError(f"{name} has shape {array.shape}; expected {words}")
+    if not np.isfinite(array).all():
+        at = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
+        raise ParameterError(f"{name} contains {array[at]} at {list(at)}; all values must be finite")
+    if array.ndim == 2 and not np.allclose(array, array.T, rtol=1e-8, atol=1e-12 * float(np.abs(array).max())):
+        raise ParameterError(f"{name} must be symmetric")
+    return array

@@ -1,0 +1,201 @@
+"""What users bring of signals and images, made rows of samples, and rows of samples made signals again."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+
+from dgmm.errors import DataError, ParameterError
+from dgmm.inputs.blocks import as_dask, is_lazy
+from dgmm.inputs.columns import absent, listed
+from dgmm.inputs.opening import open_request
+from dgmm.inputs.plain import as_array
+from dgmm.inputs.sources import open_source
+from dgmm.inputs.stored import open_stored
+from dgmm.inputs.table import Request, Table
+
+if TYPE_CHECKING:
+    from dgmm.typing import Array
+
+SAMPLE = "sample_of_signal"
+"""The dimension that signals have while they are rows."""
+
+
+@dataclass(frozen=True)
+class SignalAxes:
+    """What one signal looks like.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Samples along each axis.
+    dims : tuple or None
+        Names of the axes; None where they have none.
+    flat : bool
+        True if signals came as rows, whatever their axes.
+    """
+
+    shape: tuple[int, ...]
+    dims: tuple[Hashable, ...] | None = None
+    flat: bool = False
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of a signal."""
+        return math.prod(self.shape)
+
+
+def open_signals(
+    X: Any,
+    *,
+    shape: tuple[int, ...] | None = None,
+    dims: Sequence[Hashable] | None = None,
+    sample_weight: Any = None,
+    names: tuple[str, ...] | None = None,
+) -> tuple[Table, SignalAxes]:
+    """Open signals as rows of their samples, in C order.
+
+    Parameters
+    ----------
+    X : array-like, dask array, DataArray, Dataset of one variable, dataframe, zarr object or path
+        Signals along the first axis, (rows, *shape), or flattened, (rows, n).
+    shape : tuple of int, optional
+        Of a signal; where it is left out, that of all axes but the first.
+    dims : sequence, optional
+        Dimensions of the signals, of something labelled; all others are sample dimensions. By default those of the
+        shape, the last ones, or all but the first.
+    sample_weight
+        As :func:`dgmm.open_rows`.
+    names : tuple of str, optional
+        Columns of a table, by which they are found.
+
+    Returns
+    -------
+    Table
+        Rows (rows, n).
+    SignalAxes
+
+    Raises
+    ------
+    DataError, DataTypeError, ParameterError
+        If there is no such signal in it. Whether rows have as many samples as the shape is for the caller to see.
+    """
+    if isinstance(X, (str, os.PathLike)):
+        X = open_source(X)
+    elif isinstance(X, (zarr.Array, zarr.Group)):
+        X = open_stored(X)
+    if isinstance(X, xr.Dataset):
+        X, sample_weight = _variable(X, sample_weight)
+    if isinstance(X, xr.DataArray):
+        return _labelled(X, shape, dims, sample_weight)
+    if dims is not None:
+        raise ParameterError(
+            f"signal_dims is {dims!r}, but X is a {type(X).__name__}, whose dimensions have no names; give signal_shape"
+        )
+    if not hasattr(X, "columns") and not isinstance(X, (da.Array, Table)):
+        X = as_array(X)
+    if isinstance(X, (da.Array, np.ndarray)) and X.ndim > 2:
+        axes = SignalAxes(_agreed(tuple(map(int, X.shape[1:])), shape))
+        return open_request(_flattened(X, 1), Request(sample_weight=sample_weight)), axes
+    table = open_request(X, Request(sample_weight=sample_weight, fitted=names))
+    return table, SignalAxes(shape or (int(table.X.shape[1]),), None, flat=True)
+
+
+def _agreed(found: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of the signals, if it is the expected one."""
+    if shape is not None and found != shape:
+        raise DataError(f"X has signals of shape {found}; expected {shape}")
+    return found
+
+
+def _variable(source: xr.Dataset, sample_weight: Any) -> tuple[xr.DataArray, Any]:
+    """The only variable of a Dataset, beside that of the weights."""
+    weights = source[sample_weight] if isinstance(sample_weight, str) and sample_weight in source else sample_weight
+    names = [name for name in source.data_vars if name != sample_weight]
+    if len(names) != 1:
+        raise DataError(
+            f"X is a Dataset of the variables {listed(names)}, and signals are one variable; give X[name], or stack "
+            "them to one: X.to_dataarray()"
+        )
+    return source[names[0]], weights
+
+
+def _labelled(
+    X: xr.DataArray, shape: tuple[int, ...] | None, dims: Sequence[Hashable] | None, sample_weight: Any
+) -> tuple[Table, SignalAxes]:
+    signal_dims = _signal_dims(X, shape, dims)
+    samples = tuple(dim for dim in X.dims if dim not in signal_dims)
+    if not samples:
+        raise DataError(
+            f"X has the dimensions {listed(X.dims)}, all of which are those of one signal; signals need a further "
+            "dimension, or name fewer in signal_dims"
+        )
+    X = X.transpose(*samples, *signal_dims)
+    sizes = _agreed(tuple(X.sizes[dim] for dim in signal_dims), shape)
+    if X.chunks is None and is_lazy(X):
+        X = X.copy(data=as_dask(X, [None] * len(samples) + [(X.sizes[dim],) for dim in signal_dims]))
+    rows = xr.DataArray(
+        _flattened(X.data, len(samples)),
+        dims=(*samples, SAMPLE),
+        coords={name: coord for name, coord in X.coords.items() if {*coord.dims} <= {*samples}},
+        name=X.name,
+    )
+    rows.encoding = X.encoding
+    table = open_request(rows, Request(sample_dims=samples, sample_weight=sample_weight))
+    return Table(table.X, table.origin, None, table.weights), SignalAxes(sizes, signal_dims)
+
+
+def _signal_dims(
+    X: xr.DataArray, shape: tuple[int, ...] | None, dims: Sequence[Hashable] | None
+) -> tuple[Hashable, ...]:
+    if dims is None:
+        return X.dims[-len(shape) :] if shape is not None and len(shape) <= X.ndim else X.dims[1:]
+    for dim in dims:
+        if dim not in X.dims:
+            raise DataError(f"signal_dims: {absent(dim, X.dims, 'the dimensions of X')}")
+    return tuple(dims)
+
+
+def _flattened(X: Any, n_leading: int) -> Any:
+    """The last axes of an array made one; of a lazy one, chunk by chunk."""
+    return _reshaped(X, n_leading, (math.prod(map(int, X.shape[n_leading:])),))
+
+
+def signals_of(rows: Any, axes: SignalAxes) -> Any:
+    """Rows of samples, (..., n), as signals again, (..., *shape), if they came so; lazy where the rows are."""
+    if isinstance(rows, xr.DataArray):
+        data = _reshaped(rows.data, rows.ndim - 1, axes.shape)
+        dims = axes.dims or tuple(f"signal_{i}" for i in range(len(axes.shape)))
+        coords = rows.drop_vars(SAMPLE).coords
+        return xr.DataArray(data, dims=(*rows.dims[:-1], *dims), coords=coords, name=rows.name)
+    return rows if axes.flat else _reshaped(rows, 1, axes.shape)
+
+
+def _reshaped(X: Any, n_leading: int, shape: tuple[int, ...]) -> Any:
+    """Axes after the leading ones brought to another shape."""
+    if not isinstance(X, da.Array):
+        X = np.ma.asarray(X) if np.ma.isMaskedArray(X) else np.asarray(X)
+        return X.reshape(*X.shape[:n_leading], *shape)
+    X = X.rechunk(dict.fromkeys(range(n_leading, X.ndim), -1))
+    return X.map_blocks(
+        _reshape_block,
+        n_leading,
+        shape,
+        chunks=(*X.chunks[:n_leading], *((n,) for n in shape)),
+        drop_axis=list(range(n_leading, X.ndim)),
+        new_axis=list(range(n_leading, n_leading + len(shape))),
+        dtype=X.dtype,
+        meta=np.empty((0,) * (n_leading + len(shape)), dtype=X.dtype),
+    )
+
+
+def _reshape_block(block: Array, n_leading: int, shape: tuple[int, ...]) -> Array:
+    return block.reshape(*block.shape[:n_leading], *shape)

@@ -1,0 +1,219 @@
+"""One read of signals: the mean and the correlation of their moments, and the variance of their noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dgmm.mixture.checks import check_finite
+from dgmm.mixture.sampling import Candidates, row_keys
+from dgmm.mixture.scores import check_weights
+from dgmm.mixture.sizes import Sized
+from dgmm.mixture.statistics import weighty_rows
+from dgmm.signals.noise import noise_variances
+from dgmm.signals.spaces import blocks, symmetric
+
+if TYPE_CHECKING:
+    from dgmm.mixture.chunks import Chunk
+    from dgmm.signals.spaces import MomentSpace
+    from dgmm.typing import Array, FloatArray
+
+
+WHOLE = "the moments of a signal need all its samples: drop such signals, or fill the samples in"
+"""Why signals with a sample that is missing are refused."""
+
+
+class Space(Protocol):
+    """What moments are taken in."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a signal; the product is n."""
+        ...
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Highest degree along each axis."""
+        ...
+
+    @property
+    def n_moments(self) -> int:
+        """Moments of a signal, m."""
+        ...
+
+    def project(self, S: Array) -> FloatArray:
+        """Moments, (b, m), of signals, (b, n)."""
+        ...
+
+    def of_noise(self, noise: float | Array, signals: Array, seed: int) -> FloatArray:
+        """Correlation of the moments of noise, (m, m); see :meth:`~dgmm.signals.spaces.MomentSpace.of_noise`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SignalRecord(Sized):
+    """What a read of signals gives.
+
+    Attributes
+    ----------
+    n_rows : int
+        Signals of positive weight.
+    weight : float
+        Sum of their weights.
+    mean : (m,) float64
+        Of the moments.
+    scatter : (m, m) float64
+        Weighted sum of products of the moments about the mean.
+    noise : float
+        Weighted sum of the variances of the noise.
+    sample : Candidates
+        Signals for what is worked out in memory.
+    """
+
+    n_rows: int
+    weight: float
+    mean: FloatArray
+    scatter: FloatArray
+    noise: float
+    sample: Candidates
+
+    def merge(self, other: SignalRecord) -> SignalRecord:
+        """The record of both sets of signals.
+
+        Chan, Golub and LeVeque (1983), "Algorithms for computing the sample variance", The American Statistician 37(3).
+        """
+        weight = self.weight + other.weight
+        share = other.weight / weight if weight else 0.0
+        apart = other.mean - self.mean
+        return SignalRecord(
+            self.n_rows + other.n_rows,
+            weight,
+            self.mean + share * apart,
+            self.scatter + other.scatter + self.weight * share * np.multiply.outer(apart, apart),
+            self.noise + other.noise,
+            self.sample.merge(other.sample),
+        )
+
+    def correlation(self, *, center: bool) -> FloatArray:
+        """``E[M M']``, (m, m), or the covariance."""
+        about_mean = symmetric(self.scatter) / self.weight
+        return about_mean if center else about_mean + np.multiply.outer(self.mean, self.mean)
+
+
+@dataclass(frozen=True)
+class SignalMap:
+    """Maps signals to their :class:`SignalRecord`.
+
+    Attributes
+    ----------
+    space : Space
+    noise : bool
+        Whether the variance of the noise is wanted.
+    sample_rows : int
+        Signals of the sample, at most.
+    seed : int
+        Of the sample.
+    name : str
+        Of the pass.
+    """
+
+    space: Space
+    noise: bool
+    sample_rows: int = 0
+    seed: int = 0
+    name: str = "signals"
+
+    def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SignalRecord:
+        """Map the signals of a chunk, (b, n), and their weights, (b,)."""
+        if weights is not None:
+            check_weights(weights, chunk)
+        check_finite(X, chunk, weights, because=WHOLE)
+        keys = row_keys(self.seed, chunk.first_row or 0, len(X), 0 if chunk.first_row is not None else 1 + chunk.index)
+        if weights is not None:
+            keys = keys[weights > 0.0]
+        X, kept = weighty_rows(X, weights)
+        w = np.ones(len(X)) if kept is None else kept
+        moments, variances = np.empty((len(X), self.space.n_moments)), np.zeros(len(X))
+        for first in (each := blocks(X)):  # while it is in the cache
+            some = slice(first, first + each.step)
+            block = X[some].astype(np.float64, copy=False)
+            moments[some] = self.space.project(block)
+            if self.noise:
+                variances[some] = noise_variances(block, self.space.shape)
+        weight = float(w.sum())
+        mean = w @ moments / weight if weight else np.zeros(self.space.n_moments)
+        moments -= mean
+        scatter = moments.T @ (moments * w[:, None])
+        sample = Candidates.of(self.sample_rows, keys, X, w)
+        return SignalRecord(len(X), weight, mean, scatter, float(w @ variances), sample)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Maps signals to features, ``W' (M - mean)``, (b, k).
+
+    Attributes
+    ----------
+    space : Space
+    weights : (m, k)
+    mean : (m,)
+        Of the moments; 0 where it is not taken out.
+    dtype : dtype
+    """
+
+    space: Space
+    weights: FloatArray
+    mean: FloatArray
+    dtype: np.dtype[Any]
+
+    @property
+    def n_features(self) -> int:
+        """Samples of a signal, n."""
+        return math.prod(self.space.shape)
+
+    @property
+    def columns(self) -> int:
+        """Features, k."""
+        return int(self.weights.shape[1])
+
+    def __call__(self, X: Array, chunk: Chunk) -> Array:
+        """Map the signals of a chunk, (b, n)."""
+        check_finite(X, chunk, because=WHOLE)
+        return ((self.space.project(X) - self.mean) @ self.weights).astype(self.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class SignalsOfFeatures:
+    """Maps features, (b, k), to signals of the polynomials of the space that have them, (b, n).
+
+    Attributes
+    ----------
+    space : MomentSpace
+    weights : (m, k)
+        V, with ``W' V = I``.
+    mean : (m,)
+    dtype : dtype
+    """
+
+    space: MomentSpace
+    weights: FloatArray
+    mean: FloatArray
+    dtype: np.dtype[Any]
+
+    @property
+    def n_features(self) -> int:
+        """Features, k."""
+        return int(self.weights.shape[1])
+
+    @property
+    def columns(self) -> int:
+        """Samples of a signal, n."""
+        return self.space.n_samples
+
+    def __call__(self, X: Array, chunk: Chunk) -> Array:
+        """Map the features of a chunk, (b, k)."""
+        check_finite(X, chunk, because="no signal has such features")
+        return self.space.reconstruct(X @ self.weights.T + self.mean).astype(self.dtype, copy=False)
