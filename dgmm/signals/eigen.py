@@ -93,8 +93,8 @@ def _factor(B: Array) -> FloatArray:
     """F, upper triangular, with ``F' B F = I``."""
     scale = 1.0 / np.sqrt(np.diag(B))
     lower = np.linalg.cholesky(symmetric(B * np.multiply.outer(scale, scale)))
-    found: FloatArray = np.asarray(scipy.linalg.solve_triangular(lower, np.diag(scale), lower=True), dtype=np.float64)
-    return found.T
+    inverse: FloatArray = scipy.linalg.solve_triangular(lower, np.diag(scale), lower=True)
+    return np.ascontiguousarray(inverse.T)
 
 
 def _losses(ratios: FloatArray) -> FloatArray:
