@@ -105,9 +105,9 @@ def _losses(ratios: FloatArray) -> FloatArray:
             "the signals have no moments that differ from 0 (with center=True: from their mean), so there is nothing "
             "to tell from noise: look whether all signals are the same"
         )
-    losses = 1.0 - np.cumsum(ratios) / total
+    losses: FloatArray = 1.0 - np.cumsum(ratios) / total
     losses[-1] = 0.0
-    return np.maximum(losses, 0.0)
+    return np.maximum(losses, 0.0, out=losses)
 
 
 def _kept(losses: FloatArray, n_components: int | float) -> int:

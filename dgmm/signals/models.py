@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dgmm.signals.spaces import MomentSpace
     from dgmm.typing import FloatArray
 
-# A kernel of this decay is as narrow as a cell of 2,000 samples.
-_LARGEST = 1e6
+# Signals of this decay are alike over a hundredth of half an axis: no polynomial follows them.
+_LARGEST = 1e4
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StationaryCorrelation:
     Parameters
     ----------
     c : float or tuple of float
-        Decay along all axes, or each; above 0 and at most 1e6. Axes are 2 long, so ``1 / sqrt(c)`` is the length, in
+        Decay along all axes, or each; above 0 and at most 1e4. Axes are 2 long, so ``1 / sqrt(c)`` is the length, in
         halves of an axis, over which signals are alike.
     variance : float, default 1.0
         Of the signals at each point; above 0.
@@ -54,7 +54,7 @@ class StationaryCorrelation:
     def __post_init__(self) -> None:
         each = self.c if isinstance(self.c, tuple) else (self.c,)
         if not each or not all(is_number(c) and 0.0 < c <= _LARGEST for c in each):
-            raise ParameterError(f"c is {self.c!r}; it must be a number above 0 and at most 1e6, or one for each axis")
+            raise ParameterError(f"c is {self.c!r}; it must be a number above 0 and at most 1e4, or one for each axis")
         if not (is_number(self.variance) and self.variance > 0.0):
             raise ParameterError(f"variance is {self.variance!r}; it must be a finite number above 0")
 
@@ -80,8 +80,8 @@ def _nodes(n: int) -> tuple[FloatArray, FloatArray]:
 
 def _correlation(basis: str, order: int, c: float) -> FloatArray:
     """Means over x1 and x2 of ``P_i(x1) exp(-c (x1 - x2)^2) P_j(x2)``, (order + 1, order + 1)."""
-    # The Chebyshev coefficients of the kernel fall fast beyond a few sqrt(c); exact for degree 2 n - 1.
-    x, w = _nodes(order + 32 + 4 * math.ceil(math.sqrt(c)))
+    # Chebyshev coefficients of the kernel fall as exp(-k^2 / 4 c), and n nodes are exact up to degree 2 n - 1.
+    x, w = _nodes(order + 32 + 8 * math.ceil(math.sqrt(c)))
     P = BASES[basis](x, order) * w[:, None]
     return np.asarray(P.T @ np.exp(-c * np.subtract.outer(x, x) ** 2) @ P)
 
