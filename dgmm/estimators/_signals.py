@@ -83,7 +83,7 @@ def read(rows: Rows, signals: SignalMap, emit: Callable[[Event], bool]) -> Signa
     """Read signals once; raises DataError if there are none."""
     record = PassRunner(rows, ExecutionPlan.of_signals(rows.n_features), emit)(signals)
     if not record.weight > 0.0:
-        found = f"every sample_weight of its {rows.n_rows} signals is 0" if rows.n_rows else "it has no signals"
+        found = f"every sample_weight of its {rows.n_rows} signals is zero" if rows.n_rows else "it has no signals"
         raise DataError(f"X has no moments: {found}; give at least one signal of weight above 0")
     return record
 

@@ -29,6 +29,10 @@ SAMPLE = "sample_of_signal"
 """The dimension that signals have while they are rows."""
 
 
+# What only dataframes and sparse arrays have: of those, the first are tables, the second refused.
+_OTHERS = ("columns", "toarray")
+
+
 @dataclass(frozen=True)
 class SignalAxes:
     """What one signal looks like.
@@ -100,7 +104,7 @@ def open_signals(
         raise ParameterError(
             f"signal_dims is {dims!r}, but X is a {type(X).__name__}, whose dimensions have no names; give signal_shape"
         )
-    if not hasattr(X, "columns") and not isinstance(X, (da.Array, Table)):
+    if not isinstance(X, (da.Array, Table)) and not any(hasattr(X, name) for name in _OTHERS):
         X = as_array(X)
     if isinstance(X, (da.Array, np.ndarray)) and X.ndim > 2:
         axes = SignalAxes(_agreed(tuple(map(int, X.shape[1:])), shape))
