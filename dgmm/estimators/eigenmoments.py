@@ -246,6 +246,8 @@ class EigenMoments(SignalFeatures):
             raise ParameterError("X is None; give signals, or signal_shape and a correlation by a formula or an array")
         if isinstance(self.noise, str) and noise_signals is None:
             raise ParameterError(f"X is None, and noise is {self.noise!r}, which needs signals; give noise=...")
+        for name in ("feature_names_in_", "sample_dims_", "signal_dims_"):
+            self.__dict__.pop(name, None)
         self.n_features_in_ = math.prod(shape)
         return SignalAxes(shape, None, flat=True)
 
@@ -275,7 +277,7 @@ class EigenMoments(SignalFeatures):
         k = self.n_components
         if isinstance(k, (int, np.integer)) and k > space.n_moments:
             raise ParameterError(
-                f"n_components is {k}, but there are {space.n_moments} moments of order {self.order or _DEFAULT_ORDER} "
+                f"n_components is {k}, but there are {space.n_moments} moments of order {space.order} "
                 f"of signals of shape {space.shape}; give fewer, or a higher order"
             )
 
