@@ -226,8 +226,8 @@ class EigenMoments(SignalFeatures):
         seed = int(to_random_state(self.random_state).randint(2**31 - 1))
         record = None if rows is None else self._read(rows, space, noise_signals, seed, emit)
         self.noise_, of_moments = self._noise_and_its_kind(space, record, axes, noise_signals, emit)
-        B = self._noise_correlation(space, record, self.noise_, seed, of_moments=of_moments)
         A = self._signal_correlation(space, record)
+        B = self._noise_correlation(space, record, self.noise_, seed, of_moments=of_moments)
         k = space.n_moments if self.n_components is None else self.n_components
         self._set(space, METHODS[self.method](A, B, k))
         self.correlation_, self.noise_correlation_ = A, B
@@ -269,8 +269,7 @@ class EigenMoments(SignalFeatures):
 
     def _space_of(self, shape: tuple[int, ...]) -> Space:
         if self.invariant:
-            order = _DEFAULT_ORDER if self.order is None else self.order
-            return NormalizedMoments.of(shape, order, tuple(self.invariant))
+            return NormalizedMoments.of(shape, self.order, tuple(self.invariant), _DEFAULT_ORDER)
         return MomentSpace(shape, order_of(self.order, shape, _DEFAULT_ORDER), self.basis)
 
     def _check_components(self, space: Space) -> None:

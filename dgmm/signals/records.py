@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dgmm.mixture.checks import check_finite
+from dgmm.errors import DataError
+from dgmm.mixture.checks import check_finite, describe_defects
+from dgmm.mixture.defects import Defects
 from dgmm.mixture.sampling import Candidates, row_keys
 from dgmm.mixture.scores import check_weights
 from dgmm.mixture.sizes import Sized
@@ -44,13 +46,35 @@ class Space(Protocol):
         """Moments of a signal, m."""
         ...
 
+    @property
+    def undefined(self) -> str:
+        """What signals lack whose moments are not finite, and what to do."""
+        ...
+
     def project(self, S: Array) -> FloatArray:
-        """Moments, (b, m), of signals, (b, n)."""
+        """Moments, (b, m), of signals, (b, n); not finite where a signal has none."""
         ...
 
     def of_noise(self, noise: float | Array, signals: Array, seed: int) -> FloatArray:
         """Correlation of the moments of noise, (m, m); see :meth:`~dgmm.signals.spaces.MomentSpace.of_noise`."""
         ...
+
+
+def check_moments(space: Space, moments: Array, X: Array, chunk: Chunk, weights: FloatArray | None = None) -> None:
+    """Refuse signals, (b, n), without moments, (b, m); with weights, all of a chunk, only those above 0 are there.
+
+    Raises
+    ------
+    DataError
+        With the place of the first.
+    """
+    lost = ~np.isfinite(moments).all(axis=1)
+    if not lost.any():
+        return
+    first = int(lost.argmax())
+    row = first if weights is None else int(np.flatnonzero(weights > 0.0)[first])
+    found = Defects(int(np.count_nonzero(lost)), *chunk.place(row), -1, float(X[first].sum(dtype=np.float64)))
+    raise DataError(f"X contains a signal whose samples sum to {describe_defects(found, chunk)}; {space.undefined}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +167,7 @@ class SignalMap:
             moments[some] = self.space.project(block)
             if self.noise:
                 variances[some] = noise_variances(block, self.space.shape)
+        check_moments(self.space, moments, X, chunk, weights)
         weight = float(w.sum())
         mean = w @ moments / weight if weight else np.zeros(self.space.n_moments)
         moments -= mean
@@ -182,7 +207,9 @@ class FeatureMap:
     def __call__(self, X: Array, chunk: Chunk) -> Array:
         """Map the signals of a chunk, (b, n)."""
         check_finite(X, chunk, because=WHOLE)
-        return ((self.space.project(X) - self.mean) @ self.weights).astype(self.dtype, copy=False)
+        moments = self.space.project(X)
+        check_moments(self.space, moments, X, chunk)
+        return ((moments - self.mean) @ self.weights).astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,11 @@ class MomentSpace:
         """Degree along each axis, of each moment in their order."""
         return list(itertools.product(*(range(order + 1) for order in self.order)))
 
+    @property
+    def undefined(self) -> str:
+        """What signals lack whose moments are not finite, and what to do."""
+        return "its moments leave the range of float64; scale the signals"
+
     def project(self, S: Array) -> FloatArray:
         """Moments, (b, m) float64, of signals, (b, n), whose samples are in C order."""
         moments = np.empty((len(S), self.n_moments))
