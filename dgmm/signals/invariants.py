@@ -295,7 +295,9 @@ class NormalizedMoments:
         one = np.zeros((self.order[0] + 1,) * 2)
         for degree in range(len(one)):
             one[degree, : degree + 1] = np.polynomial.legendre.poly2leg(np.eye(degree + 1)[-1])
-        return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))).T @ product((one, one)).T)
+        # The root that is symmetric: there is one, so that the same draws are made of the same noise.
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        return np.asarray(root @ product((one, one)).T)
 
 
 def _coefficients(a: tuple[complex, complex], i: int, b: tuple[complex, complex], j: int) -> Array:
