@@ -119,6 +119,11 @@ class EigenMoments(SignalFeatures):
     Samples lie in the middles of equal cells of [-1, 1]. Features of ``"gep"`` do not depend on how large the noise
     is, if it is white, but for their scale.
 
+    With ``invariant`` moments are those about the centroid, divided by powers of the image's sum, along its principal
+    axis (Hu 1962; Prokop and Reeves 1992). Of nearly round images noise and pixels choose that axis. Noise in empty
+    parts of an image, far from its centroid, counts most: crop images, and set their background to 0. Brightness
+    is not taken out.
+
     Examples
     --------
     >>>     >>> from dgmm import EigenMoments

@@ -55,15 +55,16 @@ class NormalizedMoments:
     - Rotation: the axes are turned by ``theta = atan2(2 mu11, mu20 - mu02) / 2``, so that ``mu11 = 0`` and
       ``mu20 >= mu02``, and by half a turn if that makes ``mu30 > 0``: Prokop and Reeves (1992), "A survey of
       moment-based techniques for unoccluded object representation and recognition", CVGIP: Graphical Models and Image
-      Processing 54(5). An image that is its own mirror image across the axis has ``mu30 = 0``; the first odd moment
-      decides then, those along the axis first, that is no less than 1% of what it is at most for a mass ``m00`` at
-      the distance ``sqrt((mu20 + mu02) / m00)``.
+      Processing 54(5). Of an image that is its own mirror image across the axis ``mu30 = 0``, but for its pixels: it
+      does not count below 1% of ``m00 r^3``, ``r^2 = (mu20 + mu02) / m00``. The next odd moment decides then, of
+      degree 3 those along the axis first, then of degree 5, and so on.
     - Scale: ``eta_ij = mu_ij / m00^(1 + (i + j) / 2)``: Hu (1962), "Visual pattern recognition by moment invariants",
       IRE Transactions on Information Theory 8(2). An image c times as bright has ``c^(-(i + j) / 2)`` of it.
 
-    A round image (``mu20 = mu02`` and ``mu11 = 0``: a disc, but also a square or a plus sign) has no principal axis.
-    Of a nearly round one pixels and noise choose it, and all moments but those of a disc change with it. An image of
-    which half a turn makes itself has odd moments that are 0. Of nearly such ones noise chooses their sign.
+    A round image (``mu20 = mu02`` and ``mu11 = 0``: a disc, but also a square or a plus sign) has no principal axis,
+    and is not turned. Of a nearly round one pixels and noise choose the axis: all moments but those of a disc change
+    with it. What is nearly itself after half a turn has odd moments near 0, of which noise chooses the sign. Noise that
+    is found by simulation has both in it, so that features rely less on what changes with them.
 
     Examples
     --------
@@ -219,10 +220,10 @@ class NormalizedMoments:
     @cached_property
     def _ends(self) -> IntArray:
         """Odd moments, in the order in which they say which end of the axis is which."""
-        least = 3 if "translation" in self.invariant else 1
-        odd = [at for at, degree in enumerate(self._degree) if degree % 2 and degree >= least]
-        # Those of degree 1 last: of images that are nearly centred they are what is left of that.
-        return np.array(sorted(odd, key=lambda at: (self._degree[at] == 1, *reversed(self._all[at]))), dtype=np.intp)
+        # Low degrees first, which pixels change least; but 1, of which nearly centred images have only noise, last.
+        odd = [at for at, degree in enumerate(self._degree) if degree % 2 and degree > 1]
+        first = [] if "translation" in self.invariant else [1, 2]
+        return np.array(odd + first, dtype=np.intp)
 
     @cached_property
     def _complex(self) -> tuple[Array, Array]:

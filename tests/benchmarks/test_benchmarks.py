@@ -274,6 +274,16 @@ def test_predictions_of_scenes_are_built_without_a_compute() -> None:
     ]  # fmt: skip
 
 
+def test_invariants_of_copies_agree() -> None:
+    lines = run("benchmarks/invariants.py")
+    shapes = {row["shape"]: row for row in table(lines, "shapes")}
+    for name in ("disc", "ellipse 2 : 1", "letter F"):
+        assert max(float(shapes[name]["even"]), float(shapes[name]["odd"])) < 0.1
+    assert float(shapes["square"]["even"]) > 0.1  # it has no axis
+    for row in table(lines, "digits"):
+        assert float(row["turned too"]) > float(row["moved, scaled"])
+
+
 def test_missing_values_are_priced_by_their_patterns() -> None:
     rows = table(run("benchmarks/missing.py"), "an E-step, times that of complete rows")
     assert {row["family"] for row in rows} == {"full", "tied", "diag", "spherical"}

@@ -58,7 +58,7 @@ def plain(image, order, invariant):
         theta = atan2(2 * moment(1, 1), moment(2, 0) - moment(0, 2)) / 2
         c, s = cos(theta), sin(theta)
         pixels = [(c * x + s * y, c * y - s * x, value) for x, y, value in pixels]
-        odd = [(d - j, j) for j in range(order) for d in range(3, order + 1, 2) if d >= j]
+        odd = [(d - j, j) for d in range(3, order + 1, 2) for j in range(d + 1)]
         odd += [] if "translation" in invariant else [(1, 0), (0, 1)]
         radius = sqrt((moment(2, 0) + moment(0, 2)) / mass)
         clear = [moment(*pair) for pair in odd if abs(moment(*pair)) > 0.01 * mass * radius ** sum(pair)]
@@ -220,7 +220,7 @@ def test_repeated_pixels_add_the_moments_of_a_cell(image, times):
         expected = (along[0] * along[1] * image.ravel()).sum() / mass ** (1 + sum(pair) / 2)
         assert value == pytest.approx(expected, rel=1e-9, abs=1e-10)
     _, (before,) = moments([image], 5, AREA_AND_CENTRE)
-    # Of second moments, a twelfth of a pixel squared, but for what the finer grid still lacks.
+    # The variance within a pixel, which is 1 / 12 of a square, but for that within a pixel of the finer grid.
     assert found[0] - before[0] == pytest.approx((1 - 1 / times**2) / (12 * mass), abs=1e-10)
 
 

@@ -110,3 +110,16 @@ def test_noise_that_is_no_covariance_is_refused():
     flicker = np.outer(images[0], images[0]) * 1e-6
     with pytest.raises(DataError, match=r"moments is singular.*give a lower order.*noise_floor above 0"):
         check_noise(space.of_noise(flicker, images, 0))
+
+
+def test_noise_that_chooses_the_axis_counts():
+    """Of a square and a bar of the same area, the moments of a square change more where the axis decides."""
+    images = np.zeros((2, 32, 32))
+    images[0, 10:22, 10:22], images[1, 12:20, 7:25] = 1.0, 1.0
+    space = NormalizedMoments.of((32, 32), 4, ALL, default=6)
+    square, bar = (
+        dict(zip(space.degrees, np.diag(space.of_noise(1e-6, image.reshape(1, -1), 0)), strict=True))
+        for image in images
+    )
+    assert square[4, 0] > 100.0 * bar[4, 0]
+    assert square[3, 0] < 10.0 * bar[3, 0]

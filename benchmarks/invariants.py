@@ -1,0 +1,112 @@
+"""How alike are the invariants of copies of an image that were moved, scaled and turned?
+
+"shapes": each is drawn some 20 times at any angle, in sizes from 0.6 to 1 and 6 pixels about the middle at most,
+sharp but for pixels that are averages of 16 points. "axis": ``(mu20 - mu02) / (mu20 + mu02)``. "even", "odd": the
+largest difference of a moment of even or odd degree (of an image of mass 1 and radius 1) between two copies.
+
+"digits": of handwritten digits of scikit-learn, four times as large, copies are made likewise by cubic splines, and
+white noise is added, in shares of the darkest ink; "cleared": pixels below three times the noise are set to 0. Which
+share of the copies has another copy of the very same digit as its nearest neighbour, in features of EigenMoments?
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import affine_transform, zoom
+from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.machine import Table, arguments, introduce
+from dgmm import EigenMoments
+from dgmm.errors import DataError
+from dgmm.signals.invariants import INVARIANCES, NormalizedMoments
+from dgmm.typing import Array, FloatArray
+
+SIDE, ORDER = 64, 6
+SHAPES: dict[str, Callable[[FloatArray, FloatArray], Array]] = {
+    "disc": lambda u, v: u**2 + v**2 < 0.25,
+    "square": lambda u, v: np.maximum(abs(u), abs(v)) < 0.4,
+    "plus sign": lambda u, v: (np.minimum(abs(u), abs(v)) < 0.12) & (np.maximum(abs(u), abs(v)) < 0.5),
+    "rectangle 1.05 : 1": lambda u, v: np.maximum(abs(u) / 1.05, abs(v)) < 0.4,
+    "rectangle 1.5 : 1": lambda u, v: np.maximum(abs(u) / 1.5, abs(v)) < 0.3,
+    "ellipse 2 : 1": lambda u, v: u**2 + 4 * v**2 < 0.3,
+    "triangle, wide": lambda u, v: (abs(v - 0.1) < 0.25) & (abs(u) < 1.2 * (v + 0.15)),
+    "letter T": lambda u, v: (abs(u) < 0.4) & (abs(v) < 0.4) & ((v > 0.2) | (abs(u) < 0.1)),
+    "letter F": lambda u, v: (
+        (abs(v) < 0.5) & (((u > -0.3) & (u < -0.1)) | ((abs(u) < 0.3) & ((v > 0.35) | (abs(v) < 0.08))))
+    ),
+}
+
+
+def drawn(shape: Callable[[FloatArray, FloatArray], Array], rng: np.random.Generator, points: int = 4) -> FloatArray:
+    """A shape somewhere in an image, (SIDE, SIDE)."""
+    places = (2.0 * np.arange(points * SIDE) + 1.0) / (points * SIDE) - 1.0
+    shift = rng.uniform(-12.0, 12.0, 2) / SIDE
+    x, y = np.meshgrid(places - shift[0], places - shift[1], indexing="ij")
+    turn, scale = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.6, 1.0)
+    u, v = (np.cos(turn) * x + np.sin(turn) * y) / scale, (np.cos(turn) * y - np.sin(turn) * x) / scale
+    return np.asarray(shape(u, v).reshape(SIDE, points, SIDE, points).mean(axis=(1, 3)))
+
+
+def moved(image: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """An image somewhere in a larger one, (SIDE, SIDE)."""
+    turn, scale = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.6, 1.0)
+    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / scale
+    middle = (SIDE - 1.0) / 2.0 + rng.uniform(-6.0, 6.0, 2)
+    offset = (len(image) - 1.0) / 2.0 - matrix @ middle
+    return np.maximum(affine_transform(image, matrix, offset, (SIDE, SIDE)), 0.0)
+
+
+def spread(images: FloatArray) -> tuple[float, float, float]:
+    """The axis of the copies of a shape, and the largest differences of their even and odd moments."""
+    space = NormalizedMoments.of((SIDE, SIDE), ORDER, INVARIANCES, ORDER)
+    moments = space.project(images.reshape(len(images), -1))
+    degree = np.sum(space.degrees, axis=1)
+    unit = moments / np.sqrt(moments[:, :1] + moments[:, 1:2]) ** degree
+    between = np.ptp(unit, axis=0)
+    return float((unit[:, 0] - unit[:, 1]).mean()), between[degree % 2 == 0].max(), between[degree % 2 == 1].max()
+
+
+def found_again(images: FloatArray, which: Array, noise: float, invariant: tuple[str, ...]) -> str:
+    """Share of images whose nearest neighbour is of the same one; '-' where noise is too large."""
+    try:
+        features = EigenMoments(order=ORDER, noise=noise**2, invariant=invariant, random_state=0).fit_transform(images)
+    except DataError:
+        return "-"
+    _, nearest = NearestNeighbors(n_neighbors=2).fit(features).kneighbors(features)
+    return f"{np.mean(which[nearest[:, 1]] == which):.3f}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables."""
+    options = arguments(__doc__, argv)
+    introduce(options)
+    copies, originals = (4, 20) if options.quick else (20, 200)
+    table = Table("shapes", {"shape": "<20s", "axis": "6.3f", "even": "8.3f", "odd": "8.3f"})
+    for name, shape in SHAPES.items():
+        rng = np.random.default_rng(0)
+        table.row(name, *spread(np.stack([drawn(shape, rng) for _ in range(copies)])))
+
+    rng = np.random.default_rng(1)
+    digits = zoom(load_digits().images[:originals] / 16.0, (1, 4, 4))
+    clean = np.stack([moved(image, rng) for image in digits for _ in range(5)])
+    which = np.repeat(np.arange(originals), 5)
+    kinds = {"moments": (), "moved, scaled": ("translation", "scale"), "turned too": INVARIANCES}
+    table = Table("digits", {"noise": "<8s", "cleared": "<8s"} | dict.fromkeys(kinds, "<14s"))
+    for noise in (1e-3, 1e-2, 3e-2):
+        for cleared in (False, True):
+            images = clean + rng.normal(0.0, noise, clean.shape)
+            if cleared:
+                images[images < 3.0 * noise] = 0.0
+            shares = (found_again(images, which, noise, invariant) for invariant in kinds.values())
+            table.row(f"{noise:g}", "yes" if cleared else "no", *shares)
+
+
+if __name__ == "__main__":
+    main()
