@@ -7,6 +7,10 @@ largest difference of a moment of even or odd degree (of an image of mass 1 and 
 "digits": of handwritten digits of scikit-learn, four times as large, copies are made likewise by cubic splines, and
 white noise is added, in shares of the darkest ink; "cleared": pixels below three times the noise are set to 0. Which
 share of the copies has another copy of the very same digit as its nearest neighbour, in features of EigenMoments?
+
+"simulations": the noise of the moments of copies of half the digits is found by simulation, and the best five features
+with it. Which share of their ratio of signal to noise (the trace of ``(W' B W)^-1 W' A W``) have the features that are
+found with other draws of the noise, and with copies of the other half of the digits?
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ if not __package__:
 from benchmarks.machine import Table, arguments, introduce
 from dgmm import EigenMoments
 from dgmm.errors import DataError
+from dgmm.signals.eigen import generalized
 from dgmm.signals.invariants import INVARIANCES, NormalizedMoments
 from dgmm.typing import Array, FloatArray
 
@@ -83,6 +88,20 @@ def found_again(images: FloatArray, which: Array, noise: float, invariant: tuple
     return f"{np.mean(which[nearest[:, 1]] == which):.3f}"
 
 
+def kept(images: FloatArray, noise: float, order: int) -> tuple[float, float]:
+    """Shares of the best ratio of signal to noise that features of other draws, and of other images, have."""
+    space, half = NormalizedMoments.of((SIDE, SIDE), order, INVARIANCES, order), len(images) // 2
+    rows = images.reshape(len(images), -1)
+    moments = space.project(rows)
+    A = moments.T @ moments / len(rows)
+    some, others = rows[:half], rows[half:]
+    B, *found = (space.of_noise(noise**2, each, seed) for each, seed in ((some, 0), (some, 1), (others, 0)))
+    best = generalized(A, B, 5).eigenvalues.sum()
+    each = [generalized(A, other, 5).weights for other in found]
+    draws, sample = (np.trace(np.linalg.solve(W.T @ B @ W, W.T @ A @ W)) / best for W in each)
+    return float(draws), float(sample)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
     options = arguments(__doc__, argv)
@@ -106,6 +125,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 images[images < 3.0 * noise] = 0.0
             shares = (found_again(images, which, noise, invariant) for invariant in kinds.values())
             table.row(f"{noise:g}", "yes" if cleared else "no", *shares)
+
+    table = Table("simulations", {"order": "5d", "noise": "<8s", "other draws": "12.4f", "other images": "12.4f"})
+    for order in (4, 6) if options.quick else (4, 6, 8):
+        for noise in (1e-3, 1e-2):
+            table.row(order, f"{noise:g}", *kept(clean, noise, order))
 
 
 if __name__ == "__main__":

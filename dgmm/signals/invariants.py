@@ -204,7 +204,7 @@ class NormalizedMoments:
         # A turn only multiplies complex moments, of (x + iy)^p (x - iy)^q, by a phase.
         to_complex, to_real = self._complex
         phases = np.exp(-1j * np.multiply.outer(theta, [i - j for i, j in self._all]))
-        V = ((V @ to_complex * phases) @ to_real).real
+        V = (((V @ to_complex) * phases) @ to_real).real
         odd = np.where(self._degree % 2, -1.0, 1.0)
         return np.where(self._is_backwards(V, size)[:, None], odd * V, V)
 
@@ -214,16 +214,15 @@ class NormalizedMoments:
         radius = np.sqrt(size / np.where(mass > 0.0, mass, 1.0))
         odd = V[:, self._ends]
         clear = np.abs(odd) > _EVEN * mass[:, None] * radius[:, None] ** self._degree[self._ends]
-        first = clear.argmax(axis=1) if odd.size else np.zeros(len(V), dtype=np.intp)
-        return (clear & (odd < 0.0))[np.arange(len(V)), first] if odd.size else first > 0
+        first = clear & (np.cumsum(clear, axis=1) == 1)
+        return np.asarray((first & (odd < 0.0)).any(axis=1))
 
     @cached_property
     def _ends(self) -> IntArray:
         """Odd moments, in the order in which they say which end of the axis is which."""
         # Low degrees first, which pixels change least; but 1, of which nearly centred images have only noise, last.
         odd = [at for at, degree in enumerate(self._degree) if degree % 2 and degree > 1]
-        first = [] if "translation" in self.invariant else [1, 2]
-        return np.array(odd + first, dtype=np.intp)
+        return np.array(odd + ([] if "translation" in self.invariant else [1, 2]), dtype=np.intp)
 
     @cached_property
     def _complex(self) -> tuple[Array, Array]:
@@ -287,10 +286,8 @@ class NormalizedMoments:
 
     def _factor(self, noise: float | Array) -> FloatArray:
         """F, with ``F' F`` the covariance of the noise of the grid's moments."""
-        # In Legendre polynomials, in which noise of all degrees is as large.
-        values, vectors = np.linalg.eigh(
-            MomentSpace(self.shape, self.order, "legendre").of_noise(noise, np.empty((0, 0)), 0)
-        )
+        legendre = MomentSpace(self.shape, self.order, "legendre")  # of which noise says much the same of all degrees
+        values, vectors = np.linalg.eigh(legendre.of_noise(noise, np.empty((0, legendre.n_samples)), 0))
         if values[0] < -1e-10 * np.abs(values).max():
             raise DataError(f"noise is no covariance: that of the moments has the negative eigenvalue {values[0]:.3g}")
         one = np.zeros((self.order[0] + 1,) * 2)

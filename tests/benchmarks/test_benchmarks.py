@@ -282,6 +282,7 @@ def test_invariants_of_copies_agree() -> None:
     assert float(shapes["square"]["even"]) > 0.1  # it has no axis
     for row in table(lines, "digits"):
         assert float(row["turned too"]) > float(row["moved, scaled"])
+    assert all(0.98 < float(row["other draws"]) < 1.0 for row in table(lines, "simulations"))
 
 
 def test_missing_values_are_priced_by_their_patterns() -> None:
