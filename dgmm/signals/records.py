@@ -60,7 +60,7 @@ class Space(Protocol):
         ...
 
 
-def check_moments(space: Space, moments: Array, X: Array, chunk: Chunk, weights: FloatArray | None = None) -> None:
+def check_defined(space: Space, moments: Array, X: Array, chunk: Chunk, weights: FloatArray | None = None) -> None:
     """Refuse signals, (b, n), without moments, (b, m); with weights, all of a chunk, only those above 0 are there.
 
     Raises
@@ -167,7 +167,7 @@ class SignalMap:
             moments[some] = self.space.project(block)
             if self.noise:
                 variances[some] = noise_variances(block, self.space.shape)
-        check_moments(self.space, moments, X, chunk, weights)
+        check_defined(self.space, moments, X, chunk, weights)
         weight = float(w.sum())
         mean = w @ moments / weight if weight else np.zeros(self.space.n_moments)
         moments -= mean
@@ -208,7 +208,7 @@ class FeatureMap:
         """Map the signals of a chunk, (b, n)."""
         check_finite(X, chunk, because=WHOLE)
         moments = self.space.project(X)
-        check_moments(self.space, moments, X, chunk)
+        check_defined(self.space, moments, X, chunk)
         return ((moments - self.mean) @ self.weights).astype(self.dtype, copy=False)
 
 
