@@ -126,7 +126,8 @@ class EigenMoments(SignalFeatures):
 
     Examples
     --------
-    >>>     >>> from dgmm import EigenMoments
+    >>> import dask.array as da
+    >>> from dgmm import EigenMoments
     >>> waves = da.sin(da.linspace(0, 3, 400, chunks=100)[:, None] * da.linspace(0, 5, 64, chunks=64))
     >>> noisy = waves + da.random.default_rng(0).normal(0.0, 0.5, size=waves.shape, chunks=waves.chunks)
     >>> features = EigenMoments(3).fit_transform(noisy)
