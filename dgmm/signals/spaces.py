@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 # Numbers of signals that are worked on at a time: with what is made of them they stay in the cache.
-BLOCK_NUMBERS = 2**16
+BLOCK_NUMBERS = 2**17
 
 
 def _monomials(x: FloatArray, order: int) -> FloatArray:
@@ -124,12 +124,12 @@ class MomentSpace:
         return moments
 
     def _contracted(self, x: FloatArray) -> FloatArray:
-        count, *others = len(x), *reversed(self.axes)
-        x, width = x.reshape(-1, len(others[0])) @ others[0], others[0].shape[1]
-        for axis in others[1:]:
+        count, width = x.shape
+        *others, last = self.axes
+        for axis in others:  # the first one first: these are products of wide matrices, which are fast
+            width //= len(axis)
             x = np.matmul(axis.T, x.reshape(-1, len(axis), width))
-            width *= axis.shape[1]
-        return x.reshape(count, width)
+        return (x.reshape(-1, len(last)) @ last).reshape(count, self.n_moments)
 
     def synthesize(self, M: Array) -> FloatArray:
         """Signals, (b, n), whose samples are polynomials, ``X M``, of these coefficients, (b, m)."""
