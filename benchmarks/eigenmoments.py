@@ -1,13 +1,13 @@
 """What are EigenMoments good for: clusters and pictures of noisy digits, beside principal components.
 
 Digits are scikit-learn's 1,797 images of 8 x 8 pixels from 0 to 16, with noise: "white", or "stripes",
-an offset of each row of pixels, with white noise of a quarter of its standard deviation. Features of each
-noisy set are found in that set, and clustered by a mixture of 10 Gaussians; numbers are means and
+an offset of each row of pixels, with white noise of a quarter of its standard deviation. Features of
+each noisy set are found in that set, and clustered by a mixture of 10 Gaussians; numbers are means and
 standard deviations over seeds of noise and fits. "eigen4" and so on: EigenMoments of that order, centred
 (order 7 is all that 8 pixels can show); their noise is estimated from the images where it is white, and
-from as many others of noise alone where it is not. "pca": principal components. "monomials": geometric moments, those of the least degrees.
-With ``--speed`` the time and memory of 100,000 images of 64 x 64 from zarr, about two minutes; with
-``--orders`` how well equations are met as the order rises.
+from as many others of noise alone where it is not. "pca": principal components. "monomials": geometric
+moments, those of the least degrees. With ``--speed`` the time and memory of 100,000 images of 64 x 64
+from zarr, about two minutes; with ``--orders`` how well equations are met as the order rises.
 """
 
 from __future__ import annotations

@@ -298,3 +298,29 @@ def test_chance_alone_promotes_no_model() -> None:
     gaussians = [row for row in rows if not row["rows are"].startswith("t")]  # tails want more rows than this
     assert all(float(row["largest"]) <= float(row["asked"]) for row in gaussians)
     assert all(row["promoted"] == "0" for row in gaussians)
+
+
+def test_features_of_digits_are_worth_what_their_noise_says() -> None:
+    lines = run("benchmarks/eigenmoments.py")
+    for row in table(lines, "mean squared error of reconstructions"):
+        errors = {name: float(row[name]) for name in ("eigen4", "eigen6", "eigen7", "pca")}
+        if row["noise"] == "white":  # of all pixels the two are the same
+            assert errors["eigen7"] == pytest.approx(errors["pca"], abs=0.02)
+        else:
+            assert 2.0 * max(errors["eigen6"], errors["eigen7"]) < errors["pca"]
+    rows = table(lines, "adjusted Rand index")
+    assert {row["noise"] for row in rows} == {"white", "stripes"}
+    stripes = next(row for row in rows if row["noise"] == "stripes")
+    assert float(stripes["eigen7"].split()[0]) > float(stripes["pca"].split()[0]) + 0.1
+
+
+def test_features_of_images_are_found_in_little_memory(tmp_path: Path) -> None:
+    rows = table(run("benchmarks/eigenmoments.py", "--speed", "--folder", str(tmp_path)), "400 float32 images")
+    assert [row["store"] for row in rows] == ["zstd", "raw"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_legendre_keeps_the_equations_where_monomials_lose_them() -> None:
+    rows = table(run("benchmarks/eigenmoments.py", "--orders"), "signals of 256 samples")
+    assert all(float(row["legendre B"]) < 1e-12 for row in rows)
+    assert float(rows[0]["apart"]) < 1e-9 < float(rows[-1]["monomial B"])
