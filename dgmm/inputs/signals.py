@@ -189,17 +189,23 @@ def _reshaped(X: Any, n_leading: int, shape: tuple[int, ...]) -> Any:
         X = np.ma.asarray(X) if np.ma.isMaskedArray(X) else np.asarray(X)
         return X.reshape(*X.shape[:n_leading], *shape)
     X = X.rechunk(dict.fromkeys(range(n_leading, X.ndim), -1))
-    return X.map_blocks(
+    new = dict(enumerate(shape, X.ndim))
+    # Not map_blocks, which would copy each block: it joins those along axes that are dropped.
+    return da.blockwise(
         _reshape_block,
-        n_leading,
-        shape,
-        chunks=(*X.chunks[:n_leading], *((n,) for n in shape)),
-        drop_axis=list(range(n_leading, X.ndim)),
-        new_axis=list(range(n_leading, n_leading + len(shape))),
+        (*range(n_leading), *new),
+        X,
+        tuple(range(X.ndim)),
+        new_axes=new,
         dtype=X.dtype,
         meta=np.empty((0,) * (n_leading + len(shape)), dtype=X.dtype),
+        n_leading=n_leading,
+        shape=shape,
     )
 
 
-def _reshape_block(block: Array, n_leading: int, shape: tuple[int, ...]) -> Array:
-    return block.reshape(*block.shape[:n_leading], *shape)
+def _reshape_block(block: Any, n_leading: int, shape: tuple[int, ...]) -> Array:
+    while isinstance(block, list):  # of the only block along each axis
+        (block,) = block
+    reshaped: Array = block.reshape(*block.shape[:n_leading], *shape)
+    return reshaped
