@@ -244,7 +244,7 @@ def compare_orders(*, quick: bool) -> None:
         models = {}
         for basis in ("legendre", "monomial"):
             try:
-                models[basis] = EigenMoments(order=order, basis=basis, noise=0.01).fit(X)
+                models[basis] = EigenMoments(order=order, basis=basis, noise=1e-4).fit(X)
             except DataError:
                 continue
         cells: list[str] = ["refused", "-", "-"]
