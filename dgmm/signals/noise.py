@@ -58,5 +58,5 @@ def noise_variances(S: Array, shape: tuple[int, ...]) -> FloatArray:
     axes = x.reshape(len(S), *shape)
     for axis, count in enumerate(kept, 1):
         axes[(slice(None),) * axis + (slice(count, None),)] = 0.0
-    x = x.reshape(S.shape)
-    return np.asarray(np.vecdot(x, x) / (math.prod(kept) * gain))
+    differences = x.reshape(S.shape)
+    return np.asarray(np.vecdot(differences, differences) / (math.prod(kept) * gain))
