@@ -82,8 +82,10 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         """
         self._check_fitted()
         names = getattr(self, "feature_names_in_", None)
-        dims = getattr(self, "signal_dims_", None)
-        table, _ = open_signals(X, shape=self.signal_shape_, dims=dims, names=None if names is None else tuple(names))
+        request = Request(
+            fitted=None if names is None else tuple(names), feature_dims=getattr(self, "signal_dims_", None)
+        )
+        table, _ = open_signals(X, shape=self.signal_shape_, request=request)
         table = settled(self, table, reset=False)
         features = FeatureMap(self._space, self.components_.T, self.mean_, kernel_dtype(table.X.dtype))
         values = map_rows(table.X, features, ExecutionPlan.of_signals(features.n_features).chunk_rows)

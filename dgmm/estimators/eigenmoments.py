@@ -15,6 +15,7 @@ from dgmm.estimators._parameters import to_random_state
 from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.inputs.signals import SignalAxes, open_signals
+from dgmm.inputs.table import Request
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.rules import check, is_number
 from dgmm.signals.eigen import METHODS, EigenFeatures, signs
@@ -259,7 +260,7 @@ class EigenMoments(SignalFeatures):
 
     def _open(self, X: Any, shape: tuple[int, ...] | None, sample_weight: Any) -> tuple[Rows, SignalAxes]:
         dims = (self.signal_dims,) if isinstance(self.signal_dims, str) else self.signal_dims
-        table, axes = open_signals(X, shape=shape, dims=dims, sample_weight=sample_weight)
+        table, axes = open_signals(X, shape=shape, dims=dims, request=Request(sample_weight=sample_weight))
         n = int(table.X.shape[1])
         if math.prod(axes.shape) != n:
             raise DataError(

@@ -14,7 +14,7 @@ from dgmm.inputs.opening import open_request
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
 from dgmm.inputs.writing import writer_of
-from dgmm.storage.listing import is_model
+from dgmm.storage.listing import layout_of
 from dgmm.storage.paths import is_url
 
 if TYPE_CHECKING:

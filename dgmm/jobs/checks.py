@@ -14,7 +14,7 @@ from dgmm.jobs.refitting import versions_of
 from dgmm.jobs.runs.performance import require_bokeh
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
-from dgmm.storage.listing import is_model
+from dgmm.storage.listing import layout_of
 from dgmm.storage.places import folder_of
 from dgmm.storage.replacing import FILE, ZARR, Form
 from dgmm.storage.urls import ObjectUrl
@@ -220,8 +220,8 @@ def check_prediction(model: Location, data: str, output: OutputSection) -> None:
     for key, path in output.results.items():
         name = PREDICTION_NAMES[key]
         texts = list(_written(path, writer_of(path).form, taken, overwrite=output.overwrite))
-        if not found and not texts and path.exists() and is_model(path):
-            texts = [f"{path} is a model; choose another path"]
+        if not found and not texts and path.exists() and (layout := layout_of(path)) is not None:
+            texts = [f"{path} is a {layout.noun}; choose another path"]
         found += [(name, text) for text in texts]
         taken[name] = path
     _refuse_command("dgmm predict", found)
