@@ -38,6 +38,10 @@ def predict(
     log_densities: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where each row's log-density is written, likewise.")
     ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="The features of signals that the model was fitted to: a path or URL."),
+    ] = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
     sample_dims: DimsOption = None,
@@ -59,5 +63,7 @@ def predict(
         "log_densities": log_densities,
         "overwrite": overwrite,
     }
-    written = predict_source(model, source, outputs, cluster=cluster, reporter=default_reporter())
+    written = predict_source(
+        model, source, outputs, preprocess=preprocess, cluster=cluster, reporter=default_reporter()
+    )
     print_places(written)

@@ -21,6 +21,7 @@ from dgmm.storage.model import ModelRecord
 if TYPE_CHECKING:
     from dgmm.estimators._features import SignalFeatures
     from dgmm.signals.records import Space
+    from dgmm.typing import FloatArray
 
 F = TypeVar("F", bound="SignalFeatures")
 
@@ -111,36 +112,42 @@ def _params(record: ModelRecord) -> dict[str, Any]:
 def _restore(features: SignalFeatures, record: ModelRecord) -> None:
     fit, arrays = record.details["fit"], record.arrays
     shape, order = _counts(fit, "signal_shape", 1), _counts(fit, "order", 0)
-    space = _space(fit, shape, order)
-    m, k = space.n_moments, len(arrays["components"])
-    shapes = {name: (m, m) for name in ("correlation", "noise_correlation")}
-    shapes |= {"components": (k, m), "mean": (m,), "eigenvalues": (k,), "snr": (k,)}
-    for name, expected in shapes.items():
-        if arrays[name].shape != expected:
-            raise ValueError(f"{name} has shape {arrays[name].shape}, where there are {k} features of {m} moments")
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} contains NaN or infinity")
-    n = math.prod(shape)
-    noise = arrays.get("noise")
-    if noise is not None and noise.shape not in ((n,), (n, n), (m, m)):
-        raise ValueError(f"noise has shape {noise.shape}, where signals have {n} samples and {m} moments")
-    numbers = {"noise": 0.0 if noise is not None else fit["noise"], "information_loss": fit["information_loss"]}
-    if not (k and is_int(fit["n_signals"], 0) and all(map(is_number, numbers.values()))):
-        raise ValueError("noise, information_loss or n_signals is no number of at least 0, or there are no features")
+    space, n = _space(fit, shape, order), math.prod(shape)
     names = {name: _names(fit, name) for name in ("signal_dims", "sample_dims", "feature_names_in") if name in fit}
     if len(names.get("signal_dims", shape)) != len(shape) or len(names.get("feature_names_in", range(n))) != n:
         raise ValueError("signal_dims or feature_names_in are not as many as signals have axes, or samples")
-    if not isinstance(fit["flat"], bool):
-        raise TypeError("flat is neither true nor false")
+    _check_arrays(arrays, n, space.n_moments)
+    noise = _number(fit, "noise") if "noise" not in arrays else arrays["noise"]
+    if not (isinstance(fit["flat"], bool) and is_int(fit["n_signals"], 0)):
+        raise TypeError("flat is neither true nor false, or n_signals no whole number")
     for name in _ARRAYS:
         setattr(features, f"{name}_", arrays[name])
-    features.noise_ = float(numbers["noise"]) if noise is None else noise
-    features.information_loss_, features.n_signals_ = float(numbers["information_loss"]), fit["n_signals"]
+    features.noise_, features.n_signals_ = noise, fit["n_signals"]
+    features.information_loss_ = _number(fit, "information_loss")
     features.signal_shape_, features.order_, features.n_features_in_ = shape, space.order, n
     for name, found in names.items():
         setattr(features, f"{name}_", np.asarray(found, dtype=object) if name == "feature_names_in" else found)
     features._space, features._axes = space, SignalAxes(shape, names.get("signal_dims"), flat=fit["flat"])
+
+
+def _check_arrays(arrays: Mapping[str, FloatArray], n: int, m: int) -> None:
+    """Refuse arrays that do not hold together: k features of m moments of n samples."""
+    k = len(arrays["components"])
+    shapes: dict[str, tuple[tuple[int, ...], ...]] = dict.fromkeys(("correlation", "noise_correlation"), ((m, m),))
+    shapes |= {"components": ((k, m),), "mean": ((m,),), "eigenvalues": ((k,),), "snr": ((k,),)}
+    shapes |= {"noise": ((n,), (n, n), (m, m))}
+    for name, array in arrays.items():
+        if array.shape not in shapes.get(name, (array.shape,)) or not k:
+            raise ValueError(f"{name} has shape {array.shape}, where there are {k} features of {m} moments")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} contains NaN or infinity")
+
+
+def _number(fit: Mapping[str, Any], name: str) -> float:
+    value = fit[name]
+    if not is_number(value):
+        raise TypeError(f"{name} is no number of at least 0")
+    return float(value)
 
 
 def _space(fit: Mapping[str, Any], shape: tuple[int, ...], order: tuple[int, ...]) -> Space:

@@ -335,7 +335,7 @@ class EigenMoments(SignalFeatures):
                 "noise_signals are given beside invariant, whose moments noise alone does not have; give the variance "
                 "of a sample's noise, noise=..."
             )
-        table, _ = open_signals(noise_signals, shape=axes.shape, dims=axes.dims)
+        table, _ = open_signals(noise_signals, shape=axes.shape, request=Request(feature_dims=axes.dims))
         if int(table.X.shape[1]) != math.prod(axes.shape):
             raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
         return read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit).correlation(

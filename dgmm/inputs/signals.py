@@ -140,7 +140,7 @@ def _agreed(found: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int,
 def _variable(source: xr.Dataset, request: Request) -> tuple[xr.DataArray, Request]:
     """The only variable of a Dataset, beside those of weights and labels."""
     given = {key: value for key in ("sample_weight", "labels") if isinstance(value := getattr(request, key), str)}
-    beside = {key: source[name] for key, name in given.items() if name in source}
+    beside: dict[str, Any] = {key: source[name] for key, name in given.items() if name in source}
     names = [name for name in source.data_vars if name not in given.values()]
     if len(names) != 1:
         raise DataError(

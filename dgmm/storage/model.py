@@ -83,7 +83,7 @@ class Layout:
     required, optional : tuple of str
         Names of arrays.
     dimensions : callable
-        From a record to the names of the dimensions of arrays, by the name of the array; others have names of their own.
+        From a record to names of the dimensions of its arrays; arrays that are not in it have some of their own.
     """
 
     format: str
@@ -255,7 +255,9 @@ def _load(source: Path, layout: Layout) -> ModelRecord:
         other = LAYOUTS.get(found) if isinstance(found, str) else None
         if other is not None:
             raise FormatError(f"{source} is a dgmm {other.noun}, not a {noun}; {other.loader} opens it")
-        raise FormatError(f"{source} is a zarr group, but no dgmm {noun} (its attribute 'format' is not {layout.format!r})")
+        raise FormatError(
+            f"{source} is a zarr group, but no dgmm {noun} (its attribute 'format' is not {layout.format!r})"
+        )
     version = attributes.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool | float):
         raise FormatError(
