@@ -38,6 +38,8 @@ ANSWERS: Mapping[str, tuple[str, Callable[[Mixture, Table, int | None], Any]]] =
 
 INPUT_KEYS = ("features", "sample_dims", "sample_weight", "labels", "variable")
 """Keys of the section ``input`` that errors may begin with."""
+SIGNAL_KEYS = ("signal_dims", "signal_shape")
+"""Those of the section ``preprocess`` that errors about signals may begin with."""
 
 
 def open_input(section: PathInput, model: Mixture | None = None) -> Table:
@@ -118,7 +120,7 @@ def _naming_the_place(section: PathInput) -> Iterator[None]:
     try:
         yield
     except (DataError, ParameterError) as error:
-        if misplaced(error) is not None or section.path in str(error):
+        if misplaced(error, (*INPUT_KEYS, *SIGNAL_KEYS)) is not None or section.path in str(error):
             raise
         beside = {key: given for key in ("sample_weight", "labels") if (given := getattr(section, key)) is not None}
         place = next((given.text for key, given in beside.items() if str(error).startswith(key)), section.path)

@@ -31,10 +31,6 @@ _OF_FILES = ("kind", "dtype", "noise_signals")
 """Keys that are no parameters of the estimator."""
 
 
-SIGNAL_KEYS = ("signal_dims", "signal_shape")
-"""Keys of the section that errors about signals may begin with."""
-
-
 def load_features(path: Location, told: Reporter) -> EigenMoments:
     """Read features that were fitted before."""
     told.step(f"reading the features {path.name}")

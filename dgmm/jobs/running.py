@@ -17,14 +17,13 @@ from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.estimators.loading import load_mixture
 from dgmm.estimators.selection import select
-from dgmm.jobs.answers import INPUT_KEYS, check_answers, is_counted, misplaced, open_input, write_answers
+from dgmm.jobs.answers import INPUT_KEYS, SIGNAL_KEYS, check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_outputs
 from dgmm.jobs.models import SavedSection, ScanSection, SelectionSection
 from dgmm.jobs.page import job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
 from dgmm.jobs.preprocess import EigenMomentsSection, PlainSection, SavedFeatures
 from dgmm.jobs.preprocessing import (
-    SIGNAL_KEYS,
     features_in_report,
     load_features,
     open_signals_of,

@@ -303,11 +303,12 @@ class JobFile(Section):
     def _preprocess(self) -> JobFile:
         place = ("preprocess", "kind")
         if isinstance(self.preprocess, EigenMomentsSection):
-            if self.refit is not None or (isinstance(self.input, PathInput) and self.input.growing):
+            grows = isinstance(self.input, PathInput) and self.input.growing
+            if self.refit is not None or grows or isinstance(self.model, SavedSection):
                 raise MisplacedKeyError(
                     place,
-                    "found 'eigenmoments', but each run takes other rows, and models of other features cannot be "
-                    "compared; fit the features once, with output.preprocess in a job of its own, and give kind: saved",
+                    "found 'eigenmoments', but a model that was there before knows the features of its own fit alone; "
+                    "fit them once, in a job with output.preprocess, and give kind: saved",
                 )
         elif self.output.preprocess is not None:
             raise MisplacedKeyError(("output", "preprocess"), "needs preprocess.kind: eigenmoments, which is fitted")
