@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dgmm.signals.records import Space
     from dgmm.typing import FloatArray
 
+_MOST_SAMPLES = 2**31
+
 F = TypeVar("F", bound="SignalFeatures")
 
 _ARRAYS = ("components", "eigenvalues", "snr", "mean", "correlation", "noise_correlation")
@@ -113,6 +115,8 @@ def _restore(features: SignalFeatures, record: ModelRecord) -> None:
     fit, arrays = record.details["fit"], record.arrays
     shape, order = _counts(fit, "signal_shape", 1), _counts(fit, "order", 0)
     space, n = _space(fit, shape, order), math.prod(shape)
+    if n > _MOST_SAMPLES:
+        raise ValueError(f"signals of {n:,} samples are more than can be worked with")
     names = {name: _names(fit, name) for name in ("signal_dims", "sample_dims", "feature_names_in") if name in fit}
     if len(names.get("signal_dims", shape)) != len(shape) or len(names.get("feature_names_in", range(n))) != n:
         raise ValueError("signal_dims or feature_names_in are not as many as signals have axes, or samples")
