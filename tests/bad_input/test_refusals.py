@@ -17,7 +17,7 @@ from bad_input import arguments, chunks, data, files, jobs, labelled
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
-from dgmm import GaussianMixture, errors
+from dgmm import EigenMoments, GaussianMixture, errors
 from dgmm.errors import DgmmError
 from dgmm.estimators._parameters import RULES
 
@@ -33,10 +33,11 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory, fitted):
-    """A folder with good rows and a good model."""
+    """A folder with good rows, a good model and good features."""
     folder = tmp_path_factory.mktemp("stock")
     np.save(folder / "x.npy", blobs())
     fitted.save(folder / "m.zarr")
+    EigenMoments(2, noise=1.0).fit(blobs()).save(folder / "f.zarr")
     return folder
 
 
