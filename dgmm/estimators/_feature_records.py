@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from dgmm.errors import FormatError
+from dgmm.estimators._features import SignalFeatures
 from dgmm.estimators._signals import RULES, array_of, sizes
 from dgmm.inputs.signals import SignalAxes
 from dgmm.rules import check, is_int, is_number
@@ -19,13 +20,12 @@ from dgmm.signals.spaces import BASES, MomentSpace, order_of
 from dgmm.storage.model import ModelRecord
 
 if TYPE_CHECKING:
-    from dgmm.estimators._features import SignalFeatures
     from dgmm.signals.records import Space
     from dgmm.typing import FloatArray
 
 _MOST_SAMPLES = 2**31
 
-F = TypeVar("F", bound="SignalFeatures")
+F = TypeVar("F", bound=SignalFeatures)
 
 _ARRAYS = ("components", "eigenvalues", "snr", "mean", "correlation", "noise_correlation")
 _GIVEN = ("noise", "correlation")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
 
-from dgmm._version import __version__
 from dgmm.errors import DataError, NotFittedError, ParameterError
 from dgmm.estimators._base import NamedParameters
-from dgmm.estimators._feature_records import from_record, to_record
 from dgmm.estimators._inputs import settled
 from dgmm.inputs.opening import open_request
 from dgmm.inputs.signals import SAMPLE, SignalAxes, open_signals, signals_of
@@ -22,7 +19,6 @@ from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.rowwise import map_rows
 from dgmm.signals.records import FeatureMap, SignalsOfFeatures
 from dgmm.signals.spaces import MomentSpace
-from dgmm.storage.model import FEATURES, load_model, save_model
 
 if TYPE_CHECKING:
     from dgmm.signals.records import Space
@@ -33,7 +29,7 @@ _ATTRS = {"long_name": "EigenMoments, the best ratio of signal to noise first", 
 
 
 class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
-    """Base of :class:`dgmm.EigenMoments`: everything but ``fit``."""
+    """Base of :class:`dgmm.EigenMoments`: what fitted features answer."""
 
     missing = RAISE
     n_features_in_: int
@@ -125,53 +121,6 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         """Names of the features, (k,): ``eigenmoment_0`` and so on."""
         self._check_fitted()
         return np.asarray([f"{_FEATURE}_{i}" for i in range(len(self.components_))], dtype=object)
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fitted features as a zarr v3 group; whole or not at all, and without pickle.
-
-        Parameters
-        ----------
-        path : path or URL
-            As :meth:`dgmm.GaussianMixture.save`.
-        overwrite : bool
-            Whether a zarr store that is there may be replaced.
-
-        Raises
-        ------
-        NotFittedError
-            If there is no fit.
-        ExistsError, WriteError, StoreError
-            As :meth:`dgmm.GaussianMixture.save`.
-
-        Examples
-        --------
-        >>> import tempfile, numpy as np
-        >>> from dgmm import EigenMoments
-        >>> waves = np.sin(np.outer(np.arange(1.0, 9.0), np.linspace(0.0, 3.0, 32)))
-        >>> features = EigenMoments(2, noise=0.01).fit(waves)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     features.save(f"{folder}/features.zarr")
-        ...     again = EigenMoments.load(f"{folder}/features.zarr")
-        >>> bool((again.transform(waves) == features.transform(waves)).all())
-        True
-        """
-        self._check_fitted()
-        save_model(path, to_record(self), __version__, layout=FEATURES, overwrite=overwrite)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read features that :meth:`save` wrote, from a path or URL.
-
-        Raises
-        ------
-        NotFoundError
-            If there is nothing at ``path``.
-        FormatError
-            If they are not features of this class, or are damaged.
-        StoreError
-            If they lie in an object store that does not answer.
-        """
-        return from_record(cls, load_model(path, FEATURES), path)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "components_"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
-from dgmm.estimators._features import SignalFeatures
+from dgmm.estimators._feature_saving import SavedFeatures
 from dgmm.estimators._inputs import settled
 from dgmm.estimators._parameters import to_random_state
 from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
@@ -36,7 +36,7 @@ _DEFAULT_ORDER = 6
 _SIMULATED_ROWS, _SIMULATED_NUMBERS = 500, 2**22
 
 
-class EigenMoments(SignalFeatures):
+class EigenMoments(SavedFeatures):
     """Few uncorrelated features of signals or images, of the best ratio of signal to noise.
 
     A signal s of n samples is taken to its moments ``M = X' s`` (means of the signal times polynomials of its

@@ -326,28 +326,6 @@ command("dgmm predict", "a damaged model", ["m.zarr", "x.npy", "new.zarr"], BAD_
         chunk_cut_short)  # fmt: skip
 command("dgmm inspect", "a damaged model", ["m.zarr"], BAD_DATA, "is damaged", "m.zarr", "damaged", chunk_cut_short)
 
-for name, path, kind, what, to_do in (
-    ("nothing", "gone", NotFoundError, "there is no feature map at", "no feature map"),
-    ("a file", "x.npy", FormatError, "is not a zarr group", "so it is no dgmm feature map"),
-    ("a model", "m.zarr", FormatError, "is a dgmm model, not a feature map", "load of the mixture's class opens it"),
-    ("a scheme", "ftp://host/f.zarr", ParameterError, "a URL of scheme 'ftp'", "must be one of file, s3"),
-):
-    KINDS.append(
-        Kind("load features", name, lambda _, path=path: Given(options={"path": path}), kind, what, ".", to_do)
-    )
-model("features", "f.zarr", FormatError, "is a dgmm feature map, not a model", "f.zarr", "EigenMoments.load opens it")
-command("dgmm predict", "features for a model", ["f.zarr", "x.npy", "new.zarr"], BAD_DATA, "is a dgmm feature map",
-        "f.zarr", "EigenMoments.load opens it")  # fmt: skip
-command("dgmm predict", "a model for features", ["m.zarr", "x.npy", "new.zarr", "--preprocess", "m.zarr"], BAD_DATA,
-        "is a dgmm model, not a feature map", "m.zarr", "opens it")  # fmt: skip
-command("dgmm predict", "no features", ["m.zarr", "x.npy", "new.zarr", "--preprocess", "gone"], BAD_JOB,
-        "there is no such file", "--preprocess", "gone")  # fmt: skip
-command("dgmm predict", "features of others", ["m.zarr", "x.npy", "new.zarr", "--preprocess", "f.zarr"], BAD_DATA,
-        "X has 2 features, but GaussianMixture is expecting 3", "X", "give the features of the fit")  # fmt: skip
-command("dgmm predict", "labels over features", ["m.zarr", "x.npy", "f.zarr", "--overwrite"], BAD_JOB,
-        "is a feature map", "LABELS", "choose another")  # fmt: skip
-data("features", lambda folder: None, "a feature map of dgmm, not data", "f.zarr: ", "give the data", "f.zarr")
-
 # -- jobs and clusters ----------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ import dask
 import distributed
 import numpy as np
 import pytest
-from bad_input import arguments, chunks, data, files, jobs, labelled
+from bad_input import arguments, chunks, data, features, files, jobs, labelled
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
@@ -22,7 +22,15 @@ from dgmm.errors import DgmmError
 from dgmm.estimators._parameters import RULES
 
 PACKAGE = Path(dgmm.__file__).parent
-KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *chunks.KINDS, *labelled.KINDS]
+KINDS: list[Kind] = [
+    *data.KINDS,
+    *arguments.KINDS,
+    *jobs.KINDS,
+    *files.KINDS,
+    *features.KINDS,
+    *chunks.KINDS,
+    *labelled.KINDS,
+]
 SECONDS = 60
 
 

@@ -13,7 +13,7 @@ import zarr
 
 from dgmm import BFRGaussianMixture, EigenMoments, GaussianMixture, StationaryCorrelation
 from dgmm.cli import main
-from dgmm.errors import DataError, JobError
+from dgmm.errors import CheckpointMismatchError, DataError, JobError
 from dgmm.fitting.events import IterationFinished, PassFinished
 from dgmm.jobs import load_job, run_file, run_job
 from dgmm.jobs.progress import LogReporter
@@ -171,6 +171,15 @@ def test_a_run_that_was_ended_goes_on_with_the_same_bits(folder, checkpoint):
     assert told.passes.count("signals") == 1
     assert told.passes.count("statistics") < 4
     assert same(result.model, model)
+
+
+def test_a_checkpoint_of_other_features_is_refused(folder):
+    text = JOB + "checkpoint: {path: progress, interval: 0.0}\n"
+    with pytest.raises(DiedError):
+        run_job(load_job(written(folder, text)), Told(at=2))
+    with pytest.raises(CheckpointMismatchError, match=r"source: preprocess: noise was 0\.5 and is 0\.25"):
+        run_job(load_job(written(folder, text.replace("noise: 0.5", "noise: 0.25"))))
+    run_job(load_job(written(folder, text)))
 
 
 SOURCES = {

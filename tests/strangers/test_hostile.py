@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strangers import hostile, hostile_text
+from strangers import hostile, hostile_features, hostile_text
 
 from dgmm import EigenMoments, GaussianMixture
 
@@ -23,7 +23,7 @@ CASES = [
     *(("cluster", name, text) for name, text in hostile_text.YAML.items()),
     *((kind, name, place) for kind in ("job", "cluster") for name, place in hostile_text.PLACES.items()),
     *(("model", name, change) for name, change in hostile.MODELS.items()),
-    *(("features", name, change) for name, change in hostile.FEATURES.items()),
+    *(("features", name, change) for name, change in hostile_features.FEATURES.items()),
     *(("data", name, make) for name, make in hostile.DATA.items()),
 ]
 ERRORS = {
