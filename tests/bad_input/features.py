@@ -26,12 +26,12 @@ for door, name, path, error, what, to_do in (
     KINDS.append(Kind(door, name, lambda _, path=path: Given(options={"path": path}), error, what, ".", to_do))
 
 for name, arguments, code, what, where, to_do in (
-    ("features for a model", "f.zarr x.npy n.zarr", BAD_DATA, "is a dgmm feature map", "f.zarr", "EigenMoments.load"),
-    ("a model for features", "m.zarr x.npy n.zarr --preprocess m.zarr", BAD_DATA, "is a dgmm model, not", "m.zarr", "opens"),
-    ("no features", "m.zarr x.npy n.zarr --preprocess gone", BAD_JOB, "there is no such file", "--preprocess", "correct"),
-    ("features of others", "m.zarr x.npy n.zarr --preprocess f.zarr", BAD_DATA, "X has 2 features", "X", "give the feat"),
-    ("labels over features", "m.zarr x.npy f.zarr --overwrite", BAD_JOB, "is a feature map", "LABELS", "choose another"),
-    ("features for data", "m.zarr f.zarr n.zarr", BAD_DATA, "a feature map of dgmm, not data", "f.zarr", "give the data"),
+    ("features for a model", "f.zarr x.npy l.zarr", BAD_DATA, "is a dgmm feature map", "f.zarr", "EigenMoments.load"),
+    ("a model for features", "m.zarr x.npy l.zarr --preprocess m.zarr", BAD_DATA, "is a dgmm model", "m.zarr", "opens"),
+    ("no features", "m.zarr x.npy l.zarr --preprocess gone", BAD_JOB, "no such file", "--preprocess", "correct"),
+    ("features of others", "m.zarr x.npy l.zarr --preprocess f.zarr", BAD_DATA, "X has 2 feat", "X", "give the feat"),
+    ("labels over features", "m.zarr x.npy f.zarr --overwrite", BAD_JOB, "is a feature map", "LABELS", "choose"),
+    ("features for data", "m.zarr f.zarr l.zarr", BAD_DATA, "a feature map of dgmm", "f.zarr", "give the data"),
 ):  # fmt: skip
     command("dgmm predict", name, arguments.split(), code, what, where, to_do, kinds=KINDS)
 command("dgmm fit", "features", ["f.zarr", "-k", "2", "-o", "new.zarr"], BAD_DATA, "a feature map of dgmm, not data",

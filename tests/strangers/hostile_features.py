@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from strangers.hostile import attributes, bomb, details, huge, metadata, payload, replace_chunk, zstd_header
 
 FEATURES = {
