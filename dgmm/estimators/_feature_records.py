@@ -114,7 +114,7 @@ def _params(record: ModelRecord) -> dict[str, Any]:
 def _restore(features: SignalFeatures, record: ModelRecord) -> None:
     fit, arrays = record.details["fit"], record.arrays
     shape, order = _counts(fit, "signal_shape", 1), _counts(fit, "order", 0)
-    space, n = _space(fit, shape, order), math.prod(shape)
+    space, n = _space(fit, shape, order, len(arrays["mean"])), math.prod(shape)
     if n > _MOST_SAMPLES:
         raise ValueError(f"signals of {n:,} samples are more than can be worked with")
     names = {name: _names(fit, name) for name in ("signal_dims", "sample_dims", "feature_names_in") if name in fit}
@@ -154,10 +154,19 @@ def _number(fit: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _space(fit: Mapping[str, Any], shape: tuple[int, ...], order: tuple[int, ...]) -> Space:
+def _space(fit: Mapping[str, Any], shape: tuple[int, ...], order: tuple[int, ...], m: int) -> Space:
+    """The space of m moments that a record speaks of."""
     if "invariant" in fit:
         check({"invariant": RULES["invariant"]}, fit)
-        return NormalizedMoments.of(shape, order, tuple(fit["invariant"]))
+        # Their number is that of the degrees up to the order, but for the few that are constant.
+        if (
+            len(shape) != 2
+            or len({*order}) != 1
+            or not 2 <= order[0] < min(shape)
+            or math.comb(order[0] + 2, 2) > m + 10
+        ):
+            raise ValueError(f"there are no {m} invariants of order {order} of images of shape {shape}")
+        return NormalizedMoments(shape, order, tuple(fit["invariant"]))
     if not (isinstance(fit["basis"], str) and fit["basis"] in BASES):
         raise ValueError(f"there is no basis {str(fit['basis'])[:60]!r}")
     return MomentSpace(shape, order_of(order, shape, 0), fit["basis"])

@@ -104,6 +104,7 @@ def _feature_names(model: Mixture) -> str:
 def _features_sheet(path: Location) -> Sheet:
     features = EigenMoments.load(path)
     shape, order = " x ".join(map(str, features.signal_shape_)), " x ".join(map(str, features.order_))
+    order = f"{features.order_[0]} in all" if features.invariant else order
     dims = ", ".join(features.signal_dims_) if hasattr(features, "signal_dims_") else ""
     invariant = f", invariant to {', '.join(features.invariant)}" if features.invariant else ""
     noise = f"variance {features.noise_:.5g} a sample" if isinstance(features.noise_, float) else "as an array"

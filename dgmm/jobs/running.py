@@ -151,9 +151,8 @@ def _open(run: JobRun) -> None:
             run.signals = open_signals_of(_input(run.job), kind, run.features)
             table = run.signals.table
     _check(run, table)
-    if run.features is not None:
-        table = rows_of_features(run.signals, run.features)
-    run.take(table)
+    # Of signals whose features are not known yet the next stage makes rows.
+    run.take(table if run.features is None else rows_of_features(run.signals, run.features))
 
 
 def _fit(run: JobRun) -> None:

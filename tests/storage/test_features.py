@@ -185,6 +185,7 @@ def edit(path, change):
         ("fit", "basis", "chebyshev"),
         ("fit", "basis", ["legendre"]),
         ("fit", "invariant", ["mirror"]),
+        ("fit", "invariant", ["scale"]),
         ("fit", "flat", 0),
         ("fit", "n_signals", -1),
         ("fit", "noise", -1.0),
