@@ -13,6 +13,7 @@ from dgmm.cli.options import (
     FeaturesOption,
     ModelArgument,
     OverwriteOption,
+    PreprocessOption,
     VariableOption,
     columns,
     names,
@@ -38,10 +39,7 @@ def predict(
     log_densities: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where each row's log-density is written, likewise.")
     ] = None,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="The features of signals that the model was fitted to: a path or URL."),
-    ] = None,
+    preprocess: PreprocessOption = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
     sample_dims: DimsOption = None,

@@ -238,7 +238,9 @@ PREDICTION_NAMES = {"labels": "LABELS", "probabilities": "--probabilities", "log
 """What the outputs of ``dgmm predict`` are called."""
 
 
-def check_report(model: Location, data: str | None, page: Location, *, overwrite: bool) -> None:
+def check_report(
+    model: Location, data: str | None, page: Location, preprocess: Location | None = None, *, overwrite: bool
+) -> None:
     """Refuse a report whose inputs are missing or whose page cannot be written.
 
     Raises
@@ -247,6 +249,7 @@ def check_report(model: Location, data: str | None, page: Location, *, overwrite
         With one line for each problem.
     """
     inputs = {"MODEL": str(model)} | ({} if data is None else {"DATA": data})
+    inputs |= {} if preprocess is None else {"--preprocess": str(preprocess)}
     found = list(_not_there(inputs))
     found += [("--output", text) for text in _written(page, FILE, inputs, overwrite=overwrite)]
     if page.suffix.lower() != ".html":

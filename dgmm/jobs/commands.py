@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import DataError, JobError, ParameterError
+from dgmm.estimators.eigenmoments import EigenMoments
 from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.answers import check_answers, misplaced, open_input, open_input_signals, write_answers
 from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
@@ -23,7 +24,6 @@ from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import require_matplotlib
 
 if TYPE_CHECKING:
-    from dgmm.estimators.eigenmoments import EigenMoments
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
     from dgmm.jobs.specification import PathInput
@@ -110,7 +110,12 @@ def predict_source(
 
 
 def report_source(
-    model: str | Location, page: str | Location, source: Mapping[str, Any], *, overwrite: bool = False
+    model: str | Location,
+    page: str | Location,
+    source: Mapping[str, Any],
+    *,
+    preprocess: str | Location | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the page of a saved model.
 
@@ -120,6 +125,8 @@ def report_source(
     source : mapping
         The section ``input`` of a job file, of rows that are drawn below the components; without a path the page
         shows those that the model holds.
+    preprocess : path or URL, optional
+        As in :func:`predict_source`.
     overwrite : bool
 
     Raises
@@ -135,11 +142,12 @@ def report_source(
     section = None
     if source.get("path") is not None:
         section, _ = make_prediction(_given(source), {"page": str(page)}, Path.cwd(), name="dgmm report")
-    data = None if section is None else section.path
-    check_report(model, data, page, overwrite=overwrite)
+    data, place = None if section is None else section.path, None if preprocess is None else locate_output(preprocess)
+    check_report(model, data, page, place, overwrite=overwrite)
     require_matplotlib()
     mixture = load_mixture(model)
-    table = None if section is None else _open(section, mixture)
+    features = None if place is None else EigenMoments.load(place)
+    table = None if section is None else _open(section, mixture, features)
     write_page(model_page(model, mixture, data or "", table), page)
 
 

@@ -305,6 +305,9 @@ def test_saved_features_and_a_saved_model_label_new_signals(folder, capsys):
     assert main([*command, str(folder / "out" / "features.zarr")]) == 0
     by_hand = xr.open_zarr(folder / "by_hand.zarr").labels
     xr.testing.assert_identical(by_hand, labels)
+    page = ["report", *paths[:2], "--variable", "wave", "--output", str(folder / "page.html"), "--preprocess"]
+    assert main([*page, str(folder / "out" / "features.zarr")]) == 0
+    assert main(["report", paths[0], "--preprocess", str(folder / "out" / "features.zarr")]) == 2
     capsys.readouterr()
     assert main([*command, str(folder / "gone.zarr"), "--overwrite"]) == 2
     assert "--preprocess: there is no such file or folder" in capsys.readouterr().err
