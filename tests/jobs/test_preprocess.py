@@ -261,6 +261,17 @@ def test_noise_alone_a_formula_and_a_type(folder):
     np.testing.assert_array_equal(kept.components_, EigenMoments(3, order=(3, 2), **given).fit(source).components_)
 
 
+def test_invariants(folder):
+    run(folder, **{"order: [3, 2]": "order: 4, invariant: [rotation]"})
+    kept = EigenMoments.load(folder / "out" / "features.zarr")
+    expected = EigenMoments(3, order=4, noise=0.5, invariant=("rotation",), random_state=0).fit(lazy(folder).wave)
+    np.testing.assert_array_equal(kept.components_, expected.components_)
+    with pytest.raises(
+        JobError, match=r"job\.yaml:3: preprocess\.order: \(3, 2\), but with invariant it is the highest"
+    ):
+        run(folder, **{"noise: 0.5": "noise: 0.5, invariant: [rotation]", WRITTEN: "{model: m.zarr}"})
+
+
 @pytest.mark.parametrize("kind", ["bfr", "selection"])
 def test_other_kinds_of_jobs(folder, kind):
     source = lazy(folder).wave
