@@ -29,6 +29,10 @@ DimsOption = Annotated[
 MissingOption = Annotated[
     str, typer.Option(metavar="POLICY", help="Rows with missing values: raise, drop or marginalize.")
 ]
+PreprocessOption = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="The features of signals that the model was fitted to: a path or URL."),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model that was saved by fit or run: its path, or its URL.")

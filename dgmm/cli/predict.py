@@ -13,6 +13,7 @@ from dgmm.cli.options import (
     FeaturesOption,
     ModelArgument,
     OverwriteOption,
+    PreprocessOption,
     VariableOption,
     columns,
     names,
@@ -38,6 +39,7 @@ def predict(
     log_densities: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where each row's log-density is written, likewise.")
     ] = None,
+    preprocess: PreprocessOption = None,
     variable: VariableOption = None,
     features: FeaturesOption = None,
     sample_dims: DimsOption = None,
@@ -59,5 +61,7 @@ def predict(
         "log_densities": log_densities,
         "overwrite": overwrite,
     }
-    written = predict_source(model, source, outputs, cluster=cluster, reporter=default_reporter())
+    written = predict_source(
+        model, source, outputs, preprocess=preprocess, cluster=cluster, reporter=default_reporter()
+    )
     print_places(written)

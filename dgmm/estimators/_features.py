@@ -29,7 +29,7 @@ _ATTRS = {"long_name": "EigenMoments, the best ratio of signal to noise first", 
 
 
 class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
-    """Base of :class:`dgmm.EigenMoments`: everything but ``fit``."""
+    """Base of :class:`dgmm.EigenMoments`: what fitted features answer."""
 
     missing = RAISE
     n_features_in_: int
@@ -78,8 +78,10 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         """
         self._check_fitted()
         names = getattr(self, "feature_names_in_", None)
-        dims = getattr(self, "signal_dims_", None)
-        table, _ = open_signals(X, shape=self.signal_shape_, dims=dims, names=None if names is None else tuple(names))
+        request = Request(
+            fitted=None if names is None else tuple(names), feature_dims=getattr(self, "signal_dims_", None)
+        )
+        table, _ = open_signals(X, shape=self.signal_shape_, request=request)
         table = settled(self, table, reset=False)
         features = FeatureMap(self._space, self.components_.T, self.mean_, kernel_dtype(table.X.dtype))
         values = map_rows(table.X, features, ExecutionPlan.of_signals(features.n_features).chunk_rows)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
-from dgmm.estimators._features import SignalFeatures
+from dgmm.estimators._feature_saving import SavedFeatures
 from dgmm.estimators._inputs import settled
 from dgmm.estimators._parameters import to_random_state
 from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.inputs.signals import SignalAxes, open_signals
+from dgmm.inputs.table import Request
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.rules import check, is_number
 from dgmm.signals.eigen import METHODS, EigenFeatures, signs
@@ -35,7 +36,7 @@ _DEFAULT_ORDER = 6
 _SIMULATED_ROWS, _SIMULATED_NUMBERS = 500, 2**22
 
 
-class EigenMoments(SignalFeatures):
+class EigenMoments(SavedFeatures):
     """Few uncorrelated features of signals or images, of the best ratio of signal to noise.
 
     A signal s of n samples is taken to its moments ``M = X' s`` (means of the signal times polynomials of its
@@ -259,7 +260,7 @@ class EigenMoments(SignalFeatures):
 
     def _open(self, X: Any, shape: tuple[int, ...] | None, sample_weight: Any) -> tuple[Rows, SignalAxes]:
         dims = (self.signal_dims,) if isinstance(self.signal_dims, str) else self.signal_dims
-        table, axes = open_signals(X, shape=shape, dims=dims, sample_weight=sample_weight)
+        table, axes = open_signals(X, shape=shape, dims=dims, request=Request(sample_weight=sample_weight))
         n = int(table.X.shape[1])
         if math.prod(axes.shape) != n:
             raise DataError(
@@ -334,7 +335,7 @@ class EigenMoments(SignalFeatures):
                 "noise_signals are given beside invariant, whose moments noise alone does not have; give the variance "
                 "of a sample's noise, noise=..."
             )
-        table, _ = open_signals(noise_signals, shape=axes.shape, dims=axes.dims)
+        table, _ = open_signals(noise_signals, shape=axes.shape, request=Request(feature_dims=axes.dims))
         if int(table.X.shape[1]) != math.prod(axes.shape):
             raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
         return read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit).correlation(

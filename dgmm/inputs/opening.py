@@ -128,14 +128,19 @@ def _open_zarr(source: zarr.Array[Any] | zarr.Group, request: Request) -> Table:
 
 
 def _open_found(find: Callable[..., Any], request: Request) -> Table:
-    """Open what ``find`` finds of a variable and features."""
+    """Open what ``find`` finds."""
+    found, request = found_in(find, request)
+    return open_request(named(found) if isinstance(found, da.Array) else found, request)
+
+
+def found_in(find: Callable[..., Any], request: Request) -> tuple[Any, Request]:
+    """What ``find`` finds of a variable and features, and what is still asked of it."""
     found = find(variable=request.variable, features=request.features)
-    found = named(found) if isinstance(found, da.Array) else found
     if request.variable is not None:  # what is named lies beside the variable
         given = {name: getattr(request, name) for name in ("sample_weight", "labels")}
         beside = {name: find(variable=value) for name, value in given.items() if isinstance(value, str)}
         request = replace(request, **beside)
-    return open_request(found, replace(request, variable=None))
+    return found, replace(request, variable=None)
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Opener], ...] = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -16,7 +17,7 @@ import zarr
 from dgmm.errors import DataError, ParameterError
 from dgmm.inputs.blocks import as_dask, is_lazy
 from dgmm.inputs.columns import absent, listed
-from dgmm.inputs.opening import open_request
+from dgmm.inputs.opening import found_in, open_request
 from dgmm.inputs.plain import as_array
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.stored import open_stored
@@ -24,6 +25,8 @@ from dgmm.inputs.table import Request, Table
 
 if TYPE_CHECKING:
     from dgmm.typing import Array
+
+_ALL = Request()
 
 SAMPLE = "sample_of_signal"
 """The dimension that signals have while they are rows."""
@@ -57,49 +60,63 @@ class SignalAxes:
         return math.prod(self.shape)
 
 
+class Signals(NamedTuple):
+    """Signals that were opened, as rows of their samples, in C order.
+
+    Attributes
+    ----------
+    table : Table
+        Rows (rows, n).
+    axes : SignalAxes
+    """
+
+    table: Table
+    axes: SignalAxes
+
+
 def open_signals(
     X: Any,
     *,
     shape: tuple[int, ...] | None = None,
     dims: Sequence[Hashable] | None = None,
-    sample_weight: Any = None,
-    names: tuple[str, ...] | None = None,
-) -> tuple[Table, SignalAxes]:
-    """Open signals as rows of their samples, in C order.
+    request: Request = _ALL,
+) -> Signals:
+    """Open signals as rows of their samples; nothing is computed.
 
     Parameters
     ----------
-    X : array-like, dask array, DataArray, Dataset of one variable, dataframe, zarr object or path
-        Signals along the first axis, (rows, *shape), or flattened, (rows, n).
+    X : array-like, dask array, DataArray, Dataset of one variable, dataframe, zarr object, path or Signals
+        Signals along the first axis, (rows, *shape), or flattened, (rows, n). Signals stay what they are.
     shape : tuple of int, optional
         Of a signal; where it is left out, that of all axes but the first.
     dims : sequence, optional
-        Dimensions of the signals, of something labelled; all others are sample dimensions. By default those of the
-        shape, the last ones, or all but the first.
-    sample_weight
-        As :func:`dgmm.open_rows`.
-    names : tuple of str, optional
-        Columns of a table, by which they are found.
+        Dimensions of the signals, of something labelled; all others are sample dimensions. By default all but the
+        sample dimensions that are asked for, those of the shape, the last ones, or all but the first.
+    request : Request
+        What else is asked for, as of :func:`dgmm.open_rows`; ``features`` and ``fitted`` of tables, and
+        ``feature_dims``, the dimensions of signals of a fit, of what is labelled.
 
     Returns
     -------
-    Table
-        Rows (rows, n).
-    SignalAxes
+    Signals
 
     Raises
     ------
     DataError, DataTypeError, ParameterError
         If there is no such signal in it. Whether rows have as many samples as the shape is for the caller to see.
     """
+    if isinstance(X, Signals):
+        if not X.axes.flat:
+            _agreed(X.axes.shape, shape)
+        return X
     if isinstance(X, (str, os.PathLike)):
-        X = open_source(X)
+        X, request = found_in(partial(open_source, X), request)
     elif isinstance(X, (zarr.Array, zarr.Group)):
-        X = open_stored(X)
+        X, request = found_in(partial(open_stored, X), request)
     if isinstance(X, xr.Dataset):
-        X, sample_weight = _variable(X, sample_weight)
+        X, request = _variable(X, request)
     if isinstance(X, xr.DataArray):
-        return _labelled(X, shape, dims, sample_weight)
+        return _labelled(X, shape, request.feature_dims if dims is None else dims, request)
     if dims is not None:
         raise ParameterError(
             f"signal_dims is {dims!r}, but X is a {type(X).__name__}, whose dimensions have no names; give signal_shape"
@@ -108,9 +125,9 @@ def open_signals(
         X = as_array(X)
     if isinstance(X, (da.Array, np.ndarray)) and X.ndim > 2:
         axes = SignalAxes(_agreed(tuple(map(int, X.shape[1:])), shape))
-        return open_request(_flattened(X, 1), Request(sample_weight=sample_weight)), axes
-    table = open_request(X, Request(sample_weight=sample_weight, fitted=names))
-    return table, SignalAxes(shape or (int(table.X.shape[1]),), None, flat=True)
+        return Signals(open_request(_flattened(X, 1), request), axes)
+    table = open_request(X, request)
+    return Signals(table, SignalAxes(shape or (int(table.X.shape[1]),), None, flat=True))
 
 
 def _agreed(found: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -120,22 +137,23 @@ def _agreed(found: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int,
     return found
 
 
-def _variable(source: xr.Dataset, sample_weight: Any) -> tuple[xr.DataArray, Any]:
-    """The only variable of a Dataset, beside that of the weights."""
-    weights = source[sample_weight] if isinstance(sample_weight, str) and sample_weight in source else sample_weight
-    names = [name for name in source.data_vars if name != sample_weight]
+def _variable(source: xr.Dataset, request: Request) -> tuple[xr.DataArray, Request]:
+    """The only variable of a Dataset, beside those of weights and labels."""
+    given = {key: value for key in ("sample_weight", "labels") if isinstance(value := getattr(request, key), str)}
+    beside: dict[str, Any] = {key: source[name] for key, name in given.items() if name in source}
+    names = [name for name in source.data_vars if name not in given.values()]
     if len(names) != 1:
         raise DataError(
             f"X is a Dataset of the variables {listed(names)}, and signals are one variable; give X[name], or stack "
             "them to one: X.to_dataarray()"
         )
-    return source[names[0]], weights
+    return source[names[0]], replace(request, **beside)
 
 
 def _labelled(
-    X: xr.DataArray, shape: tuple[int, ...] | None, dims: Sequence[Hashable] | None, sample_weight: Any
-) -> tuple[Table, SignalAxes]:
-    signal_dims = _signal_dims(X, shape, dims)
+    X: xr.DataArray, shape: tuple[int, ...] | None, dims: Sequence[Hashable] | None, request: Request
+) -> Signals:
+    signal_dims = _signal_dims(X, shape, dims, request.sample_dims)
     samples = tuple(dim for dim in X.dims if dim not in signal_dims)
     if not samples:
         raise DataError(
@@ -153,18 +171,30 @@ def _labelled(
         name=X.name,
     )
     rows.encoding = X.encoding
-    table = open_request(rows, Request(sample_dims=samples, sample_weight=sample_weight))
-    return Table(table.X, table.origin, None, table.weights), SignalAxes(sizes, signal_dims)
+    table = open_request(rows, replace(request, sample_dims=samples, feature_dims=None))
+    return Signals(replace(table, feature_names=None), SignalAxes(sizes, signal_dims))
 
 
 def _signal_dims(
-    X: xr.DataArray, shape: tuple[int, ...] | None, dims: Sequence[Hashable] | None
+    X: xr.DataArray,
+    shape: tuple[int, ...] | None,
+    dims: Sequence[Hashable] | None,
+    sample_dims: Sequence[Hashable] | None,
 ) -> tuple[Hashable, ...]:
+    for key, given in (("signal_dims", dims), ("sample_dims", sample_dims)):
+        for dim in given or ():
+            if dim not in X.dims:
+                raise DataError(f"{key}: {absent(dim, X.dims, 'the dimensions of X')}")
+    if sample_dims is not None:
+        rest = tuple(dim for dim in X.dims if dim not in sample_dims)
+        if dims is not None and {*dims} != {*rest}:
+            raise ParameterError(
+                f"sample_dims: {listed(sample_dims)} leave the dimensions {listed(rest)} for a signal, and signal_dims "
+                f"are {listed(dims)}; leave one of them out"
+            )
+        return rest if dims is None else tuple(dims)
     if dims is None:
         return X.dims[-len(shape) :] if shape is not None and len(shape) <= X.ndim else X.dims[1:]
-    for dim in dims:
-        if dim not in X.dims:
-            raise DataError(f"signal_dims: {absent(dim, X.dims, 'the dimensions of X')}")
     return tuple(dims)
 
 

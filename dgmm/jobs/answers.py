@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +13,17 @@ import numpy as np
 from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._outputs import top_parts, top_quantity
 from dgmm.inputs.opening import open_request
+from dgmm.inputs.signals import open_signals
 from dgmm.inputs.sources import open_source
 from dgmm.inputs.table import Request, Table
 from dgmm.inputs.writing import writer_of
-from dgmm.storage.listing import is_model
+from dgmm.storage.listing import layout_of
 from dgmm.storage.paths import is_url
 
 if TYPE_CHECKING:
+    from dgmm.estimators.eigenmoments import EigenMoments
     from dgmm.estimators.loading import Mixture
+    from dgmm.inputs.signals import Signals
     from dgmm.jobs.progress import Reporter
     from dgmm.jobs.specification import Beside, OutputSection, PathInput
     from dgmm.storage.urls import Location
@@ -29,6 +34,12 @@ ANSWERS: Mapping[str, tuple[str, Callable[[Mixture, Table, int | None], Any]]] =
     "log_densities": ("log-densities", lambda model, table, top: model.score_samples(table)),
 }
 """How what is written of each row is called, and asked for, by the key of the output."""
+
+
+INPUT_KEYS = ("features", "sample_dims", "sample_weight", "labels", "variable")
+"""Keys of the section ``input`` that errors may begin with."""
+SIGNAL_KEYS = ("signal_dims", "signal_shape")
+"""Those of the section ``preprocess`` that errors about signals may begin with."""
 
 
 def open_input(section: PathInput, model: Mixture | None = None) -> Table:
@@ -45,27 +56,11 @@ def open_input(section: PathInput, model: Mixture | None = None) -> Table:
     DataError, ParameterError, FormatError
         As :func:`dgmm.open_rows`.
     """
-    names = getattr(model, "feature_names_in_", None)
-    request = Request(
-        features=section.features,
-        sample_dims=section.sample_dims,
-        sample_weight=_beside(section.sample_weight),
-        labels=_beside(section.labels),
-        variable=section.variable,
-        fitted=None if names is None else tuple(names),
-        feature_dims=getattr(model, "feature_dims_", None),
-    )
-    if not is_url(section.path) and is_model(section.path):
-        raise DataError(f"{section.path}: a model of dgmm, not data; give the data")
-    try:
+    request = _request(section, model)
+    with _naming_the_place(section):
         table = open_request(section.path, request)
-    except (DataError, ParameterError) as error:
-        if misplaced(error) is not None or section.path in str(error):
-            raise
-        beside = {key: given for key in ("sample_weight", "labels") if (given := getattr(section, key)) is not None}
-        place = next((given.text for key, given in beside.items() if str(error).startswith(key)), section.path)
-        raise type(error)(f"{place}: {error}") from error
-    if section.features is not None and names is not None and table.feature_names not in (None, tuple(names)):
+    names = request.fitted
+    if section.features is not None and names is not None and table.feature_names not in (None, names):
         raise DataError(
             f"features: {', '.join(table.feature_names or ())}, but the model was fitted to {', '.join(names)}; "
             "leave them out, or give those of the fit in their order"
@@ -73,9 +68,68 @@ def open_input(section: PathInput, model: Mixture | None = None) -> Table:
     return table
 
 
-def misplaced(error: DataError | ParameterError) -> tuple[str, str] | None:
-    """The key of the section ``input`` that an error begins with, and what it says of it; None if there is none."""
-    found = re.match(r"(features|sample_dims|sample_weight|labels|variable)(?:: | is )(.*)", str(error), re.DOTALL)
+def open_input_signals(
+    section: PathInput,
+    *,
+    shape: tuple[int, ...] | None = None,
+    dims: Sequence[str] | None = None,
+    features: EigenMoments | None = None,
+) -> Signals:
+    """Open the signals of a job; nothing is computed.
+
+    Parameters
+    ----------
+    section : PathInput
+    shape : tuple of int, optional
+    dims : sequence of str, optional
+        As :func:`dgmm.inputs.signals.open_signals`.
+    features : EigenMoments, optional
+        Fitted: whose signals are meant.
+
+    Raises
+    ------
+    DataError, ParameterError, FormatError
+        As :func:`dgmm.inputs.signals.open_signals`.
+    """
+    request = _request(section, features)
+    if features is not None:
+        shape, request = features.signal_shape_, replace(request, feature_dims=getattr(features, "signal_dims_", None))
+    with _naming_the_place(section):
+        return open_signals(section.path, shape=shape, dims=dims, request=request)
+
+
+def _request(section: PathInput, fitted: Mixture | EigenMoments | None) -> Request:
+    """What a section asks for; of a fit its features, by their names."""
+    names = getattr(fitted, "feature_names_in_", None)
+    return Request(
+        features=section.features,
+        sample_dims=section.sample_dims,
+        sample_weight=_beside(section.sample_weight),
+        labels=_beside(section.labels),
+        variable=section.variable,
+        fitted=None if names is None else tuple(names),
+        feature_dims=getattr(fitted, "feature_dims_", None),
+    )
+
+
+@contextmanager
+def _naming_the_place(section: PathInput) -> Iterator[None]:
+    """Errors of the body say which file they are about."""
+    if not is_url(section.path) and (layout := layout_of(section.path)) is not None:
+        raise DataError(f"{section.path}: a {layout.noun} of dgmm, not data; give the data")
+    try:
+        yield
+    except (DataError, ParameterError) as error:
+        if misplaced(error, (*INPUT_KEYS, *SIGNAL_KEYS)) is not None or section.path in str(error):
+            raise
+        beside = {key: given for key in ("sample_weight", "labels") if (given := getattr(section, key)) is not None}
+        place = next((given.text for key, given in beside.items() if str(error).startswith(key)), section.path)
+        raise type(error)(f"{place}: {error}") from error
+
+
+def misplaced(error: DataError | ParameterError, keys: Iterable[str] = INPUT_KEYS) -> tuple[str, str] | None:
+    """The key of a section that an error begins with, and what it says of it; None if there is none."""
+    found = re.match(rf"({'|'.join(keys)})(?:: | is )(.*)", str(error), re.DOTALL)
     return None if found is None else (found[1], found[2])
 
 

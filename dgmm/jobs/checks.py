@@ -14,7 +14,7 @@ from dgmm.jobs.refitting import versions_of
 from dgmm.jobs.runs.performance import require_bokeh
 from dgmm.jobs.source import KeyPath, Problem, fail
 from dgmm.jobs.specification import RESULT_KEYS, SHIPPED_PICTURES, ImageInput, OutputSection, PathInput
-from dgmm.storage.listing import is_model
+from dgmm.storage.listing import layout_of
 from dgmm.storage.places import folder_of
 from dgmm.storage.replacing import FILE, ZARR, Form
 from dgmm.storage.urls import ObjectUrl
@@ -70,7 +70,7 @@ def check_runs(job: Job) -> None:
     problems = [*_place(job, key, folder)]
     if folder.exists() and not folder.is_dir():
         problems.append(job.problem(key, f"{folder} is no folder; choose another place"))
-    places = {f"input.{name}": place for name, place in sources(job)}
+    places = dict(sources(job))
     places |= {f"output.{name}": str(place) for name, place in job.output.paths.items()}
     if job.checkpoint is not None:
         places["checkpoint.path"] = job.checkpoint.path
@@ -91,7 +91,7 @@ def _refuse(job: Job, problems: list[Problem]) -> None:
 def _inputs(job: Job) -> Iterator[Problem]:
     for key, place in sources(job):
         if not _exists(place):
-            yield job.problem(("input", key), f"there is no such file or folder: {place}; correct the path")
+            yield job.problem(tuple(key.split(".")), f"there is no such file or folder: {place}; correct the path")
     if isinstance(job.model, SavedSection) and not job.model.path.exists():
         yield job.problem(("model", "path"), f"there is no model at {job.model.path}; correct the path")
     if isinstance(job.input, ImageInput):
@@ -99,15 +99,19 @@ def _inputs(job: Job) -> Iterator[Problem]:
 
 
 def sources(job: Job) -> Iterator[tuple[str, str]]:
-    """Paths and URLs that exist, by the key of the input."""
+    """Paths and URLs that exist, by their key with its section; but for a model that is there already."""
     if isinstance(job.input, PathInput):
-        yield "path", job.input.path
+        yield "input.path", job.input.path
     elif job.input.image not in SHIPPED_PICTURES:
-        yield "image", job.input.image
+        yield "input.image", job.input.image
     for key in ("sample_weight", "labels"):
         beside = getattr(job.input, key, None)
         if beside is not None and beside.is_path:
-            yield key, beside.text
+            yield f"input.{key}", beside.text
+    for key in ("noise_signals", "path"):
+        place = getattr(job.preprocess, key, None)
+        if place is not None:
+            yield f"preprocess.{key}", str(place)
 
 
 def _exists(place: str) -> bool:
@@ -128,7 +132,7 @@ def _outputs(job: Job, own: frozenset[Location]) -> Iterator[Problem]:
             suffix, what = _SUFFIXES[key]
             yield job.problem(place, f"found {path.name!r}; the {key} is {what}: its name must end in {suffix}")
         replaceable = job.output.overwrite or path in own
-        form = writer_of(path).form if key in RESULT_KEYS else ZARR if key == "model" else FILE
+        form = writer_of(path).form if key in RESULT_KEYS else ZARR if key in ("model", "preprocess") else FILE
         for text in _in_the_way(path, form, overwrite=replaceable):
             yield job.problem(place, text)
 
@@ -168,7 +172,7 @@ def _collisions(job: Job) -> Iterator[Problem]:
     taken |= {f"cluster.{name}": file for name, file in job.cluster.files.items()}
     if isinstance(job.input, ImageInput):
         taken["input.store"] = job.input.store
-    taken |= {f"input.{key}": place for key, place in sources(job)} | _models(job)
+    taken |= dict(sources(job)) | _models(job)
     if job.checkpoint is not None:
         for text in _overlaps(job.checkpoint.path, taken):
             yield job.problem(("checkpoint", "path"), text)
@@ -204,7 +208,7 @@ def _trace(place: str | Location) -> tuple[str, ...]:
     return Path(os.path.realpath(folder)).parts  # resolve() fails at links in a circle
 
 
-def check_prediction(model: Location, data: str, output: OutputSection) -> None:
+def check_prediction(model: Location, data: str, output: OutputSection, preprocess: Location | None = None) -> None:
     """Refuse a prediction whose inputs are missing or whose outputs cannot be written.
 
     Raises
@@ -215,13 +219,14 @@ def check_prediction(model: Location, data: str, output: OutputSection) -> None:
         If an output takes a package that is not installed.
     """
     inputs = {"MODEL": str(model), "DATA": data}
+    inputs |= {} if preprocess is None else {"--preprocess": str(preprocess)}
     found = list(_not_there(inputs))
     taken: dict[str, str | Location] = {**inputs}
     for key, path in output.results.items():
         name = PREDICTION_NAMES[key]
         texts = list(_written(path, writer_of(path).form, taken, overwrite=output.overwrite))
-        if not found and not texts and path.exists() and is_model(path):
-            texts = [f"{path} is a model; choose another path"]
+        if not found and not texts and path.exists() and (layout := layout_of(path)) is not None:
+            texts = [f"{path} is a {layout.noun}; choose another path"]
         found += [(name, text) for text in texts]
         taken[name] = path
     _refuse_command("dgmm predict", found)
@@ -233,7 +238,9 @@ PREDICTION_NAMES = {"labels": "LABELS", "probabilities": "--probabilities", "log
 """What the outputs of ``dgmm predict`` are called."""
 
 
-def check_report(model: Location, data: str | None, page: Location, *, overwrite: bool) -> None:
+def check_report(
+    model: Location, data: str | None, page: Location, preprocess: Location | None = None, *, overwrite: bool
+) -> None:
     """Refuse a report whose inputs are missing or whose page cannot be written.
 
     Raises
@@ -242,6 +249,7 @@ def check_report(model: Location, data: str | None, page: Location, *, overwrite
         With one line for each problem.
     """
     inputs = {"MODEL": str(model)} | ({} if data is None else {"DATA": data})
+    inputs |= {} if preprocess is None else {"--preprocess": str(preprocess)}
     found = list(_not_there(inputs))
     found += [("--output", text) for text in _written(page, FILE, inputs, overwrite=overwrite)]
     if page.suffix.lower() != ".html":

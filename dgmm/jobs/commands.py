@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import DataError, JobError, ParameterError
+from dgmm.estimators.eigenmoments import EigenMoments
 from dgmm.estimators.loading import load_mixture
-from dgmm.jobs.answers import check_answers, misplaced, open_input, write_answers
+from dgmm.jobs.answers import check_answers, misplaced, open_input, open_input_signals, write_answers
 from dgmm.jobs.checks import PREDICTION_NAMES, check_prediction, check_report
 from dgmm.jobs.clusters.opening import open_cluster
 from dgmm.jobs.loading import load_cluster, make_job, make_prediction
 from dgmm.jobs.page import model_page
+from dgmm.jobs.preprocessing import load_features, rows_of_features
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.running import run_job
 from dgmm.jobs.shortage import telling_shortage
@@ -63,6 +65,7 @@ def predict_source(
     source: Mapping[str, Any],
     outputs: Mapping[str, Any],
     *,
+    preprocess: str | Location | None = None,
     cluster: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Location]:
@@ -73,6 +76,8 @@ def predict_source(
     model : path or URL
     source, outputs : mapping
         The sections ``input`` and ``output`` of a job file.
+    preprocess : path or URL, optional
+        Of the features that the model was fitted to, where these are not the rows themselves.
     cluster : path, optional
     reporter : Reporter, optional
 
@@ -91,13 +96,13 @@ def predict_source(
     if not any(outputs.get(key) for key in PREDICTION_NAMES):
         raise JobError(f"dgmm predict: nothing would be written; give one of {', '.join(PREDICTION_NAMES.values())}")
     section, output = make_prediction(_given(source), _given(outputs), Path.cwd(), name="dgmm predict")
-    model = locate_output(model)
-    check_prediction(model, section.path, output)
+    model, place = locate_output(model), None if preprocess is None else locate_output(preprocess)
+    check_prediction(model, section.path, output, place)
     where = None if cluster is None else load_cluster(cluster)
     with telling_shortage(), reporter or LogReporter() as told:
         told.step(f"reading the model {model.name}")
         mixture = load_mixture(model)
-        table = _open(section, mixture)
+        table = _open(section, mixture, None if place is None else load_features(place, told))
         check_answers(output, table, mixture.n_components)
         with open_cluster(where, tell=told.step):
             write_answers(output, mixture, table, told, overwrite=dict.fromkeys(PREDICTION_NAMES, output.overwrite))
@@ -105,7 +110,12 @@ def predict_source(
 
 
 def report_source(
-    model: str | Location, page: str | Location, source: Mapping[str, Any], *, overwrite: bool = False
+    model: str | Location,
+    page: str | Location,
+    source: Mapping[str, Any],
+    *,
+    preprocess: str | Location | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the page of a saved model.
 
@@ -115,6 +125,8 @@ def report_source(
     source : mapping
         The section ``input`` of a job file, of rows that are drawn below the components; without a path the page
         shows those that the model holds.
+    preprocess : path or URL, optional
+        As in :func:`predict_source`.
     overwrite : bool
 
     Raises
@@ -130,17 +142,20 @@ def report_source(
     section = None
     if source.get("path") is not None:
         section, _ = make_prediction(_given(source), {"page": str(page)}, Path.cwd(), name="dgmm report")
-    data = None if section is None else section.path
-    check_report(model, data, page, overwrite=overwrite)
+    data, place = None if section is None else section.path, None if preprocess is None else locate_output(preprocess)
+    check_report(model, data, page, place, overwrite=overwrite)
     require_matplotlib()
     mixture = load_mixture(model)
-    table = None if section is None else _open(section, mixture)
+    features = None if place is None else EigenMoments.load(place)
+    table = None if section is None else _open(section, mixture, features)
     write_page(model_page(model, mixture, data or "", table), page)
 
 
-def _open(section: PathInput, mixture: Mixture) -> Table:
+def _open(section: PathInput, mixture: Mixture, features: EigenMoments | None = None) -> Table:
     """Open the rows for a mixture; what is wrong with a key of the section is said of its option."""
     try:
+        if features is not None:
+            return rows_of_features(open_input_signals(section, features=features), features)
         return open_input(section, mixture)
     except (DataError, ParameterError) as error:
         if (found := misplaced(error)) is None:

@@ -1,4 +1,4 @@
-"""What lies at a path, as tables for a person: a model's components, or the arrays of a store."""
+"""What lies at a path, as tables for a person: a model's components, features, or the arrays of a store."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 
 from dgmm.errors import JobError, printable
 from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
+from dgmm.estimators.eigenmoments import EigenMoments
 from dgmm.estimators.loading import load_mixture
-from dgmm.storage.listing import is_model, list_arrays
+from dgmm.storage.listing import layout_of, list_arrays
+from dgmm.storage.model import FEATURES, MODEL
 from dgmm.storage.urls import locate_output
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _MOST_FEATURES = 6
 
 
 def inspect_path(path: str | Location) -> Sheet:
-    """Describe the model or the arrays at a path.
+    """Describe the model, the feature map or the arrays at a path.
 
     Raises
     ------
@@ -44,7 +46,8 @@ def inspect_path(path: str | Location) -> Sheet:
     """
     path = locate_output(path)
     require_file(path)
-    sheet = _model_sheet(path) if is_model(path) else _arrays_sheet(path)
+    layout = layout_of(path)
+    sheet = _arrays_sheet(path) if layout is None else _SHEETS[layout.format](path)
     # Names in the file are its author's.
     return Sheet(
         printable(sheet.heading),
@@ -96,6 +99,31 @@ def _feature_names(model: Mixture) -> str:
         return ""
     shown = ", ".join(str(name) for name in names[:_MOST_FEATURES])
     return f": {shown}{', ...' if len(names) > _MOST_FEATURES else ''}"
+
+
+def _features_sheet(path: Location) -> Sheet:
+    features = EigenMoments.load(path)
+    shape, order = " x ".join(map(str, features.signal_shape_)), " x ".join(map(str, features.order_))
+    order = f"{features.order_[0]} in all" if features.invariant else order
+    dims = ", ".join(features.signal_dims_) if hasattr(features, "signal_dims_") else ""
+    invariant = f", invariant to {', '.join(features.invariant)}" if features.invariant else ""
+    noise = f"variance {features.noise_:.5g} a sample" if isinstance(features.noise_, float) else "as an array"
+    facts = [
+        ("signals", f"{shape} samples{dims and f' ({dims})'}, {features.n_signals_:,} were read"),
+        ("moments", f"{len(features.mean_):,}, of order {order}{invariant}"),
+        ("features", f"{len(features.eigenvalues_):,} by {features.method}"),
+        ("noise", noise),
+        ("information loss", f"{features.information_loss_:.2%} of the ratio of signal to noise"),
+    ]
+    columns = ["feature", "eigenvalue", "signal to noise"]
+    rows = [
+        [str(i), f"{float(eigenvalue):.5g}", f"{float(snr):.5g}"]
+        for i, (eigenvalue, snr) in enumerate(zip(features.eigenvalues_, features.snr_, strict=True))
+    ]
+    return Sheet(f"{path.name}: EigenMoments, features of signals", facts, columns, rows)
+
+
+_SHEETS = {MODEL.format: _model_sheet, FEATURES.format: _features_sheet}
 
 
 def _arrays_sheet(path: Location) -> Sheet:

@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 
 from dgmm.jobs.clusters.sections import ClusterSection
 from dgmm.jobs.models import AnyModel, RefitSection
+from dgmm.jobs.preprocess import AnyPreprocess
+from dgmm.jobs.sections import MisplacedKeyError
 from dgmm.jobs.source import KeyPath, Problem, Source, dotted, fail, parse, quote, read_text
 from dgmm.jobs.specification import (
     NONE,
@@ -20,11 +22,9 @@ from dgmm.jobs.specification import (
     ClusterFile,
     ImageInput,
     JobFile,
-    MisplacedKeyError,
     OutputSection,
     PathInput,
     PredictionFile,
-    PreprocessSection,
     RunSection,
 )
 
@@ -40,7 +40,7 @@ class Job:
 
     file: str
     input: PathInput | ImageInput
-    preprocess: PreprocessSection
+    preprocess: AnyPreprocess
     model: AnyModel
     output: OutputSection
     cluster: ClusterSection
@@ -213,7 +213,7 @@ def _plain_path(location: tuple[int | str, ...], source: Source) -> KeyPath:
     """Drop what pydantic adds to a location: the names of union members."""
     path: KeyPath = ()
     value = source.value
-    tagged = location[0] in ("input", "model", "cluster") if location else False
+    tagged = location[0] in ("input", "preprocess", "model", "cluster") if location else False
     for position, part in enumerate(location):
         if tagged and position == 1:
             continue

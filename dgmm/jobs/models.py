@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section
+from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section, different
 
 
 def _number_or_auto(value: Any) -> Any:
@@ -113,20 +113,14 @@ def _alone(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _different(value: list[Any]) -> list[Any]:
-    if len(set(value)) != len(value):
-        raise ValueError("an entry stands twice")
-    return value
-
-
 class SelectionSection(EMSection, FitSection):
     """The parameters of :func:`dgmm.select`, and which candidate is taken."""
 
     kind: Literal["selection"]
-    n_components: Annotated[list[Count], BeforeValidator(_numbers), AfterValidator(_different)] = Field(
+    n_components: Annotated[list[Count], BeforeValidator(_numbers), AfterValidator(different)] = Field(
         min_length=1, description="a list of different whole numbers of at least 1, or the keys from and to"
     )
-    covariance_type: Annotated[list[Family], BeforeValidator(_alone), AfterValidator(_different)] = Field(
+    covariance_type: Annotated[list[Family], BeforeValidator(_alone), AfterValidator(different)] = Field(
         default=["full"], min_length=1, description=f"{FAMILIES}, or a list of several"
     )
     criterion: Literal["auto", "bic", "aic", "icl", "heldout"] = Field(

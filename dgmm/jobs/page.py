@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from dgmm.viz.content import Note, ReportContent
     from dgmm.viz.labelmap import LabelMap
 
-_PASSES = {"moments": "first read: moments and sample", "statistics": "EM iterations", "rounds": "rounds of the scan"}
+_PASSES = {
+    "signals": "features of the signals",
+    "noise": "noise alone",
+    "moments": "first read: moments and sample",
+    "statistics": "EM iterations",
+    "rounds": "rounds of the scan",
+}
 
 
 class Stopwatch:
@@ -54,10 +60,11 @@ class Stopwatch:
             found.insert(min(len(found), 1), ("start, from the sample in memory", self._start))
         if self._rounds and "rounds" not in self._passes:
             found.append((_PASSES["rounds"], self._rounds))
-        rest = seconds["fit"] - sum(taken for _, taken in found)
+        fit = seconds["fit"] + seconds.get("preprocess", 0.0)
+        rest = fit - sum(taken for _, taken in found)
         if rest > 0.0:
             found.append(("rest of the fit, in memory", rest))
-        found.append(("before and after: opening, scoring, writing", max(seconds["total"] - seconds["fit"], 0.0)))
+        found.append(("before and after: opening, scoring, writing", max(seconds["total"] - fit, 0.0)))
         return tuple(found)
 
 
@@ -72,6 +79,8 @@ def job_page(
     """What the page of a job tells; ``report`` is its report, ``selection`` what the model was chosen by."""
     facts = [("job", report["job"]), ("input", report["input"]), ("computed on", report["cluster"])]
     facts += [(f"model.{key}", str(value)) for key, value in report["model"].items() if value is not None]
+    features = report.get("preprocess", {})
+    facts += [(f"preprocess.{key}", str(value)) for key, value in features.items() if _is_plain(value)]
     known: dict[str, Any] = {}
     if isinstance(job.input, ImageInput):
         known["feature_names"] = COLOURS

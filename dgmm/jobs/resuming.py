@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import CheckpointWarning, DgmmError, StoreError
 from dgmm.jobs.digest import digest_of
+from dgmm.jobs.preprocess import PlainSection
 from dgmm.jobs.refitting import versions_of
 from dgmm.jobs.report import SHOWN
 from dgmm.jobs.runs.stamps import Stamp, stamp_of
@@ -82,6 +83,8 @@ def checkpoint_of(job: Job, earlier: EarlierRun) -> Checkpoint | None:
     for key in ("sample_weight", "labels"):
         beside = getattr(job.input, key, None)
         given[key] = None if beside is None or beside.is_path else beside.text
+    if not isinstance(job.preprocess, PlainSection):
+        given["preprocess"] = job.preprocess.model_dump(mode="json", exclude={"path", "noise_signals"})
     source = {key: value for key, value in given.items() if value is not None}
     return Checkpoint(**job.checkpoint.model_dump(), note=_note(_stamps(earlier.outputs)), source=source)
 

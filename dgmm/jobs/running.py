@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -16,11 +17,19 @@ from dgmm.estimators.bfr_gaussian_mixture import BFRGaussianMixture
 from dgmm.estimators.gaussian_mixture import GaussianMixture
 from dgmm.estimators.loading import load_mixture
 from dgmm.estimators.selection import select
-from dgmm.jobs.answers import check_answers, is_counted, misplaced, open_input, write_answers
+from dgmm.jobs.answers import INPUT_KEYS, SIGNAL_KEYS, check_answers, is_counted, misplaced, open_input, write_answers
 from dgmm.jobs.checks import check_outputs
 from dgmm.jobs.models import SavedSection, ScanSection, SelectionSection
 from dgmm.jobs.page import job_page
 from dgmm.jobs.pixels import PIXELS, prepare_pixels
+from dgmm.jobs.preprocess import EigenMomentsSection, PlainSection, SavedFeatures
+from dgmm.jobs.preprocessing import (
+    features_in_report,
+    load_features,
+    open_signals_of,
+    preprocess,
+    rows_of_features,
+)
 from dgmm.jobs.progress import LogReporter, Reporter
 from dgmm.jobs.refitting import Refit
 from dgmm.jobs.report import make_report
@@ -35,7 +44,7 @@ from dgmm.viz.page import write_page
 from dgmm.viz.segmentation import save_figure, segmentation_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dgmm.estimators.loading import Mixture
     from dgmm.inputs.table import Table
@@ -53,6 +62,8 @@ class Stage:
 
     name: str
     do: Callable[[JobRun], None]
+    is_of: Callable[[Job], bool] = lambda job: True
+    """Whether a job has it."""
 
 
 Perform: TypeAlias = "Callable[[str, Callable[[], None]], None]"
@@ -107,7 +118,7 @@ def run_job(
     """
     with telling_shortage(), JobRun(job, reporter or LogReporter(), around, anew) as run:
         for stage in STAGES[job.kind]:
-            if not run.done:
+            if not run.done and stage.is_of(job):
                 perform(stage.name, partial(stage.do, run))
         return run.result()
 
@@ -130,7 +141,18 @@ def _recover(run: JobRun) -> None:
 
 def _open(run: JobRun) -> None:
     run.open_cluster()
-    run.table = _table(run.job, run.base)
+    kind = run.job.preprocess
+    if isinstance(kind, SavedFeatures):
+        run.features = load_features(kind.path, run.told)
+    with _lines(run.job):
+        if isinstance(kind, PlainSection):
+            table = open_input(_input(run.job), run.base)
+        else:
+            run.signals = open_signals_of(_input(run.job), kind, run.features)
+            table = run.signals.table
+    _check(run, table)
+    # Of signals whose features are not known yet the next stage makes rows.
+    run.take(table if run.features is None else rows_of_features(run.signals, run.features))
 
 
 def _fit(run: JobRun) -> None:
@@ -140,14 +162,13 @@ def _fit(run: JobRun) -> None:
         run.told.step(f"{new}everything was written before: nothing is left to do")
         run.report, run.done = run.earlier.report, True
         return
-    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told, run.selection)
-    run.report["seconds"] = {"fit": round(seconds, 3)}
+    run.report = _reported(run, run.model, seconds)
 
 
 def _score(run: JobRun) -> None:
     began = time.perf_counter()
-    run.report = make_report(run.job, run.model, run.table, run.job.cluster.words, run.told)
-    run.report["seconds"] = {"fit": round(time.perf_counter() - began, 3)}
+    run.report = _reported(run, run.model, 0.0)
+    run.report["seconds"]["fit"] = round(time.perf_counter() - began, 3)
 
 
 def _look(run: JobRun) -> None:
@@ -170,9 +191,7 @@ def _refit(run: JobRun) -> None:
         return
     began = time.perf_counter()
     run.fitted = refit.fit(partial(_fit_mixture, run), checkpoint_of(run.job, run.earlier), run.told)
-    seconds = time.perf_counter() - began
-    run.report = make_report(run.job, run.fitted, run.table, run.job.cluster.words, run.told)
-    run.report["seconds"] = {"fit": round(seconds, 3)}
+    run.report = _reported(run, run.fitted, time.perf_counter() - began)
     run.model = refit.decide(run.fitted, run.report, run.told)
 
 
@@ -185,7 +204,13 @@ def _write(run: JobRun) -> None:
         run.refit.settle()
 
 
-_OF_A_FIT = (Stage("prepare", _prepare), Stage("open", _open), Stage("fit", _fit), Stage("write", _write))
+_OF_A_FIT = (
+    Stage("prepare", _prepare),
+    Stage("open", _open),
+    Stage("preprocess", preprocess, lambda job: isinstance(job.preprocess, EigenMomentsSection)),
+    Stage("fit", _fit),
+    Stage("write", _write),
+)
 
 STAGES: dict[str, tuple[Stage, ...]] = {
     "gaussian_mixture": _OF_A_FIT,
@@ -210,6 +235,14 @@ STAGES: dict[str, tuple[Stage, ...]] = {
 """What is done for each kind of job, in this order."""
 
 
+def _reported(run: JobRun, model: Mixture, seconds: float) -> dict[str, Any]:
+    """The report of a model, whose fit took these seconds."""
+    report = make_report(run.job, model, run.table, run.job.cluster.words, run.told, run.selection)
+    if run.features is not None:
+        report["preprocess"] = features_in_report(run.features)
+    return report | {"seconds": {**run.seconds, "fit": round(seconds, 3)}}
+
+
 def _there(value: T | None) -> T:
     """What a stage before has made."""
     if value is None:
@@ -226,22 +259,31 @@ def _has_gone_on(model: Mixture, report: dict[str, Any]) -> bool:
     return isinstance(model, BFRGaussianMixture) and model.n_iter_ != report["rounds"]
 
 
-def _table(job: Job, base: Mixture | None) -> Table:
-    section = job.input if isinstance(job.input, PathInput) else _pixels(job.input)
+@contextmanager
+def _lines(job: Job) -> Iterator[None]:
+    """Errors of the body that are about a key of the job have its line."""
     try:
-        table = open_input(section, base)
+        yield
     except (DataError, ParameterError) as error:
-        if (found := misplaced(error)) is None:
-            raise
-        key, text = found
-        raise fail(job.file, (job.problem(("input", key), text),)) from error
+        for section, keys in (("input", INPUT_KEYS), ("preprocess", SIGNAL_KEYS)):
+            if (found := misplaced(error, keys)) is not None:
+                key, text = found
+                raise fail(job.file, (job.problem((section, key), text),)) from error
+        raise
+
+
+def _check(run: JobRun, table: Table) -> None:
+    """Refuse rows that cannot be what the job needs, before anything is computed."""
+    job, spec = run.job, run.job.model
     if _grows(job) and len(table.origin.sample_dims or ("row",)) != 1:
-        dims = ", ".join(map(str, table.origin.sample_dims or ()))
-        raise DataError(f"{section.path}: rows run over {dims}; what grows must have one dimension beside its features")
-    spec = job.model
+        dims, path = ", ".join(map(str, table.origin.sample_dims or ())), _input(job).path
+        raise DataError(f"{path}: rows run over {dims}; what grows must have one dimension beside its features")
     fewest = min(spec.n_components) if isinstance(spec, SelectionSection) else getattr(spec, "n_components", None)
-    check_answers(job.output, table, fewest or _there(base).n_components)
-    return table if job.preprocess.dtype is None else replace(table, X=table.X.astype(job.preprocess.dtype))
+    check_answers(job.output, table, fewest or _there(run.base).n_components)
+
+
+def _input(job: Job) -> PathInput:
+    return job.input if isinstance(job.input, PathInput) else _pixels(job.input)
 
 
 def _pixels(section: ImageInput) -> PathInput:
@@ -314,6 +356,9 @@ def _write_outputs(run: JobRun) -> None:
     elif "model" in paths and run.refit is None:
         told.step(f"writing the model to {paths['model'].name}")
         model.save(paths["model"], overwrite=replaced["model"])
+    if "preprocess" in paths:
+        told.step(f"writing the features to {paths['preprocess'].name}")
+        _there(run.features).save(paths["preprocess"], overwrite=replaced["preprocess"])
     write_answers(job.output, model, table, told, overwrite=replaced)
     if "picture" in paths and run.picture is not None:
         told.step(f"drawing {paths['picture'].name}")

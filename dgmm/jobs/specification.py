@@ -26,18 +26,22 @@ from dgmm.errors import ParameterError
 from dgmm.inputs.writing import endings, writer_of
 from dgmm.jobs.clusters.sections import ClusterSection, ThreadsCluster
 from dgmm.jobs.models import AnyModel, ModelSection, RefitSection, SavedSection, ScanSection
-from dgmm.jobs.sections import COUNT, PATH, Count, FilePath, Section, locate
+from dgmm.jobs.preprocess import AnyPreprocess, EigenMomentsSection, PlainSection
+from dgmm.jobs.sections import (
+    COUNT,
+    PATH,
+    Count,
+    FilePath,
+    MisplacedKeyError,
+    Name,
+    Section,
+    SourcePath,
+    different,
+    locate,
+    locate_source,
+)
 from dgmm.storage.paths import is_url
-from dgmm.storage.places import check_path
 from dgmm.storage.urls import Location, ObjectUrl, locate_output
-
-
-class MisplacedKeyError(ValueError):
-    """A key that does not fit what stands in another section."""
-
-    def __init__(self, path: tuple[str, ...], text: str) -> None:
-        super().__init__(text)
-        self.path = path
 
 
 def _locate_output(value: Any, info: ValidationInfo) -> Location:
@@ -68,22 +72,9 @@ RESULTS = "as zarr, NetCDF (.nc), Parquet or GeoTIFF (.tif); at a URL as zarr"
 RESULT_KEYS = ("labels", "probabilities", "log_densities")
 """Outputs that say something of each row."""
 
-Name = Annotated[str, Field(min_length=1)]
-
-
-def _locate_source(value: Any, info: ValidationInfo) -> Any:
-    """Make an absolute path, or check a URL."""
-    if not (isinstance(value, str) and is_url(value)):
-        return str(locate(value, info))
-    try:
-        check_path(value)
-    except ParameterError as error:
-        raise ValueError(str(error)) from None
-    return value
-
 
 def _locate_or_path(value: Any, info: ValidationInfo) -> Any:
-    return Beside(_locate_source(value, info), is_path=True)
+    return Beside(locate_source(value, info), is_path=True)
 
 
 def _locate_or_name(value: Any, info: ValidationInfo) -> Any:
@@ -91,7 +82,7 @@ def _locate_or_name(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("neither a name nor a path")
     looks = is_url(value) or "/" in value or Path(value).suffix.lower() in _ARRAY_SUFFIXES
-    return Beside(_locate_source(value, info), is_path=True) if looks else Beside(value, is_path=False)
+    return Beside(locate_source(value, info), is_path=True) if looks else Beside(value, is_path=False)
 
 
 _ARRAY_SUFFIXES = (".zarr", ".npy", ".nc")
@@ -105,13 +96,6 @@ class Beside:
     is_path: bool
 
 
-def _different(value: list[Any] | None) -> list[Any] | None:
-    if value is not None and len(set(value)) != len(value):
-        raise ValueError("an entry stands twice")
-    return value
-
-
-SourcePath = Annotated[str, BeforeValidator(_locate_source)]
 NameOrPath = Annotated[Beside, BeforeValidator(_locate_or_name)]
 Index = Annotated[int, Field(ge=0)]
 
@@ -130,12 +114,12 @@ class PathInput(Section):
         min_length=1,
         description="the name of the array that is meant, of a group or file that holds several",
     )
-    features: Annotated[list[Index | Name], AfterValidator(_different)] | None = Field(
+    features: Annotated[list[Index | Name], AfterValidator(different)] | None = Field(
         default=None,
         min_length=1,
         description="a list of different names, or numbers from 0, of columns or variables; all if left out",
     )
-    sample_dims: Annotated[list[Name], AfterValidator(_different)] | None = Field(
+    sample_dims: Annotated[list[Name], AfterValidator(different)] | None = Field(
         default=None,
         min_length=1,
         description="a list of different names of the dimensions that rows run over; of an array all but band, "
@@ -186,14 +170,6 @@ InputSection = Annotated[
 ]
 
 
-class PreprocessSection(Section):
-    """What is done to the rows before the fit."""
-
-    dtype: Literal["float32", "float64"] | None = Field(
-        default=None, description="float32 or float64; as stored if left out"
-    )
-
-
 class Probabilities(Section):
     """Where probabilities are written, and how many of each row."""
 
@@ -211,6 +187,9 @@ class OutputSection(Section):
     """What is written; each output is whole or absent."""
 
     model: OutputPath | None = Field(default=None, description=f"{PLACE}, of the fitted model (zarr)")
+    preprocess: OutputPath | None = Field(
+        default=None, description=f"{PLACE}, of what preprocess has fitted (zarr), for preprocess.kind: saved"
+    )
     labels: ResultPath | None = Field(default=None, description=f"{PLACE}, of each row's component, {RESULTS}")
     probabilities: Annotated[Probabilities, BeforeValidator(_path_alone)] | None = Field(
         default=None, description=f"{PLACE}, of each row's probabilities, {RESULTS}; or the keys path and top"
@@ -246,9 +225,7 @@ class OutputSection(Section):
 class CheckpointSection(Section):
     """Where the progress of the fit is kept: the options of :class:`dgmm.Checkpoint`."""
 
-    path: Annotated[str, BeforeValidator(_locate_source)] = Field(
-        description=f"{PATH}, of a folder of its own, or a URL as s3://bucket/folder"
-    )
+    path: SourcePath = Field(description=f"{PATH}, of a folder of its own, or a URL as s3://bucket/folder")
     interval: float = Field(
         default=60.0, ge=0.0, description="a number of seconds of at least 0: how often within a long pass"
     )
@@ -304,8 +281,8 @@ class JobFile(Section):
     """A whole job file."""
 
     input: InputSection = Field(description="a section that says where the rows come from")
-    preprocess: PreprocessSection = Field(
-        default=PreprocessSection(),
+    preprocess: AnyPreprocess = Field(
+        default=PlainSection(),
         description="a section that says what is done to the rows before the fit",
     )
     model: AnyModel = Field(description="a section with the parameters of the mixture")
@@ -321,6 +298,23 @@ class JobFile(Section):
     refit: RefitSection | None = Field(
         default=None, description="a section that says when a refit takes the place of the model before"
     )
+
+    @model_validator(mode="after")
+    def _preprocess(self) -> JobFile:
+        place = ("preprocess", "kind")
+        if isinstance(self.preprocess, EigenMomentsSection):
+            grows = isinstance(self.input, PathInput) and self.input.growing
+            if self.refit is not None or grows or isinstance(self.model, SavedSection):
+                raise MisplacedKeyError(
+                    place,
+                    "found 'eigenmoments', but a model that was there before knows the features of its own fit alone; "
+                    "fit them once, in a job with output.preprocess, and give kind: saved",
+                )
+        elif self.output.preprocess is not None:
+            raise MisplacedKeyError(("output", "preprocess"), "needs preprocess.kind: eigenmoments, which is fitted")
+        if not isinstance(self.preprocess, PlainSection) and isinstance(self.input, ImageInput):
+            raise MisplacedKeyError(place, "needs input.path: a pixel of input.image is no signal")
+        return self
 
     @model_validator(mode="after")
     def _growing(self) -> JobFile:

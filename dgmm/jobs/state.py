@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from dgmm.estimators.eigenmoments import EigenMoments
     from dgmm.estimators.loading import Mixture
     from dgmm.estimators.selection import Selection
+    from dgmm.inputs.signals import Signals
     from dgmm.inputs.table import Table
     from dgmm.jobs.loading import Job
     from dgmm.jobs.progress import Reporter
@@ -79,6 +81,9 @@ class JobRun:
     picture: Picture | None = None
     base: Mixture | None = None
     """The model that was there before, whose features are taken."""
+    signals: Signals = field(init=False)
+    features: EigenMoments | None = None
+    """Of the signals: they are the rows."""
     table: Table = field(init=False)
     model: Mixture = field(init=False)
     """Which labels the rows."""
@@ -87,6 +92,8 @@ class JobRun:
     selection: Selection | None = None
     refit: Refit | None = None
     report: dict[str, Any] = field(init=False)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What the stages before the fit took."""
     done: bool = False
     """Whether nothing is left to do; the stages that follow are left out."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -120,6 +127,11 @@ class JobRun:
             self.told.step("no performance report: Dask makes one on clusters that have a scheduler")
         else:
             self._stack.enter_context(reporting_performance(self.around.folder / PERFORMANCE))
+
+    def take(self, table: Table) -> None:
+        """Take rows for those of the job, in the type that it asks for."""
+        dtype = self.job.preprocess.dtype
+        self.table = table if dtype is None else replace(table, X=table.X.astype(dtype))
 
     def result(self) -> JobResult:
         """What the job has made."""

@@ -9,7 +9,7 @@ import zarr
 
 from dgmm.storage.arrays import as_dask, dimension_names, open_array, open_node, reading
 from dgmm.storage.groups import read_netcdf
-from dgmm.storage.model import FORMAT
+from dgmm.storage.model import LAYOUTS, Layout
 from dgmm.storage.netcdf import NETCDF
 from dgmm.storage.parquet import count_rows, is_parquet, open_parquet
 from dgmm.storage.replacing import is_zarr
@@ -37,16 +37,17 @@ class ArrayListing:
     """Names of the dimensions, if the file has them."""
 
 
-def is_model(path: str | Location) -> bool:
-    """Return True if a model of dgmm is stored at a path or URL.
+def layout_of(path: str | Location) -> Layout | None:
+    """What dgmm has stored at a path or URL: a model or a feature map; None if it is neither.
 
     Raises
     ------
     FormatError
         If it is a zarr store whose metadata cannot be read.
     """
-    found = locate_output(path)
-    return is_zarr(found) and bool(open_node(str(found)).attrs.get("format") == FORMAT)
+    place = locate_output(path)
+    found = open_node(str(place)).attrs.get("format") if is_zarr(place) else None
+    return LAYOUTS.get(found) if isinstance(found, str) else None
 
 
 def list_arrays(path: str | Location) -> list[ArrayListing]:

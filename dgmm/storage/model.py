@@ -1,9 +1,11 @@
-"""Models as zarr v3 groups: arrays and JSON, no pickle, readable with xarray alone.
+"""Fitted estimators as zarr v3 groups: arrays and JSON, no pickle, readable with xarray alone.
 
-The group holds the variables ``weights`` (component), ``means`` (component, feature),
+The group of a mixture holds the variables ``weights`` (component), ``means`` (component, feature),
 ``covariances`` and ``precisions_cholesky`` (of the family's shape), ``lower_bounds`` (iteration)
-and mostly ``sample`` (row, feature: some rows of the data), all float64, and these attributes:
-``format`` ("dgmm-model"), ``format_version``,
+and mostly ``sample`` (row, feature: some rows of the data); that of a feature map, a fitted EigenMoments,
+``components`` (eigenmoment, moment), ``eigenvalues`` and ``snr`` (eigenmoment), ``mean`` (moment),
+``correlation`` and ``noise_correlation`` (moment, moment_2), and arrays that noise or correlation were given as.
+All are float64, beside these attributes: ``format`` ("dgmm-model" or "dgmm-feature-map"), ``format_version``,
 ``dgmm_version``, ``class``, ``dtype`` (of the fitted attributes), ``details`` (a JSON object:
 the estimator's parameters and the scalars of the fit) and ``digest`` (SHA-256 of all these but the
 versions; the first models have none). Chunks end with a CRC-32C, so that other readers notice damage too.
@@ -15,7 +17,9 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,21 +38,17 @@ from dgmm.storage.urls import ObjectUrl, locate_output
 from dgmm.storage.vetting import node_type, parse_json, read_json, vet_chunks, vet_node
 
 if TYPE_CHECKING:
-    from dgmm.mixture.families import CovarianceFamily
     from dgmm.typing import FloatArray
 
-FORMAT = "dgmm-model"
 FORMAT_VERSION = 1
 
-_REQUIRED = ("weights", "means", "covariances", "precisions_cholesky", "lower_bounds")
-_OPTIONAL = ("sample",)
 _DTYPES = {name: name for name in ("float32", "float64")}
 _CODECS = frozenset({"bytes", "zstd", "crc32c"})
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A fitted model as plain values.
+    """A fitted estimator as plain values.
 
     Attributes
     ----------
@@ -57,8 +57,7 @@ class ModelRecord:
     dtype : str
         Of the fitted attributes.
     arrays : dict of str to float64 array
-        ``weights``, ``means``, ``covariances``, ``precisions_cholesky``, ``lower_bounds``, in
-        public shapes; ``sample`` if there is one.
+        In public shapes; which ones, the :class:`Layout` says.
     details : dict
         JSON values: ``params`` of the constructor and ``fit``, the scalars of the fit.
     """
@@ -69,18 +68,96 @@ class ModelRecord:
     details: dict[str, Any]
 
 
-def _dimensions(name: str, family: CovarianceFamily) -> tuple[str, ...]:
-    table = {
+@dataclass(frozen=True)
+class Layout:
+    """What a kind of store holds.
+
+    Attributes
+    ----------
+    format : str
+        Its attribute ``format``.
+    noun : str
+        What messages call it.
+    loader : str
+        What opens it.
+    required, optional : tuple of str
+        Names of arrays.
+    dimensions : callable
+        From a record to names of the dimensions of its arrays; arrays that are not in it have some of their own.
+    """
+
+    format: str
+    noun: str
+    loader: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    dimensions: Callable[[ModelRecord], Mapping[str, tuple[str, ...]]]
+
+    def dims(self, record: ModelRecord) -> dict[str, tuple[str, ...]]:
+        """Names of the dimensions of all arrays of a record."""
+        known = self.dimensions(record)
+        return {
+            name: known.get(name, tuple(f"{name}_{i}" for i in range(array.ndim)))
+            for name, array in record.arrays.items()
+        }
+
+
+def _of_mixture(record: ModelRecord) -> dict[str, tuple[str, ...]]:
+    matrices = get_family(record.details["params"]["covariance_type"]).dimensions
+    return {
         "weights": ("component",),
         "means": ("component", "feature"),
+        "covariances": matrices,
+        "precisions_cholesky": matrices,
         "lower_bounds": ("iteration",),
         "sample": ("row", "feature"),
     }
-    return table.get(name, family.dimensions)
 
 
-def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, *, overwrite: bool = False) -> None:
-    """Write a model, whole or not at all.
+def _of_features(record: ModelRecord) -> dict[str, tuple[str, ...]]:
+    moments = ("moment", "moment_2")
+    return {
+        "components": ("eigenmoment", "moment"),
+        "eigenvalues": ("eigenmoment",),
+        "snr": ("eigenmoment",),
+        "mean": ("moment",),
+        "correlation": moments,
+        "noise_correlation": moments,
+    }
+
+
+MODEL = Layout(
+    "dgmm-model",
+    "model",
+    "load of the mixture's class",
+    ("weights", "means", "covariances", "precisions_cholesky", "lower_bounds"),
+    ("sample",),
+    _of_mixture,
+)
+"""Of mixtures."""
+
+FEATURES = Layout(
+    "dgmm-feature-map",
+    "feature map",
+    "EigenMoments.load",
+    ("components", "eigenvalues", "snr", "mean", "correlation", "noise_correlation"),
+    ("noise", "given_noise", "given_correlation"),
+    _of_features,
+)
+"""Of what makes features of signals."""
+
+LAYOUTS = {layout.format: layout for layout in (MODEL, FEATURES)}
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    record: ModelRecord,
+    version: str,
+    *,
+    layout: Layout = MODEL,
+    overwrite: bool = False,
+) -> None:
+    """Write a fitted estimator, whole or not at all.
 
     Parameters
     ----------
@@ -89,6 +166,7 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
     record : ModelRecord
     version : str
         Version of dgmm.
+    layout : Layout
     overwrite : bool
         Whether a zarr store that is there may be replaced.
 
@@ -101,11 +179,10 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
     StoreError
         If it is an object store that does not answer.
     """
-    family = get_family(record.details["params"]["covariance_type"])
     dataset = xr.Dataset(
-        {name: (_dimensions(name, family), array) for name, array in record.arrays.items()},
+        {name: (dims, record.arrays[name]) for name, dims in layout.dims(record).items()},
         attrs={
-            "format": FORMAT,
+            "format": layout.format,
             "format_version": FORMAT_VERSION,
             "dgmm_version": version,
             "class": record.estimator,
@@ -136,47 +213,60 @@ def save_model(path: str | os.PathLike[str], record: ModelRecord, version: str, 
             write(folder)
 
 
-def load_model(path: str | os.PathLike[str]) -> ModelRecord:
-    """Read a model.
+def load_model(path: str | os.PathLike[str], layout: Layout = MODEL) -> ModelRecord:
+    """Read a fitted estimator.
 
     Nothing in the files is taken on trust: no class is looked up by a name in them, only the codecs
     of a model's arrays are run, and no more memory is taken than what the files can hold.
+
+    Parameters
+    ----------
+    path : path or URL
+    layout : Layout
+        Of what is expected there.
 
     Raises
     ------
     NotFoundError
         If there is nothing at ``path``.
     FormatError
-        If it is not a dgmm model, is damaged, or has a version that this dgmm does not know.
+        If it is nothing of this layout, is damaged, or has a version that this dgmm does not know.
     StoreError
         If it lies in an object store that does not answer.
     """
-    place = locate_output(path)
-    return reading_whole(place, _load) if isinstance(place, ObjectUrl) else _load(place)
+    place, load = locate_output(path), partial(_load, layout=layout)
+    return reading_whole(place, load) if isinstance(place, ObjectUrl) else load(place)
 
 
-def _load(source: Path) -> ModelRecord:
+def _load(source: Path, layout: Layout) -> ModelRecord:
+    noun = layout.noun
     if not source.exists():
-        raise NotFoundError(f"there is no model at {source}")
+        raise NotFoundError(f"there is no {noun} at {source}")
     source = source.resolve()  # a link may lead to another model by the next file
     try:
         metadata = read_json(source / "zarr.json")
         if node_type(metadata) != "group":
             raise FormatError("its zarr.json is not that of a group")
     except FormatError as error:
-        raise FormatError(f"{source} is not a zarr group, so it is no dgmm model: {error}") from error
+        raise FormatError(f"{source} is not a zarr group, so it is no dgmm {noun}: {error}") from error
     attributes = metadata.get("attributes")
-    if not isinstance(attributes, dict) or attributes.get("format") != FORMAT:
-        raise FormatError(f"{source} is a zarr group, but no dgmm model (its attribute 'format' is not {FORMAT!r})")
+    found = attributes.get("format") if isinstance(attributes, dict) else None
+    if found != layout.format:
+        other = LAYOUTS.get(found) if isinstance(found, str) else None
+        if other is not None:
+            raise FormatError(f"{source} is a dgmm {other.noun}, not a {noun}; {other.loader} opens it")
+        raise FormatError(
+            f"{source} is a zarr group, but no dgmm {noun} (its attribute 'format' is not {layout.format!r})"
+        )
     version = attributes.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool | float):
         raise FormatError(
-            f"{source} is a dgmm model of format version {str(version)[:20]}; this dgmm reads version "
+            f"{source} is a dgmm {noun} of format version {str(version)[:20]}; this dgmm reads version "
             f"{FORMAT_VERSION}: it was written by dgmm {str(attributes.get('dgmm_version'))[:20]}, use that one or a "
             "later one"
         )
     try:
-        names = (*_REQUIRED, *(name for name in _OPTIONAL if (source / name / "zarr.json").exists()))
+        names = (*layout.required, *(name for name in layout.optional if (source / name / "zarr.json").exists()))
         arrays = {name: _read(source, name) for name in names}
         record = ModelRecord(
             str(attributes["class"]),
@@ -187,12 +277,12 @@ def _load(source: Path) -> ModelRecord:
         if attributes.get("digest", digest := _digest(record)) != digest:
             raise FormatError("its content is not what was written (the digest differs)")
     except Exception as error:  # whatever zarr stumbles over in a damaged file
-        raise FormatError(f"the model at {source} is damaged: {error}") from error
+        raise FormatError(f"the {noun} at {source} is damaged: {error}") from error
     return record
 
 
 def _read(source: Path, name: str) -> FloatArray:
-    """Read one array of a model, after a look at its metadata and files."""
+    """Read one array, after a look at its metadata and files."""
     folder = source / name
     metadata = vet_node(folder, _CODECS).get("zarr.json")
     if node_type(metadata) != "array":
@@ -205,7 +295,7 @@ def _read(source: Path, name: str) -> FloatArray:
 
 
 def _digest(record: ModelRecord) -> str:
-    """Return a checksum of all that a model is, whatever its files look like."""
+    """Return a checksum of all that a record is, whatever its files look like."""
     found = hashlib.sha256()
     for text in (record.estimator, record.dtype, json.dumps(record.details, sort_keys=True)):
         found.update(text.encode() + b"\0")

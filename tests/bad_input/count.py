@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bad_input import arguments, chunks, data, files, jobs
+from bad_input import arguments, chunks, data, features, files, jobs
 from bad_input.kinds import DOORS
 
 if __name__ == "__main__":
-    kinds = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *chunks.KINDS]
+    kinds = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *features.KINDS, *chunks.KINDS]
     counts = Counter(
         (kind.door, f"exit code {kind.refusal}" if isinstance(kind.refusal, int) else kind.refusal.__name__)
         for kind in kinds

@@ -18,7 +18,7 @@ import dask.array as da
 import numpy as np
 from reference import make_blobs
 
-from dgmm import BFRGaussianMixture, BFRKMeans, Execution, GaussianMixture
+from dgmm import BFRGaussianMixture, BFRKMeans, EigenMoments, Execution, GaussianMixture
 from dgmm.cli import main
 from dgmm.jobs.loading import load_cluster, parse_job
 from dgmm.jobs.specification import RUNS
@@ -157,6 +157,7 @@ DOORS: dict[str, Callable[[Shelf, Given], Any]] = {
     "set_params": lambda shelf, given: shelf.mixture(given).set_params(**given.options),
     "save": lambda shelf, given: shelf.mixture(given).save(**given.options),
     "load": lambda shelf, given: GaussianMixture.load(**given.options),
+    "load features": lambda shelf, given: EigenMoments.load(**given.options),
     "unfitted": lambda shelf, given: getattr(GaussianMixture(), given.text)(**given.options),
     "Execution": lambda shelf, given: Execution(**given.options),
     "Checkpoint": lambda shelf, given: Checkpoint(**given.options),

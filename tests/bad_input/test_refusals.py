@@ -13,16 +13,24 @@ import dask
 import distributed
 import numpy as np
 import pytest
-from bad_input import arguments, chunks, data, files, jobs, labelled
+from bad_input import arguments, chunks, data, features, files, jobs, labelled
 from bad_input.kinds import DOORS, K, Kind, Shelf, blobs, time_limit
 
 import dgmm
-from dgmm import GaussianMixture, errors
+from dgmm import EigenMoments, GaussianMixture, errors
 from dgmm.errors import DgmmError
 from dgmm.estimators._parameters import RULES
 
 PACKAGE = Path(dgmm.__file__).parent
-KINDS: list[Kind] = [*data.KINDS, *arguments.KINDS, *jobs.KINDS, *files.KINDS, *chunks.KINDS, *labelled.KINDS]
+KINDS: list[Kind] = [
+    *data.KINDS,
+    *arguments.KINDS,
+    *jobs.KINDS,
+    *files.KINDS,
+    *features.KINDS,
+    *chunks.KINDS,
+    *labelled.KINDS,
+]
 SECONDS = 60
 
 
@@ -33,10 +41,11 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory, fitted):
-    """A folder with good rows and a good model."""
+    """A folder with good rows, a good model and good features."""
     folder = tmp_path_factory.mktemp("stock")
     np.save(folder / "x.npy", blobs())
     fitted.save(folder / "m.zarr")
+    EigenMoments(2, noise=1.0).fit(blobs()).save(folder / "f.zarr")
     return folder
 
 

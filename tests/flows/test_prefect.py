@@ -116,7 +116,7 @@ def test_a_job_runs_by_the_clock_and_shows_what_it_made(prefect, served):
     assert run["state_type"] == "COMPLETED", run["state"]
     assert run["state"]["message"].startswith("2 components (full), 4,000 rows: converged after ")
     tasks = {task["name"]: task["state_type"] for task in prefect.of_run("task_runs", run)}
-    names = {stage.name for stage in STAGES["gaussian_mixture"]}
+    names = {stage.name for stage in STAGES["gaussian_mixture"] if stage.is_of(load_job(served.night))}
     assert tasks == dict.fromkeys({*names, "show"}, "COMPLETED")
     assert iterations(prefect, run)
     made = {each["key"]: each for each in prefect.of_run("artifacts", run) if each["key"]}

@@ -22,20 +22,28 @@ from dgmm.jobs.clusters.sections import (
     ThreadsCluster,
 )
 from dgmm.jobs.models import ModelSection, RefitSection, SavedSection, ScanSection, SelectionSection
+from dgmm.jobs.preprocess import EigenMomentsSection, PlainSection, SavedFeatures, StationarySection
 from dgmm.jobs.specification import (
     CheckpointSection,
     ImageInput,
     OutputSection,
     PathInput,
-    PreprocessSection,
     Probabilities,
     RunSection,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
-SECTIONS = [PathInput, ImageInput, PreprocessSection, ModelSection, ScanSection, OutputSection]
+SECTIONS = [PathInput, ImageInput, PlainSection, ModelSection, ScanSection, OutputSection]
 SECTIONS += [Probabilities, ThreadsCluster, ProcessesCluster, LocalCluster, SchedulerCluster, CheckpointSection]
-SECTIONS += [SelectionSection, SavedSection, RefitSection, RunSection]
+SECTIONS += [
+    EigenMomentsSection,
+    StationarySection,
+    SavedFeatures,
+    SelectionSection,
+    SavedSection,
+    RefitSection,
+    RunSection,
+]
 SECTIONS += [Adapt, SSHCluster, SlurmCluster, GatewayCluster, KubernetesCluster, FargateCluster, GCPCluster]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dgmm.errors import DataError, FormatError
 from dgmm.storage.arrays import open_array
-from dgmm.storage.listing import is_model, list_arrays
+from dgmm.storage.listing import layout_of, list_arrays
 from dgmm.storage.storing import write_array
 
 
@@ -200,7 +200,7 @@ def test_a_listing_states_what_is_stored(tmp_path):
     (item,) = list_arrays(tmp_path / "a.zarr")
     assert (item.name, item.shape, item.chunks, item.dims) == ("v", (6, 4), (3, 4), ("y", "x"))
     assert item.dtype == np.float64
-    assert not is_model(tmp_path / "a.zarr")
+    assert layout_of(tmp_path / "a.zarr") is None
     np.save(tmp_path / "x.npy", np.zeros((5, 2), np.float32))
     (item,) = list_arrays(tmp_path / "x.npy")
     assert (item.name, item.shape, item.dtype) == ("", (5, 2), np.float32)

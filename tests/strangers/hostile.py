@@ -76,9 +76,9 @@ def replace_chunk(name: str, make):
     return change
 
 
-def huge(shape, chunks):
+def huge(shape, chunks, name="means"):
     grid = {"name": "regular", "configuration": {"chunk_shape": chunks}}
-    return metadata("means", shape=shape, chunk_grid=grid)
+    return metadata(name, shape=shape, chunk_grid=grid)
 
 
 def zstd_header(size: int) -> bytes:
@@ -106,10 +106,10 @@ def without_checksum(name: str) -> dict:
     }
 
 
-def bomb(content: bytes):
+def bomb(content: bytes, name: str = "means"):
     def change(path: Path) -> None:
-        metadata("means", **without_checksum("means"))(path)
-        chunk(path, "means").write_bytes(content)
+        metadata(name, **without_checksum(name))(path)
+        chunk(path, name).write_bytes(content)
 
     return change
 

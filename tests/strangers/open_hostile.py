@@ -13,7 +13,7 @@ from pathlib import Path
 import dask
 import psutil
 
-from dgmm import GaussianMixture
+from dgmm import EigenMoments, GaussianMixture
 from dgmm.errors import DgmmError
 from dgmm.jobs.inspection import inspect_path
 from dgmm.jobs.loading import load_cluster, load_job
@@ -46,7 +46,12 @@ def load(path: Path) -> None:
     GaussianMixture.load(path)
 
 
-OPENERS = {"job": load_job, "cluster": load_cluster, "model": load, "data": fit}
+def load_features(path: Path) -> None:
+    inspect(path)
+    EigenMoments.load(path)
+
+
+OPENERS = {"job": load_job, "cluster": load_cluster, "model": load, "features": load_features, "data": fit}
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strangers import hostile, hostile_text
+from strangers import hostile, hostile_features, hostile_text
 
-from dgmm import GaussianMixture
+from dgmm import EigenMoments, GaussianMixture
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,12 +23,14 @@ CASES = [
     *(("cluster", name, text) for name, text in hostile_text.YAML.items()),
     *((kind, name, place) for kind in ("job", "cluster") for name, place in hostile_text.PLACES.items()),
     *(("model", name, change) for name, change in hostile.MODELS.items()),
+    *(("features", name, change) for name, change in hostile_features.FEATURES.items()),
     *(("data", name, make) for name, make in hostile.DATA.items()),
 ]
 ERRORS = {
     "job": {"JobError"},
     "cluster": {"JobError"},
     "model": {"FormatError", "NotFoundError"},
+    "features": {"FormatError"},
     "data": {"DataError", "DataTypeError", "FormatError", "InsufficientMemoryError", "ReadError"},
 }
 
@@ -41,11 +43,13 @@ def outcomes(tmp_path_factory):
     cases.mkdir()
     X = np.random.default_rng(0).normal(size=(40, 2))
     GaussianMixture(2, random_state=0, max_iter=2, tol=1.0).fit(X).save(folder / "model.zarr")
+    waves = np.random.default_rng(1).normal(size=(40, 6, 5))
+    EigenMoments(3, order=(3, 2), noise=1.0).fit(waves).save(folder / "features.zarr")
     requests = []
     for number, (kind, _, make) in enumerate(CASES):
         path = cases / f"{number}{'.npy' if kind == 'data' else ''}"
-        if kind == "model":
-            shutil.copytree(folder / "model.zarr", path)
+        if kind in ("model", "features"):
+            shutil.copytree(folder / f"{kind}.zarr", path)
             make(path)
         elif callable(make):
             make(path)
@@ -80,5 +84,5 @@ def test_a_hostile_file_is_refused(outcomes, kind, name):
 
 def test_no_code_of_theirs_has_run(outcomes):
     _, folder = outcomes
-    assert sorted(path.name for path in folder.iterdir()) == ["cases", "model.zarr"]
+    assert sorted(path.name for path in folder.iterdir()) == ["cases", "features.zarr", "model.zarr"]
     assert not (ROOT / "CANARY").exists()

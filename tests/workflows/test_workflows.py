@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from dgmm import GaussianMixture
+from dgmm import EigenMoments, GaussianMixture
 from dgmm.cli import main
 from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.models import RefitSection
@@ -154,7 +154,19 @@ def nightly(reader: Reader) -> None:
     assert "The model before is kept" in (folder / "report.html").read_text()
 
 
+def digits(reader: Reader) -> None:
+    found = report(reader, "digits")
+    assert found["preprocess"]["n_features"] == found["n_features"] == 12
+    features = EigenMoments.load(reader.folder / "digits" / "features.zarr")
+    images = xr.open_zarr(reader.folder / "digits" / "images.zarr", consolidated=False)["image_of_a_digit"]
+    model = GaussianMixture.load(reader.folder / "digits" / "model.zarr")
+    labels = xr.open_zarr(reader.folder / "digits" / "labels.zarr").labels
+    xr.testing.assert_equal(labels.astype(int), model.predict(features.transform(images)).compute())
+    assert "preprocess.information_loss" in (reader.folder / "digits" / "report.html").read_text()
+
+
 CHECKS: dict[str, Callable[[Reader], None]] = {
+    "digits.yaml": digits,
     "larger_than_memory.yaml": larger_than_memory,
     "label.yaml": label,
     "nightly.yaml": nightly,

@@ -172,7 +172,7 @@ def run_recorded(
 
 def _inputs(job: Job) -> dict[str, Stamp | None]:
     """What lies at each place that a job reads, by its key."""
-    found = {f"input.{key}": stamp_of(place) for key, place in sources(job)}
+    found = {key: stamp_of(place) for key, place in sources(job)}
     model = getattr(job.model, "path", None)  # of kinds that take a model that is there
     return found if model is None else {**found, "model.path": stamp_of(model)}
 
