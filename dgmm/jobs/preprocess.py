@@ -31,7 +31,7 @@ class SavedFeatures(PreprocessSection):
 
 
 Degree = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Decay = Annotated[float, Field(gt=0.0, le=1e6)]
+Decay = Annotated[float, Field(gt=0.0, le=1e4)]
 
 
 def _listed(value: Any) -> Any:
@@ -66,7 +66,7 @@ class StationarySection(Section):
 
     kind: Literal["stationary"] = Field(description="stationary")
     c: Annotated[list[Decay], BeforeValidator(_listed)] = Field(
-        min_length=1, description="a number above 0 and at most 1e6, or one for each axis of a signal"
+        min_length=1, description="a number above 0 and at most 1e4, or one for each axis of a signal"
     )
     variance: float = Field(default=1.0, gt=0.0, description="a number above 0")
 
