@@ -390,17 +390,17 @@ for name, path, what, to_do, make in (
     command("dgmm fit", f"cluster: {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--cluster", path], BAD_JOB, what,
             re_path, to_do, make)  # fmt: skip
 TLS = {"tls_ca_file": "gone.pem", "tls_cert": "gone.pem", "tls_key": "gone.pem"}
-for name, address, what, to_do, keys in (
-    ("nobody answers", "tcp://127.0.0.1:9", "no Dask scheduler answered", "is it running", {}),
-    ("no such host", "tcp://no.such.host.invalid:8786", "no Dask scheduler answered", "is it running", {}),
-    ("no port", "tcp://127.0.0.1", "missing port number", "is it running", {}),
-    ("an impossible port", "tcp://127.0.0.1:99999", "no Dask scheduler answered", "is it running", {}),
-    ("no such process", "inproc://nothing", "no Dask scheduler answered", "is it running", {}),
-    ("certificates that are not there", "tls://127.0.0.1:9", "tls_ca_file: there is no such file", "gone.pem", TLS),
-    ("certificates that are none", "tls://127.0.0.1:9", "no Dask scheduler answered", "SSLError|is it running",
-     dict.fromkeys(TLS, "cluster.yaml")),
+for name, address, code, what, to_do, keys in (
+    ("nobody answers", "tcp://127.0.0.1:9", NO_CLUSTER, "no Dask scheduler answered", "is it running", {}),
+    ("no such host", "tcp://no.such.host.invalid:8786", NO_CLUSTER, "no Dask scheduler answered", "is it running", {}),
+    ("no port", "tcp://127.0.0.1", NO_CLUSTER, "missing port number", "is it running", {}),
+    ("an impossible port", "tcp://127.0.0.1:99999", NO_CLUSTER, "no Dask scheduler answered", "is it running", {}),
+    ("no such process", "inproc://nothing", NO_CLUSTER, "no Dask scheduler answered", "is it running", {}),
+    ("certificates that are not there", "tls://127.0.0.1:9", BAD_JOB, "there is no such file", "gone.pem", TLS),
+    ("certificates that are none", "tls://127.0.0.1:9", NO_CLUSTER, "no Dask scheduler answered",
+     "SSLError|is it running", dict.fromkeys(TLS, "cluster.yaml")),
 ):  # fmt: skip
     text = yaml.safe_dump({"kind": "scheduler", "address": address, "timeout": 0.5} | keys)
     command("dgmm fit", f"cluster: {name}", ["x.npy", "-k", "2", "-o", "new.zarr", "--cluster", "cluster.yaml"],
-        NO_CLUSTER,
-            what, address, to_do, lambda folder, text=text: (folder / "cluster.yaml").write_text(text))  # fmt: skip
+            code, what, "cluster.tls_ca_file" if code == BAD_JOB else address, to_do,
+            lambda folder, text=text: (folder / "cluster.yaml").write_text(text))  # fmt: skip

@@ -31,13 +31,15 @@ def holding(job: Job) -> Iterator[None]:
     JobRunningError
         If another process holds one, with who runs what since when.
     """
-    places = {f"output.{key}": path for key, path in job.output.paths.items() if isinstance(path, Path)}
+    written = [(f"output.{key}", path) for key, path in job.output.paths.items() if isinstance(path, Path)]
     if isinstance(job.input, ImageInput):
-        places["input.store"] = job.input.store
+        written.append(("input.store", job.input.store))
+    # By place: two outputs at one are for the checks of the job to refuse.
+    places = {os.path.realpath(path): (key, path) for key, path in written}
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "job": job.file, "digest": digest_of(job)}
     holder["begun"] = now()
     with ExitStack() as stack:
-        for key, place in places.items():
+        for key, place in places.values():
             try:
                 stack.enter_context(holding_place(place, holder))
             except HeldError as error:
