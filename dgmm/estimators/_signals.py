@@ -9,6 +9,7 @@ import numpy as np
 
 from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._inputs import rows_of
+from dgmm.estimators._parameters import RULES as PARAMETER_RULES
 from dgmm.mixture.missing import RAISE
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.tree import PassRunner
@@ -61,6 +62,7 @@ RULES = {
     "method": one_of(METHODS),
     "basis": one_of(BASES),
     "center": Rule(is_bool, "True or False"),
+    "random_state": PARAMETER_RULES["random_state"],
     "noisy": Rule(is_bool, "True or False"),
     "invariant": Rule(
         lambda v: (
@@ -96,17 +98,24 @@ def sizes(value: Any) -> tuple[int, ...] | None:
 
 
 def array_of(name: str, value: Any, shapes: Mapping[str, tuple[int, ...]]) -> FloatArray:
-    """An array of finite numbers of one of some shapes, symmetric where it is square; else a ParameterError."""
+    """A copy of an array of variances, or of covariances, of one of some shapes; else a ParameterError."""
     words = " or ".join(f"{symbols} = {shape}" for symbols, shape in shapes.items())
     try:
-        array = np.asarray(value, dtype=np.float64)
+        given = np.asarray(value)
     except (TypeError, ValueError):
-        raise ParameterError(f"{name} must be an array of numbers, {words}") from None
+        given = np.empty(0, dtype=object)
+    if given.dtype.kind not in "biuf" or np.ma.is_masked(value):
+        raise ParameterError(f"{name} must be an array of real numbers, {words}, none of them missing")
+    array = given.astype(np.float64)
     if array.shape not in shapes.values():
         raise ParameterError(f"{name} has shape {array.shape}; expected {words}")
     if not np.isfinite(array).all():
         at = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
         raise ParameterError(f"{name} contains {array[at]} at {list(at)}; all values must be finite")
+    variances = np.diag(array) if array.ndim == 2 else array
+    if (variances < 0.0).any():
+        first = int(np.argmax(variances < 0.0))
+        raise ParameterError(f"{name} has {variances[first]:g} at {[first] * array.ndim}; no variance is below 0")
     if array.ndim == 2 and not np.allclose(array, array.T, rtol=1e-8, atol=1e-12 * float(np.abs(array).max())):
         raise ParameterError(f"{name} must be symmetric")
     return array

@@ -18,7 +18,7 @@ from dgmm.inputs.signals import SignalAxes, open_signals
 from dgmm.inputs.table import Request
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.rules import check, is_number
-from dgmm.signals.eigen import METHODS, EigenFeatures, signs
+from dgmm.signals.eigen import METHODS, EigenFeatures, check_noise, check_signals, signs
 from dgmm.signals.invariants import NormalizedMoments
 from dgmm.signals.models import StationaryCorrelation
 from dgmm.signals.noise import can_be_estimated
@@ -47,7 +47,7 @@ class EigenMoments(SavedFeatures):
     ----------
     n_components : int, float or None, default None
         Features, k, at most as many as there are moments, m; None for all; a float between 0 and 1 for as few as keep
-        that share of the ratio of signal to noise.
+        that share of the sum of all ``eigenvalues_``, in which noise counts too where the data are noisy.
     order : int or sequence of int, optional
         Highest degree of the polynomials along each axis, so that m is the product of ``order + 1``; by default 6, or
         less where an axis has few samples. With ``invariant`` the highest degree in all.
@@ -65,11 +65,13 @@ class EigenMoments(SavedFeatures):
         What signals are like: the correlation ``E[s s']``, of which only ``A = X' E[s s'] X`` is ever made of data.
     method : {"gep", "two-step"}, default "gep"
         The generalized eigenproblem, or first the directions of least noise (see Notes).
-    basis : {"legendre", "monomial"}, default "legendre"
-        Polynomials that moments are taken with. Features of ``"gep"`` are the same in both, as far as numbers carry:
-        monomials lose all digits beyond an order of about 15.
+    basis : {"legendre", "gram", "monomial"}, default "legendre"
+        Polynomials that moments are taken with; ``"gram"`` those that are orthogonal over the samples, for orders above
+        about ``2 sqrt(n)`` of an axis of n samples, where Legendre's are not any more. Features of ``"gep"`` are the
+        same in all, as far as numbers carry: monomials lose half their digits by an order of 12 or so.
     center : bool, default False
-        Take the mean out: the features' covariance is diagonal then.
+        Take the mean out: the features' covariance is diagonal then. For float32 signals with an offset that is large
+        beside what differs: it would take the digits of the features, which are float32 too.
     noisy : bool, default True
         Whether signals that the correlation is estimated from have the noise in them.
     invariant : tuple of {"translation", "scale", "rotation"}, default ()
@@ -88,7 +90,8 @@ class EigenMoments(SavedFeatures):
     snr_ : (k,)
         Ratios of signal to noise without the noise: ``eigenvalues_ - 1`` of noisy data, and at least 0.
     information_loss_ : float
-        Share of the ratio of signal to noise, over all moments, that the features lack: eta.
+        Share of the sum of the ratios over all moments, ``trace(B^-1 A)``, that the features lack: eta. Of noisy data
+        each feature that is left out counts 1 for its noise alone.
     noise_ : float or array
         What the noise was given as, or found to be: the variance of a sample, or the correlation of the
         moments of noise.
@@ -184,7 +187,8 @@ class EigenMoments(SavedFeatures):
         ----------
         X : array-like, dask array, DataArray, Dataset, dataframe, zarr object, path or None
             Signals along the first axis, (rows, *signal_shape), or flattened in C order, (rows, n); of a DataArray
-            along all dimensions but ``signal_dims``. None if ``signal_shape``, ``correlation`` and ``noise`` say all.
+            along all dimensions but ``signal_dims``. Only their shape counts if ``correlation`` and ``noise`` say the
+            rest, and no mean is to be taken out; None with a ``signal_shape`` does then.
         y : ignored
         sample_weight : array-like, dask array, str or number, optional
             How many signals each one stands for, (rows,).
@@ -222,15 +226,16 @@ class EigenMoments(SavedFeatures):
     def _fit(self, X: Any, sample_weight: Any, noise_signals: Any, emit: Callable[[Event], bool]) -> None:
         shape = sizes(self.signal_shape)
         if noise_signals is not None and not self._is_auto:
-            raise ParameterError(f"noise_signals are given beside noise={self.noise!r}; leave one of them out")
+            given = f"={self.noise!r}" if isinstance(self.noise, str) or is_number(self.noise) else ", an array"
+            raise ParameterError(f"noise_signals are given beside noise{given}; leave one of them out")
         if X is None:
             rows, axes = None, self._axes_unseen(shape, noise_signals)
         else:
             rows, axes = self._open(X, shape, sample_weight)
         space = self._space_of(axes.shape)
         self._space, self._axes = space, axes
-        self._check_components(space)
         seed = int(to_random_state(self.random_state).randint(2**31 - 1))
+        self._check_before(space, axes, noise_signals, seed)
         record = None if rows is None else self._read(rows, space, noise_signals, seed, emit)
         self.noise_, of_moments = self._noise_and_its_kind(space, record, axes, noise_signals, emit)
         A = self._signal_correlation(space, record)
@@ -241,7 +246,7 @@ class EigenMoments(SavedFeatures):
         mean = record.mean if record is not None and self.center else np.zeros(space.n_moments)
         self.mean_, self.n_signals_ = mean, 0 if record is None else record.n_rows
         from_noisy = isinstance(self.correlation, str) and bool(self.noisy)
-        self.snr_ = np.maximum(self.eigenvalues_ - 1.0, 0.0) if from_noisy else self.eigenvalues_
+        self.snr_ = np.maximum(self.eigenvalues_ - 1.0, 0.0) if from_noisy else self.eigenvalues_.copy()
 
     @property
     def _is_auto(self) -> bool:
@@ -279,13 +284,28 @@ class EigenMoments(SavedFeatures):
             return NormalizedMoments.of(shape, self.order, tuple(self.invariant), _DEFAULT_ORDER)
         return MomentSpace(shape, order_of(self.order, shape, _DEFAULT_ORDER), self.basis)
 
-    def _check_components(self, space: Space) -> None:
+    def _check_before(self, space: Space, axes: SignalAxes, noise_signals: Any, seed: int) -> None:
+        """Refuse what can be refused before any signal is read."""
         k = self.n_components
         if isinstance(k, (int, np.integer)) and k > space.n_moments:
             raise ParameterError(
                 f"n_components is {k}, but there are {space.n_moments} moments of order {space.order} "
                 f"of signals of shape {space.shape}; give fewer, or a higher order"
             )
+        beside = {"correlation": not isinstance(self.correlation, str), "noise_signals": noise_signals is not None}
+        if self.invariant and any(beside.values()):
+            name = next(name for name, given in beside.items() if given)
+            raise ParameterError(
+                f"{name} is given beside invariant, whose moments are no linear functions of signals; leave it out "
+                "(the noise can be given as the variance of a sample, noise=...)"
+            )
+        if not isinstance(self.correlation, str):
+            check_signals(self._signal_correlation(space, None))
+        if isinstance(self.noise, str):
+            return
+        noise, of_moments = self._noise_and_its_kind(space, None, axes, None, lambda event: False)
+        if isinstance(space, MomentSpace) or of_moments:
+            check_noise(self._noise_correlation(space, None, noise, seed, of_moments=of_moments))
 
     def _read(
         self, rows: Rows, space: Space, noise_signals: Any, seed: int, emit: Callable[[Event], bool]
@@ -297,7 +317,7 @@ class EigenMoments(SavedFeatures):
                 f"X has signals of 1 sample (n_features = {rows.n_features}: 1 feature(s)), which have no neighbours "
                 "to estimate the noise from; give noise=..."
             )
-        if not differences and not isinstance(self.correlation, str):
+        if not differences and not self.center and not isinstance(self.correlation, str):
             return None
         few = min(_SIMULATED_ROWS, max(1, _SIMULATED_NUMBERS // rows.n_features)) if self.invariant else 0
         return read(rows, SignalMap(space, differences, few, seed), emit)
@@ -317,7 +337,7 @@ class EigenMoments(SavedFeatures):
         if isinstance(self.noise, str):
             if record is None:
                 raise AssertionError("signals whose noise is wanted are read")
-            return record.noise / record.weight, False
+            return record.noise_variance, False
         if is_number(self.noise):
             return float(self.noise), False
         shapes = {"(n,)": (n,), "(n, n)": (n, n)}
@@ -330,11 +350,6 @@ class EigenMoments(SavedFeatures):
         self, space: Space, axes: SignalAxes, noise_signals: Any, emit: Callable[[Event], bool]
     ) -> FloatArray:
         """The correlation of the moments of noise alone, in one read of it."""
-        if self.invariant:
-            raise ParameterError(
-                "noise_signals are given beside invariant, whose moments noise alone does not have; give the variance "
-                "of a sample's noise, noise=..."
-            )
         table, _ = open_signals(noise_signals, shape=axes.shape, request=Request(feature_dims=axes.dims))
         if int(table.X.shape[1]) != math.prod(axes.shape):
             raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
@@ -366,9 +381,7 @@ class EigenMoments(SavedFeatures):
                 raise AssertionError("signals whose correlation is wanted are read")
             return record.correlation(center=bool(self.center))
         if not isinstance(space, MomentSpace):
-            raise ParameterError(
-                "correlation is given beside invariant, whose moments are no linear functions of signals; leave it out"
-            )
+            raise AssertionError("a correlation was refused beside invariant")
         if isinstance(self.correlation, StationaryCorrelation):
             return self.correlation.signals(space)
         n = math.prod(space.shape)

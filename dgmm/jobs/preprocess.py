@@ -108,7 +108,7 @@ class EigenMomentsSection(PreprocessSection):
         default=None, description="data, or the keys kind (stationary), c and variance; data if left out"
     )
     method: Literal["gep", "two-step"] = Field(default="gep", description="gep or two-step")
-    basis: Literal["legendre", "monomial"] = Field(default="legendre", description="legendre or monomial")
+    basis: Literal["legendre", "gram", "monomial"] = Field(default="legendre", description="legendre, gram or monomial")
     center: bool = Field(default=False, description="true or false: take the mean out")
     noisy: bool = Field(
         default=True,

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 
+# Of B with a unit diagonal: what has less noise than that is lost to rounding, and with it the digits of W.
+_SINGULAR = 1e-10
+# Numbers whose squares and inverses float64 can hold.
+_SMALLEST, _LARGEST = 1e-150, 1e150
+
+
 @dataclass(frozen=True)
 class EigenFeatures:
     """Features ``q = W' M`` of moments M.
@@ -58,10 +64,11 @@ def generalized(A: Array, B: Array, n_components: int | float) -> EigenFeatures:
     >>> generalized(np.diag([2.0, 6.0]), np.diag([1.0, 2.0]), 1).eigenvalues
     array([3.])
     """
+    check_signals(A)
     check_noise(B)
     factor = _factor(B)
     eigenvalues, vectors = np.linalg.eigh(symmetric(factor.T @ A @ factor))
-    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    eigenvalues, vectors = _ratios(eigenvalues[::-1]), vectors[:, ::-1]
     losses = _losses(eigenvalues)
     k = _kept(losses, n_components)
     return EigenFeatures(factor @ vectors[:, :k], eigenvalues[:k], losses[k - 1])
@@ -74,6 +81,7 @@ def two_step(A: Array, B: Array, n_components: int | float) -> EigenFeatures:
     ``P D^(-1/2)`` of the smallest D, ``W = W1 W2`` where ``W2`` diagonalises ``W1' A W1``. Which directions have little
     noise depends on the basis that the moments are taken in. Parameters and errors are those of :func:`generalized`.
     """
+    check_signals(A)
     check_noise(B)
     noise, directions = np.linalg.eigh(symmetric(B))
     white = directions / np.sqrt(noise)
@@ -83,7 +91,7 @@ def two_step(A: Array, B: Array, n_components: int | float) -> EigenFeatures:
     k = _kept(losses, n_components)
     white = white[:, :k]
     eigenvalues, vectors = np.linalg.eigh(symmetric(white.T @ A @ white))
-    return EigenFeatures(white @ vectors[:, ::-1], np.maximum(eigenvalues[::-1], 0.0), losses[k - 1])
+    return EigenFeatures(white @ vectors[:, ::-1], _ratios(eigenvalues[::-1]), losses[k - 1])
 
 
 METHODS: dict[str, Callable[[Array, Array, int | float], EigenFeatures]] = {"gep": generalized, "two-step": two_step}
@@ -95,6 +103,16 @@ def _factor(B: Array) -> FloatArray:
     lower = np.linalg.cholesky(symmetric(B * np.multiply.outer(scale, scale)))
     inverse: FloatArray = scipy.linalg.solve_triangular(lower, np.diag(scale), lower=True)
     return np.ascontiguousarray(inverse.T)
+
+
+def _ratios(eigenvalues: Array) -> FloatArray:
+    """Falling eigenvalues of signals to noise, of which none is below 0 but for rounding."""
+    if eigenvalues[-1] < -1e-8 * abs(eigenvalues[0]):
+        raise DataError(
+            f"correlation is none: in some combination of moments signals have the ratio {eigenvalues[-1]:.3g} to the "
+            "noise, and no mean of squares is below 0"
+        )
+    return np.maximum(eigenvalues, 0.0)
 
 
 def _losses(ratios: FloatArray) -> FloatArray:
@@ -116,6 +134,20 @@ def _kept(losses: FloatArray, n_components: int | float) -> int:
     return n_components
 
 
+def check_signals(A: Array) -> None:
+    """Refuse signals whose squares float64 cannot hold; raises DataError."""
+    if not _can_be_held(A):
+        raise DataError(
+            "the squares of the signals' moments are out of the range of float64; scale the signals, so that samples "
+            "are of the order of 1"
+        )
+
+
+def _can_be_held(matrix: Array) -> bool:
+    largest = float(np.abs(matrix).max())
+    return bool(np.isfinite(largest)) and (largest == 0.0 or _SMALLEST < largest < _LARGEST)
+
+
 def check_noise(B: Array) -> None:
     """Refuse noise in which some combination of moments has none, or less.
 
@@ -125,8 +157,11 @@ def check_noise(B: Array) -> None:
         If B, (m, m), is numerically singular or indefinite.
     """
     diagonal = np.diag(B)
-    if not np.isfinite(B).all():
-        raise DataError("the noise of the moments has values that are not finite; give another noise")
+    if not _can_be_held(B):
+        raise DataError(
+            "the noise of the moments is out of the range of float64; scale the signals, and with them the noise, so "
+            "that samples are of the order of 1"
+        )
     if (diagonal < 0.0).any():
         at = int(np.argmax(diagonal < 0.0))
         raise DataError(f"noise is no covariance: the variance of moment {at} is {diagonal[at]:.3g}")
@@ -142,14 +177,14 @@ def check_noise(B: Array) -> None:
         scale = 1.0 / np.sqrt(diagonal)
         singular = np.asarray(np.linalg.eigvalsh(symmetric(B * np.multiply.outer(scale, scale))))
         least = float(singular[0])
-    limit = 10.0 * len(B) * np.finfo(np.float64).eps
-    if len(singular) and least < -1e3 * limit:
+    if len(singular) and least < -_SINGULAR:
         raise DataError(f"noise is no covariance: it has the negative eigenvalue {least:.3g} (of noise of variance 1)")
-    if not len(singular) or least <= limit:
+    if not len(singular) or least <= _SINGULAR:
         raise DataError(
-            f"the noise of the {len(B)} moments is singular: some of their combinations have none (least eigenvalue "
-            f"{least:.1g} for noise of variance 1 in each); give a lower order, basis='legendre' if it is 'monomial', "
-            "noise_floor above 0, or, if it was estimated from signals of noise, more of these than there are moments"
+            f"the noise of the {len(B)} moments is singular: some of their combinations have none to "
+            f"rounding (least eigenvalue {least:.1g} for noise of variance 1 in each); give a lower order, or "
+            "basis='gram' (white noise is singular in no order there), or noise_floor above 0, or, if it was estimated "
+            "from signals of noise, more of these than there are moments"
         )
 
 

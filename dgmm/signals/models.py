@@ -63,12 +63,14 @@ class StationaryCorrelation:
         each = self.c if isinstance(self.c, tuple) else (self.c,) * len(space.shape)
         if len(each) != len(space.shape):
             raise ParameterError(f"c is {self.c!r}, but signals have {len(space.shape)} axes; give one for each")
-        axes = (_correlation(space.basis, order, c) for order, c in zip(space.order, each, strict=True))
+        axes = (
+            _correlation(space.basis, order, n, c) for order, n, c in zip(space.order, space.shape, each, strict=True)
+        )
         return self.variance * product(axes)
 
     def white(self, space: MomentSpace, variance: float) -> FloatArray:
         """The same of white noise whose variance is this one in each cell of the grid of samples."""
-        axes = (_white(space.basis, order) / n for order, n in zip(space.order, space.shape, strict=True))
+        axes = (_white(space.basis, order, n) / n for order, n in zip(space.order, space.shape, strict=True))
         return variance * product(axes)
 
 
@@ -78,16 +80,16 @@ def _nodes(n: int) -> tuple[FloatArray, FloatArray]:
     return x, w / 2.0
 
 
-def _correlation(basis: str, order: int, c: float) -> FloatArray:
+def _correlation(basis: str, order: int, n: int, c: float) -> FloatArray:
     """Means over x1 and x2 of ``P_i(x1) exp(-c (x1 - x2)^2) P_j(x2)``, (order + 1, order + 1)."""
     # Chebyshev coefficients of the kernel fall as exp(-k^2 / 4 c), and n nodes are exact up to degree 2 n - 1.
     x, w = _nodes(order + 32 + 8 * math.ceil(math.sqrt(c)))
-    P = BASES[basis](x, order) * w[:, None]
+    P = BASES[basis](x, order, n) * w[:, None]
     return np.asarray(P.T @ np.exp(-c * np.subtract.outer(x, x) ** 2) @ P)
 
 
-def _white(basis: str, order: int) -> FloatArray:
+def _white(basis: str, order: int, n: int) -> FloatArray:
     """Means of ``P_i(x) P_j(x)``."""
     x, w = _nodes(order + 1)
-    P = BASES[basis](x, order)
+    P = BASES[basis](x, order, n)
     return np.asarray((P.T * w) @ P)

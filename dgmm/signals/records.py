@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dgmm.typing import Array, FloatArray
 
 
+# Of sums of samples in float64, relative.
+_ROUNDING = 1e-14
+
 WHOLE = "the moments of a signal need all its samples: drop such signals, or fill the samples in"
 """Why signals with a sample that is missing are refused."""
 
@@ -104,6 +107,7 @@ class SignalRecord(Sized):
     noise: float
     sample: Candidates
 
+    @np.errstate(over="ignore", invalid="ignore")
     def merge(self, other: SignalRecord) -> SignalRecord:
         """The record of both sets of signals.
 
@@ -121,10 +125,21 @@ class SignalRecord(Sized):
             self.sample.merge(other.sample),
         )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def correlation(self, *, center: bool) -> FloatArray:
-        """``E[M M']``, (m, m), or the covariance."""
-        about_mean = symmetric(self.scatter) / self.weight
-        return about_mean if center else about_mean + np.multiply.outer(self.mean, self.mean)
+        """``E[M M']``, (m, m), or the covariance, which is 0 where there is nothing but rounding."""
+        about_mean, about_zero = symmetric(self.scatter) / self.weight, np.multiply.outer(self.mean, self.mean)
+        if not center:
+            return about_mean + about_zero
+        is_rounding = np.trace(about_mean) <= _ROUNDING**2 * np.trace(about_zero)
+        return np.zeros_like(about_mean) if is_rounding else about_mean
+
+    @property
+    def noise_variance(self) -> float:
+        """The variance of white noise, a sample; 0 where it is not above rounding."""
+        found = self.noise / self.weight
+        is_rounding = found <= _ROUNDING**2 * float(np.trace(self.correlation(center=False)))
+        return 0.0 if is_rounding else found
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,7 @@ class SignalMap:
     seed: int = 0
     name: str = "signals"
 
+    @np.errstate(over="ignore", invalid="ignore")  # what is out of range is looked for in the sum
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SignalRecord:
         """Map the signals of a chunk, (b, n), and their weights, (b,)."""
         if weights is not None:

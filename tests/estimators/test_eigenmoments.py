@@ -92,6 +92,17 @@ def test_features_are_those_of_any_basis(digits, noise):
     np.testing.assert_allclose(legendre.eigenvalues_, monomial.eigenvalues_, rtol=1e-7)
     np.testing.assert_allclose(legendre.filters_, monomial.filters_, rtol=0, atol=1e-6)
     np.testing.assert_allclose(legendre.transform(digits), monomial.transform(digits), rtol=0, atol=1e-5)
+    gram = EigenMoments(9, basis="gram", noise=noise).fit(digits)
+    np.testing.assert_allclose(legendre.transform(digits), gram.transform(digits), rtol=0, atol=1e-9)
+
+
+def test_any_order_keeps_its_digits_over_the_samples():
+    S = np.random.default_rng(6).normal(size=(2000, 48)).cumsum(axis=1)
+    found = EigenMoments(order=47, basis="gram", noise=1.0).fit(S)  # all that 48 samples can show
+    np.testing.assert_allclose(found.eigenvalues_, np.linalg.eigvalsh(S.T @ S / len(S))[::-1], rtol=1e-10)
+    W = found.components_.T
+    np.testing.assert_allclose(W.T @ found.noise_correlation_ @ W, np.eye(48), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.inverse_transform(found.transform(S)), S, rtol=0, atol=1e-9)
 
 
 def test_no_sum_over_samples_has_more_signal_to_noise(digits):

@@ -6,8 +6,11 @@ import pytest
 import xarray as xr
 from sklearn.datasets import load_digits
 
-from dgmm import EigenMoments
+from dgmm import EigenMoments, StationaryCorrelation
 from dgmm.errors import DataError, DataTypeError, NotFittedError, ParameterError
+
+INDEFINITE = np.eye(8)
+INDEFINITE[0, 1] = INDEFINITE[1, 0] = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,20 @@ def digits():
         ({"noise": np.full(8, np.inf)}, np.ones((5, 8)), ParameterError, r"noise contains inf at \[0\]"),
         ({"noise": 0.0}, np.ones((5, 8)), DataError, "noise is 0"),
         ({}, np.ones((5, 8, 8)), DataError, "noise is 0: .*constant or linear"),
-        ({"noise": -np.eye(8)}, np.ones((5, 8)), DataError, "noise is no covariance"),
+        ({"noise": -np.eye(8)}, np.ones((5, 8)), ParameterError, r"noise has -1 at \[0, 0\]; no variance is below 0"),
+        ({"noise": np.array([1.0, -5.0] * 4)}, np.ones((5, 8)), ParameterError, r"noise has -5 at \[1\]"),
+        ({"noise": INDEFINITE}, np.ones((5, 8)), DataError, "noise is no covariance"),
+        ({"noise": 1j * np.ones(8)}, np.ones((5, 8)), ParameterError, "array of real numbers"),
+        ({"noise": 1.0, "correlation": INDEFINITE}, np.ones((5, 8)), DataError, "correlation is none: .*below 0"),
+        ({"noise": 1.0}, np.full((5, 8), 1e160), DataError, "out of the range of float64; scale the signals"),
+        ({}, np.random.default_rng(0).normal(size=(5, 8)) * 1e160, DataError, "out of the range of float64"),
+        ({"noise": 1.0}, np.full((5, 8), 1e-160), DataError, "out of the range of float64; scale the signals"),
+        ({"noise": 1e-320}, np.ones((5, 8)), DataError, "noise of the moments is out of the range of float64"),
+        ({"noise": 1.0, "center": True}, np.full((10, 64), 3.7), DataError, "look whether all signals are the same"),
+        ({"noise": 1.0, "center": True}, np.full((1000, 8, 8), 1e6 / 3), DataError, "all signals are the same"),
+        ({}, np.outer(np.linspace(0.1, 3, 100), np.linspace(-1, 1, 64)), DataError, "noise is 0: .*constant or linear"),
+        ({"noise": 1.0, "order": 63}, np.ones((5, 64)), DataError, "64 moments is singular: .*basis='gram'"),
+        ({"random_state": "a"}, np.ones((5, 8)), ParameterError, "random_state is 'a'"),
         ({"noise": np.ones((8, 8))}, np.ones((5, 8)), DataError, "7 moments is singular"),
         ({"noise": 1.0, "center": True}, np.ones((5, 8)), DataError, "look whether all signals are the same"),
         ({"noise": 1.0}, np.zeros((5, 8)), DataError, "no moments that differ from 0"),
@@ -95,3 +111,31 @@ def test_labelled_arrays_that_are_refused(digits, make, words):
     source, params = make(xr.DataArray(digits[:9], dims=("row", "y", "x")))
     with pytest.raises(DataError, match=words):
         EigenMoments(**params).fit(source)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"noise": np.ones(7)}, "noise has shape"),
+        ({"noise": 0.0}, "noise is 0"),
+        ({"noise": np.ones((8, 8))}, "is singular"),
+        ({"noise": 1.0, "basis": "monomial", "order": 30, "signal_shape": 40}, "is singular"),
+        ({"correlation": np.eye(7)}, "correlation has shape"),
+        ({"correlation": StationaryCorrelation((1.0, 2.0, 3.0))}, "have [12] axes"),
+        ({"correlation": np.eye(64), "invariant": ("scale",), "signal_shape": (8, 8)}, "given beside invariant"),
+    ],
+    ids=str,
+)
+def test_parameters_are_refused_before_anything_is_read(params, words):
+    def load(block):
+        raise AssertionError("read")
+
+    n = int(np.prod(params.get("signal_shape", 64 if np.ndim(params.get("correlation")) == 2 else 8)))
+    lazy = da.ones((100, n), chunks=(10, n)).map_blocks(load, dtype=float, meta=np.empty((0, 0)))
+    with pytest.raises((ParameterError, DataError), match=words):
+        EigenMoments(**params).fit(lazy)
+
+
+def test_a_correlation_beside_centring_reads_the_mean(digits):
+    found = EigenMoments(2, center=True, correlation=StationaryCorrelation(1.0), noise=1.0).fit(digits)
+    np.testing.assert_allclose(found.mean_[0], digits.mean(), rtol=1e-12)

@@ -53,6 +53,17 @@ def test_reconstruction_is_the_least_squares_polynomial(shape, order, basis):
     np.testing.assert_allclose(space.reconstruct(space.project(S)), best.T, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(("n", "order"), [(8, 7), (64, 63), (200, 120), (1, 0)])
+def test_polynomials_over_the_samples_are_orthonormal_in_any_order(n, order):
+    space = MomentSpace((n,), (order,), "gram")
+    np.testing.assert_allclose(space.white(1.0), np.eye(order + 1) / n, rtol=0, atol=1e-13)
+    # They span what Legendre's do, degree by degree, as long as these can be told apart.
+    few = min(order, 8) + 1
+    legendre = MomentSpace((n,), (few - 1,)).axes[0]
+    basis = np.linalg.qr(legendre)[0]
+    np.testing.assert_allclose(np.abs(basis.T @ space.axes[0][:, :few]) * np.sqrt(n), np.eye(few), rtol=0, atol=1e-9)
+
+
 def test_blocks_and_float32_change_nothing_but_rounding():
     space = MomentSpace((40, 50), (6, 6))
     S = np.random.default_rng(2).normal(size=(100, 2000))
