@@ -170,5 +170,5 @@ def test_no_images_come_back(images, found):
         found.inverse_transform(found.transform(images))
     with pytest.raises(AttributeError, match="no sums over samples"):
         _ = found.filters_
-    with pytest.raises(ParameterError, match="noise_signals are given beside invariant"):
+    with pytest.raises(ParameterError, match="noise_signals is given beside invariant"):
         EigenMoments(invariant=ALL).fit(images, noise_signals=images)

@@ -46,7 +46,7 @@ FITS = {
     "a table": lambda: EigenMoments(3, signal_shape=SHAPE, noise="differences").fit(table()),
     "variances": lambda: EigenMoments(3, noise=VARIANCES, noisy=False, random_state=np.int64(3)).fit(waves()),
     "a covariance": lambda: EigenMoments(np.int64(3), noise=np.diag(VARIANCES)).fit(waves()),
-    "noise alone": lambda: EigenMoments(3).fit(waves(), noise_signals=waves()[::2] + 1.0),
+    "noise alone": lambda: EigenMoments(3, noise_floor=0.1).fit(waves(), noise_signals=waves()[::2] + 1.0),
     "a formula": lambda: EigenMoments(
         3, signal_shape=SHAPE, correlation=StationaryCorrelation((1.0, 2.0), 3.0), noise=np.float32(0.1)
     ).fit(None),
