@@ -268,7 +268,11 @@ class NormalizedMoments:
         Notes
         -----
         50,000 draws of normal noise. The noise of the grid's moments is normal too, of a covariance that is known, so
-        it is drawn there.
+        it is drawn there: of an image no more than its moments about the grid is needed.
+
+        A fit samples images by a hash of the seed and of their index, whatever the chunks and workers. While chunk
+        lengths are unknown the hash is of the chunk and the index within it: another sample, and a slightly other
+        correlation.
         """
         if sample is None:
             raise AssertionError("images that noise is added to are sampled")
