@@ -10,7 +10,8 @@ share of the copies has another copy of the very same digit as its nearest neigh
 
 "simulations": the noise of the moments of copies of half the digits is found by simulation, and the best five features
 with it. Which share of their ratio of signal to noise (the trace of ``(W' B W)^-1 W' A W``) have the features that are
-found with other draws of the noise, and with copies of the other half of the digits?
+found with other draws of the noise, and, five times each, with 500 and with 5,000 copies of digits of the other half?
+"mean" and "least" are of the five; "apart": the largest difference of an eigenvalue between them, as share of its mean.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ if not __package__:
 from benchmarks.machine import Table, arguments, introduce
 from dgmm import EigenMoments
 from dgmm.errors import DataError
-from dgmm.signals.eigen import generalized
+from dgmm.mixture.sampling import RowSample
+from dgmm.signals.eigen import EigenFeatures, generalized
 from dgmm.signals.invariants import INVARIANCES, NormalizedMoments
 from dgmm.typing import Array, FloatArray
 
@@ -88,18 +90,39 @@ def found_again(images: FloatArray, which: Array, noise: float, invariant: tuple
     return f"{np.mean(which[nearest[:, 1]] == which):.3f}"
 
 
-def kept(images: FloatArray, noise: float, order: int) -> tuple[float, float]:
-    """Shares of the best ratio of signal to noise that features of other draws, and of other images, have."""
-    space, half = NormalizedMoments.of((SIDE, SIDE), order, INVARIANCES, order), len(images) // 2
-    rows = images.reshape(len(images), -1)
-    moments = space.project(rows)
+def copies_of(digits: FloatArray, order: int, times: int) -> tuple[FloatArray, FloatArray]:
+    """Moments of copies of digits, (b, m), in turns, and what is kept of them, (b, p)."""
+    rng, space = np.random.default_rng(2), NormalizedMoments.of((SIDE, SIDE), order, INVARIANCES, order)
+    parts = [
+        space.measure(np.stack([moved(each, rng) for each in digits]).reshape(len(digits), -1)) for _ in range(times)
+    ]
+    moments, kept = (np.stack(part, axis=1).reshape(times * len(digits), -1) for part in zip(*parts, strict=True))
+    return moments, kept
+
+
+def kept(moments: FloatArray, rows: FloatArray, noise: float, order: int, sizes: Sequence[int]) -> list[float]:
+    """Shares of the best ratio that features of other draws and other images have, and how far these are apart."""
+    space, half = NormalizedMoments.of((SIDE, SIDE), order, INVARIANCES, order), len(rows) // 2
     A = moments.T @ moments / len(rows)
-    some, others = rows[:half], rows[half:]
-    B, *found = (space.of_noise(noise**2, each, seed) for each, seed in ((some, 0), (some, 1), (others, 0)))
+
+    def found(some: FloatArray, seed: int) -> FloatArray:
+        n = len(some)
+        return space.of_noise(noise**2, RowSample(n, np.arange(n), some, np.ones(n)), seed)
+
+    B = found(rows[:half], 0)
     best = generalized(A, B, 5).eigenvalues.sum()
-    each = [generalized(A, other, 5).weights for other in found]
-    draws, sample = (np.trace(np.linalg.solve(W.T @ B @ W, W.T @ A @ W)) / best for W in each)
-    return float(draws), float(sample)
+
+    def share(features: EigenFeatures) -> float:
+        W = features.weights
+        return float(np.trace(np.linalg.solve(W.T @ B @ W, W.T @ A @ W)) / best)
+
+    shares = [share(generalized(A, found(rows[:half], 1), 5))]
+    for size in sizes:
+        drawn = (np.random.default_rng(seed).choice(rows[half:], size, replace=False) for seed in range(5))
+        features = [generalized(A, found(some, seed), 5) for seed, some in enumerate(drawn)]
+        each, values = [share(one) for one in features], np.array([one.eigenvalues for one in features])
+        shares += [float(np.mean(each)), min(each), float((np.ptp(values, axis=0) / values.mean(axis=0)).max())]
+    return shares
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -126,10 +149,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             shares = (found_again(images, which, noise, invariant) for invariant in kinds.values())
             table.row(f"{noise:g}", "yes" if cleared else "no", *shares)
 
-    table = Table("simulations", {"order": "5d", "noise": "<8s", "other draws": "12.4f", "other images": "12.4f"})
+    sizes, times = ((20, 100), 10) if options.quick else ((500, 5000), 12)
+    digits = zoom(load_digits().images[: originals if options.quick else None] / 16.0, (1, 4, 4))
+    headings = [f"{size} {of}" for size in sizes for of in ("mean", "least", "apart")]
+    columns = {"order": "5d", "noise": "<8s", "other draws": "11.4f"} | dict.fromkeys(headings, "10.4f")
+    table = Table("simulations", columns)
     for order in (4, 6) if options.quick else (4, 6, 8):
+        moments, rows = copies_of(digits, order, times)
         for noise in (1e-3, 1e-2):
-            table.row(order, f"{noise:g}", *kept(clean, noise, order))
+            table.row(order, f"{noise:g}", *kept(moments, rows, noise, order, sizes))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from dgmm.typing import FloatArray, RandomState
 
 _DEFAULT_ORDER = 6
-# Signals that noise is added to, to see what it does to invariants, and numbers at most.
-_SIMULATED_ROWS, _SIMULATED_NUMBERS = 500, 2**22
+# Images that noise is added to, to see what it does to invariants, and numbers that are kept of them, at most.
+_SIMULATED_ROWS, _SIMULATED_NUMBERS = 5000, 2**22
 
 
 class EigenMoments(SavedFeatures):
@@ -319,7 +319,9 @@ class EigenMoments(SavedFeatures):
             )
         if not differences and not self.center and not isinstance(self.correlation, str):
             return None
-        few = min(_SIMULATED_ROWS, max(1, _SIMULATED_NUMBERS // rows.n_features)) if self.invariant else 0
+        given = np.shape(self.noise) == (space.n_moments,) * 2 != (rows.n_features,) * 2
+        kept = 0 if given and not self.noise_floor else space.n_kept
+        few = min(_SIMULATED_ROWS, max(1, _SIMULATED_NUMBERS // kept)) if kept else 0
         return read(rows, SignalMap(space, differences, few, seed), emit)
 
     def _noise_and_its_kind(
@@ -361,7 +363,7 @@ class EigenMoments(SavedFeatures):
         self, space: Space, record: SignalRecord | None, noise: float | FloatArray, seed: int, *, of_moments: bool
     ) -> FloatArray:
         """B: what the noise is in the space of moments, with the floor."""
-        sample = np.empty((0, math.prod(space.shape))) if record is None else record.sample.smallest().rows
+        sample = None if record is None else record.sample.smallest()
         floor = float(self.noise_floor)
         if of_moments:
             return np.asarray(noise + (space.of_noise(floor, sample, seed) if floor else 0.0))

@@ -13,6 +13,7 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.signals.spaces import MomentSpace, blocks, order_of, product, symmetric
 
 if TYPE_CHECKING:
+    from dgmm.mixture.sampling import RowSample
     from dgmm.typing import Array, FloatArray, IntArray
 
 _CONSTANT = {"translation": {(1, 0), (0, 1)}, "scale": {(0, 0)}, "rotation": {(1, 1)}}
@@ -138,8 +139,17 @@ class NormalizedMoments:
 
     # -- moments --------------------------------------------------------------------------------
 
+    @property
+    def n_kept(self) -> int:
+        """Numbers of an image that :meth:`of_noise` needs, p, however large the image is."""
+        return self._grid.n_moments
+
     def project(self, S: Array) -> FloatArray:
         """Moments, (b, m) float64, of images, (b, n), in C order; NaN for those that cannot be normalised."""
+        return self.measure(S)[0]
+
+    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
+        """Moments, (b, m), of images, (b, n), and what :meth:`of_noise` needs of them: those of the grid, (b, p)."""
         raw = np.empty((len(S), self._grid.n_moments))
         for first in (each := blocks(S)):
             some = slice(first, first + each.step)
@@ -148,7 +158,7 @@ class NormalizedMoments:
             if self._needs_sum:
                 sums = raw[some, 0] * x.shape[1]
                 raw[some][sums <= _LEAST_SUM * np.sqrt(np.einsum("ij,ij->i", x, x))] = np.nan
-        return self._normalized(raw)
+        return self._normalized(raw), raw
 
     @property
     def _needs_sum(self) -> bool:
@@ -237,57 +247,67 @@ class NormalizedMoments:
 
     # -- noise ----------------------------------------------------------------------------------
 
-    def of_noise(self, noise: float | Array, signals: Array, seed: int) -> FloatArray:
+    def of_noise(self, noise: float | Array, sample: RowSample | None = None, seed: int = 0) -> FloatArray:
         """Correlation of what noise changes of the moments, (m, m), by simulation.
 
         Parameters
         ----------
         noise : float or array
             The variance of each sample, of all, (n,), or the covariance, (n, n).
-        signals : (b, n)
-            Images that noise is added to, b >= 1; those whose sum is less than 10 times its noise are left out,
-            since what is divided by it has no variance then.
+        sample : RowSample of (b, p)
+            The moments about the grid of images that noise is added to, b >= 1, in proportion to their weights; those
+            whose sum is less than 10 times its noise are left out, since what is divided by it has no variance then.
         seed : int
             Of the draws.
 
         Raises
         ------
         DataError
-            If the noise is no covariance, or most images are left out.
+            If the noise is no covariance, or images of more than half the weight are left out.
 
         Notes
         -----
         50,000 draws of normal noise. The noise of the grid's moments is normal too, of a covariance that is known, so
-        it is drawn there.
+        it is drawn there: of an image no more than its moments about the grid is needed.
+
+        A fit samples images by a hash of the seed and of their index, whatever the chunks and workers. While chunk
+        lengths are unknown the hash is of the chunk and the index within it: another sample, and a slightly other
+        correlation.
         """
-        raw, factor = self._grid.project(signals), self._factor(noise)
+        if sample is None:
+            raise AssertionError("images that noise is added to are sampled")
+        raw, weights, factor = sample.rows, sample.weights, self._factor(noise)
         if self._needs_sum:
-            raw = self._clear_of(raw, float(np.linalg.norm(factor[:, 0])))
+            clear = self._clear_of(raw, weights, float(np.linalg.norm(factor[:, 0])))
+            raw, weights = raw[clear], weights[clear]
+        drawn = _in_proportion(weights, _DRAWS)
         before, total = self._normalized(raw), np.zeros((self.n_moments, self.n_moments))
         rng = np.random.default_rng(seed)
         for first in range(0, _DRAWS, _DRAWS_AT_A_TIME):
-            at = np.arange(first, first + _DRAWS_AT_A_TIME) % len(raw)
+            at = drawn[first : first + _DRAWS_AT_A_TIME]
             change = self._normalized(raw[at] + rng.standard_normal((len(at), len(factor))) @ factor) - before[at]
             total += change.T @ change
         return symmetric(total / _DRAWS)
 
-    def _clear_of(self, raw: FloatArray, noise: float) -> FloatArray:
-        """The images whose mean is clear of its noise, if they are not few."""
+    def _clear_of(self, raw: FloatArray, weights: FloatArray, noise: float) -> Array:
+        """Which images have a mean that is clear of its noise, (b,) bool, if they are not few."""
         clear = raw[:, 0] >= _CLEAR * noise
-        if 2 * np.count_nonzero(clear) < len(raw):
-            n = self._grid.n_samples
+        unclear = float(weights[~clear].sum() / weights.sum())
+        if unclear > 0.5:
+            n, means = self._grid.n_samples, raw[_in_proportion(weights, _DRAWS), 0]
             raise DataError(
                 f"the noise is too large to normalise images by their sum: of {len(raw)} images "
-                f"{np.count_nonzero(~clear)} have a sum of less than {_CLEAR:g} times its noise, whose standard "
-                f"deviation is {noise * n:.3g} (the median sum is {np.median(raw[:, 0]) * n:.3g}); crop images to what "
-                "they show, give a smaller noise, or leave 'translation' and 'scale' out of invariant"
+                f"{np.count_nonzero(~clear)} ({unclear:.0%} by weight) have a sum of less than {_CLEAR:g} times its "
+                f"noise, whose standard deviation is {noise * n:.3g} (the median sum is {np.median(means) * n:.3g}); "
+                "crop images to what they show, give a smaller noise, or leave 'translation' and 'scale' out of "
+                "invariant"
             )
-        return raw[clear]
+        return clear
 
     def _factor(self, noise: float | Array) -> FloatArray:
         """F, with ``F' F`` the covariance of the noise of the grid's moments."""
         legendre = MomentSpace(self.shape, self.order, "legendre")  # of which noise says much the same of all degrees
-        values, vectors = np.linalg.eigh(legendre.of_noise(noise, np.empty((0, legendre.n_samples)), 0))
+        values, vectors = np.linalg.eigh(legendre.of_noise(noise))
         if values[0] < -1e-10 * np.abs(values).max():
             raise DataError(f"noise is no covariance: that of the moments has the negative eigenvalue {values[0]:.3g}")
         one = np.zeros((self.order[0] + 1,) * 2)
@@ -296,6 +316,12 @@ class NormalizedMoments:
         # The root that is symmetric: there is one, so that the same draws are made of the same noise.
         root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
         return np.asarray(root @ product((one, one)).T)
+
+
+def _in_proportion(weights: FloatArray, count: int) -> IntArray:
+    """Indices, (count,) and rising, each as often as its weight says."""
+    ends = np.cumsum(weights)
+    return np.asarray(np.searchsorted(ends, (np.arange(count) + 0.5) * (ends[-1] / count), side="right"))
 
 
 def _coefficients(a: tuple[complex, complex], i: int, b: tuple[complex, complex], j: int) -> Array:

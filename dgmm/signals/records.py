@@ -20,6 +20,7 @@ from dgmm.signals.spaces import blocks, symmetric
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
+    from dgmm.mixture.sampling import RowSample
     from dgmm.signals.spaces import MomentSpace
     from dgmm.typing import Array, FloatArray
 
@@ -50,6 +51,11 @@ class Space(Protocol):
         ...
 
     @property
+    def n_kept(self) -> int:
+        """Numbers of a signal that :meth:`of_noise` needs, p."""
+        ...
+
+    @property
     def undefined(self) -> str:
         """What signals lack whose moments are not finite, and what to do."""
         ...
@@ -58,7 +64,11 @@ class Space(Protocol):
         """Moments, (b, m), of signals, (b, n); not finite where a signal has none."""
         ...
 
-    def of_noise(self, noise: float | Array, signals: Array, seed: int) -> FloatArray:
+    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
+        """The same, and what :meth:`of_noise` needs of the signals, (b, p)."""
+        ...
+
+    def of_noise(self, noise: float | Array, sample: RowSample | None = None, seed: int = 0) -> FloatArray:
         """Correlation of the moments of noise, (m, m); see :meth:`~dgmm.signals.spaces.MomentSpace.of_noise`."""
         ...
 
@@ -97,7 +107,7 @@ class SignalRecord(Sized):
     noise : float
         Weighted sum of the variances of the noise.
     sample : Candidates
-        Signals for what is worked out in memory.
+        Of the signals, what the space keeps of each, (p,), to find the noise of the moments with.
     """
 
     n_rows: int
@@ -177,10 +187,11 @@ class SignalMap:
         X, kept = weighty_rows(X, weights)
         w = np.ones(len(X)) if kept is None else kept
         moments, variances = np.empty((len(X), self.space.n_moments)), np.zeros(len(X))
+        few = np.empty((len(X), self.space.n_kept))
         for first in (each := blocks(X)):  # while it is in the cache
             some = slice(first, first + each.step)
             block = X[some].astype(np.float64, copy=False)
-            moments[some] = self.space.project(block)
+            moments[some], few[some] = self.space.measure(block)
             if self.noise:
                 variances[some] = noise_variances(block, self.space.shape)
         check_defined(self.space, moments, X, chunk, weights)
@@ -188,7 +199,7 @@ class SignalMap:
         mean = w @ moments / weight if weight else np.zeros(self.space.n_moments)
         moments -= mean
         scatter = moments.T @ (moments * w[:, None])
-        sample = Candidates.of(self.sample_rows, keys, X, w)
+        sample = Candidates.of(self.sample_rows, keys, few, w)
         return SignalRecord(len(X), weight, mean, scatter, float(w @ variances), sample)
 
 

@@ -15,6 +15,7 @@ from dgmm.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from dgmm.mixture.sampling import RowSample
     from dgmm.typing import Array, FloatArray
 
 # Numbers of signals that are worked on at a time: with what is made of them they stay in the cache.
@@ -170,15 +171,25 @@ class MomentSpace:
         """Correlation of the moments, (m, m), of white noise of this variance a sample."""
         return variance * product(axis.T @ axis for axis in self.axes)
 
-    def of_noise(self, noise: float | Array, signals: Array, seed: int) -> FloatArray:
+    @property
+    def n_kept(self) -> int:
+        """Numbers of a signal that :meth:`of_noise` needs, p: none."""
+        return 0
+
+    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
+        """Moments, (b, m), of signals, (b, n), and what :meth:`of_noise` needs of them, (b, p)."""
+        return self.project(S), np.empty((len(S), 0))
+
+    def of_noise(self, noise: float | Array, sample: RowSample | None = None, seed: int = 0) -> FloatArray:
         """Correlation of the moments of noise, (m, m), which are those of signals with it less those without it.
 
         Parameters
         ----------
         noise : float or array
             The variance of each sample, of all, (n,), or the covariance, (n, n).
-        signals : (b, n)
-            Some signals; moments that are no linear functions of them have a noise that depends on them.
+        sample : RowSample of (b, p), optional
+            What is kept of some signals: moments that are no linear functions of them have a noise that depends on
+            them.
         seed : int
             Where that is found by simulation.
         """

@@ -11,6 +11,8 @@ from sklearn.pipeline import make_pipeline
 
 from dgmm import EigenMoments, GaussianMixture
 from dgmm.errors import DataError, ParameterError
+from dgmm.estimators import eigenmoments
+from dgmm.estimators._signals import read
 
 ALL = ("translation", "scale", "rotation")
 KINDS, COPIES, NOISE = 5, 16, 1e-3
@@ -125,6 +127,41 @@ def test_forms_of_the_noise(images):
         fit(np.eye(7))
 
 
+def test_weights_are_counts(images):
+    """Of the noise too, which changes dim images the most."""
+    images = images[:20].copy()
+    images[:10] *= 0.5
+    counts = np.where(np.arange(20) < 10, 1, 50)
+
+    def fit(X, **how):
+        features = EigenMoments(2, order=3, invariant=("translation", "scale"), noise=1e-7, random_state=0)
+        return features.fit(X, **how)
+
+    repeated, plain = fit(np.repeat(images, counts, axis=0)), fit(images)
+    lazy = da.from_array(images, chunks=(6, 32, 32))
+    for weighed in (fit(images, sample_weight=counts), fit(lazy, sample_weight=0.5 * counts)):
+        np.testing.assert_allclose(weighed.correlation_, repeated.correlation_, rtol=1e-9)
+        ratios = np.diag(weighed.noise_correlation_) / np.diag(repeated.noise_correlation_)
+        np.testing.assert_allclose(ratios, 1.0, atol=0.15)
+        np.testing.assert_allclose(weighed.eigenvalues_, repeated.eigenvalues_, rtol=0.1)
+    assert (np.diag(plain.noise_correlation_) > 3.0 * np.diag(repeated.noise_correlation_)).all()
+
+
+def test_a_sample_is_kept_only_where_noise_is_simulated(images, monkeypatch):
+    kept = []
+
+    def recorded(rows, signals, emit):
+        record = read(rows, signals, emit)
+        kept.append(record.sample.smallest().rows.shape)
+        return record
+
+    monkeypatch.setattr(eigenmoments, "read", recorded)
+    for params in ({"noise": np.eye(6)}, {"noise": np.eye(6), "noise_floor": 1e-6}, {"noise": 1e-6}):
+        EigenMoments(3, order=3, invariant=ALL, random_state=0, **params).fit(images)
+    EigenMoments(3, order=3, noise=1e-6).fit(images)
+    assert kept == [(0, 16), (80, 16), (80, 16), (0, 0)]
+
+
 def test_images_without_a_sum_are_named(images):
     images = images.copy()
     images[50] = 0.0
@@ -152,7 +189,7 @@ def test_images_without_a_sum_are_named(images):
 @pytest.mark.parametrize(
     ("params", "error", "words"),
     [
-        ({"noise": 0.25}, DataError, "80 have a sum of less than 10 times its noise.*smaller noise"),
+        ({"noise": 0.25}, DataError, "80 .100% by weight. have a sum of less than 10 times its noise.*smaller noise"),
         ({"noise": 0.0}, DataError, "noise is 0"),
         ({"n_components": 7, "noise": 1e-6}, ParameterError, "there are 6 moments"),
         ({"order": (3, 3), "noise": 1e-6}, ParameterError, "give one int"),

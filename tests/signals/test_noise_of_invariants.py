@@ -5,9 +5,12 @@ import pytest
 from images import blob
 
 from dgmm.errors import DataError
+from dgmm.mixture.chunks import Chunk
+from dgmm.mixture.sampling import RowSample
 from dgmm.signals.eigen import check_noise
 from dgmm.signals.invariants import INVARIANCES as ALL
 from dgmm.signals.invariants import NormalizedMoments
+from dgmm.signals.records import SignalMap
 from dgmm.signals.spaces import MomentSpace
 
 AREA_AND_CENTRE = ("translation", "scale")
@@ -19,6 +22,12 @@ def unlike(one, other):
     inverse = np.linalg.inv(np.linalg.cholesky(one / np.outer(scale, scale)))
     values = np.linalg.eigvalsh(inverse @ (other / np.outer(scale, scale)) @ inverse.T)
     return values[0], values[-1]
+
+
+def of_noise(space, noise, images, seed=0, weights=None):
+    """The noise of the moments of some images."""
+    n, w = len(images), np.ones(len(images)) if weights is None else np.asarray(weights, dtype=float)
+    return space.of_noise(noise, RowSample(n, np.arange(n), space.measure(images)[1], w), seed)
 
 
 def added(space, images, draw, times):
@@ -51,7 +60,7 @@ def test_noise_is_what_it_does_to_images(form, invariant):
         "covariance": 0.02 * (np.eye(256) + np.eye(256, k=-1)),
     }[form]
     given_as = {"variance": 0.02**2, "variances": np.diag(L) ** 2, "covariance": L @ L.T}[form]
-    found = space.of_noise(given_as, images, 0)
+    found = of_noise(space, given_as, images)
     low, high = unlike(added(space, images, lambda shape: rng.standard_normal(shape) @ L.T, 800), found)
     assert 0.8 < low < high < 1.25
     check_noise(found)
@@ -61,7 +70,7 @@ def test_enough_draws_for_the_noise_of_a_few_percent():
     images = np.stack([blob(32, kind=kind, turn=kind) for kind in range(50)]).reshape(50, -1)
     for invariant in (AREA_AND_CENTRE, ALL):
         space = NormalizedMoments.of((32, 32), 4, invariant, default=6)
-        one, again, other = (space.of_noise(1e-4, images, seed) for seed in (0, 0, 1))
+        one, again, other = (of_noise(space, 1e-4, images, seed) for seed in (0, 0, 1))
         assert (one == again).all()
         low, high = unlike(one, other)
         assert 0.8 < low < high < 1.25
@@ -70,13 +79,13 @@ def test_enough_draws_for_the_noise_of_a_few_percent():
 def test_weak_noise_grows_with_its_variance():
     images = blob(16)[None].reshape(1, -1)
     space = NormalizedMoments.of((16, 16), 4, ALL, default=6)
-    np.testing.assert_allclose(space.of_noise(4e-10, images, 0), 4.0 * space.of_noise(1e-10, images, 0), rtol=1e-3)
+    np.testing.assert_allclose(of_noise(space, 4e-10, images), 4.0 * of_noise(space, 1e-10, images), rtol=1e-3)
     linear = MomentSpace((16, 16), (4, 4), "monomial")
     still = NormalizedMoments((16, 16), (4, 4), ())
     of_grid = {pair: at for at, pair in enumerate(linear.degrees)}
     at = [of_grid[pair] for pair in still.degrees]
     expected = 16.0 * linear.white(1e-4)[np.ix_(at, at)]  # an area of 4
-    low, high = unlike(expected, still.of_noise(1e-4, images, 0))
+    low, high = unlike(expected, of_noise(still, 1e-4, images))
     assert 0.9 < low < high < 1.1
 
 
@@ -85,15 +94,44 @@ def test_noise_that_swamps_the_sum_is_refused():
     for invariant in (("translation",), AREA_AND_CENTRE, ALL):
         space = NormalizedMoments.of((16, 16), 4, invariant, default=6)
         with pytest.raises(
-            DataError, match=r"of 4 images 4 have a sum of less than 10 times its noise.*deviation is 16"
+            DataError, match=r"of 4 images 4 .100% by weight. have a sum of less than 10 times its noise.*is 16 "
         ):
-            space.of_noise(1.0, images, 0)
-    assert np.isfinite(NormalizedMoments.of((16, 16), 4, ("rotation",), 6).of_noise(1.0, images, 0)).all()
+            of_noise(space, 1.0, images)
+    assert np.isfinite(of_noise(NormalizedMoments.of((16, 16), 4, ("rotation",), 6), 1.0, images)).all()
     # A few such images are left out.
     space = NormalizedMoments.of((16, 16), 4, ALL, default=6)
     weak = np.concatenate([images, 1e-3 * images[:1]])
-    low, high = unlike(space.of_noise(1e-4, images, 0), space.of_noise(1e-4, weak, 0))
+    low, high = unlike(of_noise(space, 1e-4, images), of_noise(space, 1e-4, weak))
     assert 0.8 < low < high < 1.25
+
+
+def test_weights_are_counts():
+    images = np.stack([blob(16, kind=kind, turn=kind) for kind in range(6)]).reshape(6, -1)
+    images[3:] *= 0.05
+    space = NormalizedMoments.of((16, 16), 4, ALL, default=6)
+    counts = np.array([1, 2, 7, 1, 30, 2])
+    repeated = of_noise(space, 1e-8, np.repeat(images, counts, axis=0))
+    np.testing.assert_allclose(of_noise(space, 1e-8, images, weights=counts), repeated, rtol=1e-9)
+    np.testing.assert_allclose(of_noise(space, 1e-8, images, weights=1e-3 * counts), repeated, rtol=1e-9)
+    assert unlike(of_noise(space, 1e-8, images), repeated)[1] > 1.5
+    # Of three images in six the sum is too small here.
+    np.testing.assert_array_equal(of_noise(space, 1e-3, images), of_noise(space, 1e-3, images[:3]))
+    with pytest.raises(DataError, match=r"of 6 images 3 .77% by weight. have a sum of less"):
+        of_noise(space, 1e-3, images, weights=counts)
+
+
+def test_a_sample_does_not_grow_with_images():
+    for side in (16, 64):
+        images = np.stack([blob(side, kind=kind) for kind in range(6)]).reshape(6, -1).astype(np.float32)
+        space = NormalizedMoments.of((side, side), 4, ALL, default=6)
+        sample = SignalMap(space, False, 5, 0)(images, None, Chunk(0, 0, 6)).sample.smallest()
+        assert sample.rows.shape == (5, 25)
+        assert space.n_kept == 25
+        # All that counts of an image is in it.
+        kept = np.concatenate([space.measure(images[at : at + 1])[1] for at in range(6)])
+        assert {*map(tuple, sample.rows.round(6))} < {*map(tuple, kept.round(6))}
+        linear = MomentSpace((side, side), (4, 4))
+        assert SignalMap(linear, False)(images, None, Chunk(0, 0, 6)).sample.smallest().rows.size == 0
 
 
 def test_noise_that_is_no_covariance_is_refused():
@@ -102,14 +140,14 @@ def test_noise_that_is_no_covariance_is_refused():
     space = NormalizedMoments.of((9, 9), 3, ALL, default=6)
     for noise in (covariance, np.diag(covariance)):
         with pytest.raises(DataError, match="noise is no covariance: that of the moments has the negative"):
-            space.of_noise(noise, images, 0)
+            of_noise(space, noise, images)
     with pytest.raises(DataError, match="noise is 0"):
-        check_noise(space.of_noise(0.0, images, 0))
+        check_noise(of_noise(space, 0.0, images))
     # Of brightness alone all moments change by the same share.
     space = NormalizedMoments.of((9, 9), 3, ("translation",), default=6)
     flicker = np.outer(images[0], images[0]) * 1e-6
     with pytest.raises(DataError, match=r"moments is singular.*give a lower order.*noise_floor above 0"):
-        check_noise(space.of_noise(flicker, images, 0))
+        check_noise(of_noise(space, flicker, images))
 
 
 def test_noise_that_chooses_the_axis_counts():
@@ -118,8 +156,7 @@ def test_noise_that_chooses_the_axis_counts():
     images[0, 10:22, 10:22], images[1, 12:20, 7:25] = 1.0, 1.0
     space = NormalizedMoments.of((32, 32), 4, ALL, default=6)
     square, bar = (
-        dict(zip(space.degrees, np.diag(space.of_noise(1e-6, image.reshape(1, -1), 0)), strict=True))
-        for image in images
+        dict(zip(space.degrees, np.diag(of_noise(space, 1e-6, image.reshape(1, -1))), strict=True)) for image in images
     )
     assert square[4, 0] > 100.0 * bar[4, 0]
     assert square[3, 0] < 10.0 * bar[3, 0]
