@@ -14,7 +14,7 @@ from dgmm.estimators._inputs import settled
 from dgmm.estimators._parameters import to_random_state
 from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
 from dgmm.estimators._verbose import Callbacks, emitter
-from dgmm.inputs.signals import SignalAxes, open_signals
+from dgmm.inputs.signals import SignalAxes, open_signals, signals_called
 from dgmm.inputs.table import Request
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.rules import check, is_number
@@ -335,12 +335,16 @@ class EigenMoments(SavedFeatures):
                 "noise_signals are given beside invariant, whose moments noise alone does not have; give the variance "
                 "of a sample's noise, noise=..."
             )
-        table, _ = open_signals(noise_signals, shape=axes.shape, request=Request(feature_dims=axes.dims))
-        if int(table.X.shape[1]) != math.prod(axes.shape):
-            raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
-        return read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit).correlation(
-            center=self.center
-        )
+        names = getattr(self, "feature_names_in_", None)
+        request = Request(fitted=None if names is None else tuple(names), feature_dims=axes.dims)
+        with signals_called("noise_signals"):
+            table, _ = open_signals(noise_signals, shape=axes.shape, variable=axes.variable, request=request)
+            if int(table.X.shape[1]) != math.prod(axes.shape):
+                raise DataError(
+                    f"noise_signals have {table.X.shape[1]} samples; expected as many as signals of shape {axes.shape} have"
+                )
+            record = read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit)
+        return record.correlation(center=self.center)
 
     def _noise_correlation(
         self, space: Space, record: SignalRecord | None, noise: float | FloatArray, seed: int, *, of_moments: bool
