@@ -339,10 +339,9 @@ class EigenMoments(SavedFeatures):
         request = Request(fitted=None if names is None else tuple(names), feature_dims=axes.dims)
         with signals_called("noise_signals"):
             table, _ = open_signals(noise_signals, shape=axes.shape, variable=axes.variable, request=request)
-            if int(table.X.shape[1]) != math.prod(axes.shape):
-                raise DataError(
-                    f"noise_signals have {table.X.shape[1]} samples; expected as many as signals of shape {axes.shape} have"
-                )
+        if int(table.X.shape[1]) != math.prod(axes.shape):
+            raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
+        with signals_called("noise_signals"):
             record = read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit)
         return record.correlation(center=self.center)
 
