@@ -70,8 +70,8 @@ def _plain(value: Any) -> Any:
         return {"c": _plain(value.c), "variance": float(value.variance)}
     if isinstance(value, (tuple, list)):
         return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
     return value if value is None or isinstance(value, (bool, int, float, str)) else None
 
 
@@ -118,12 +118,15 @@ def _restore(features: SignalFeatures, record: ModelRecord) -> None:
     if n > _MOST_SAMPLES:
         raise ValueError(f"signals of {n:,} samples are more than can be worked with")
     names = {name: _names(fit, name) for name in ("signal_dims", "sample_dims", "feature_names_in") if name in fit}
-    if len(names.get("signal_dims", shape)) != len(shape) or len(names.get("feature_names_in", range(n))) != n:
+    if not isinstance(fit["flat"], bool):
+        raise TypeError("flat is neither true nor false")
+    axes = shape[:1] if fit["flat"] else shape
+    if len(names.get("signal_dims", axes)) != len(axes) or len(names.get("feature_names_in", range(n))) != n:
         raise ValueError("signal_dims or feature_names_in are not as many as signals have axes, or samples")
     _check_arrays(arrays, n, space.n_moments)
     noise = _number(fit, "noise") if "noise" not in arrays else arrays["noise"]
-    if not (isinstance(fit["flat"], bool) and is_int(fit["n_signals"], 0)):
-        raise TypeError("flat is neither true nor false, or n_signals no whole number")
+    if not is_int(fit["n_signals"], 0):
+        raise TypeError("n_signals is no whole number")
     for name in _ARRAYS:
         setattr(features, f"{name}_", arrays[name])
     features.noise_, features.n_signals_ = noise, fit["n_signals"]

@@ -67,7 +67,8 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         -------
         (rows, k) float32 or float64
             A numpy array if X is in memory, a lazy dask array with the row chunks of X if X is one; of a DataArray one
-            with its sample dimensions and ``eigenmoment``, of a dataframe the columns ``eigenmoment_0`` and so on.
+            with its sample dimensions and ``eigenmoment``, of a dask dataframe one with the columns ``eigenmoment_0``
+            and so on. Of a dataframe of pandas a numpy array, unless ``set_output`` asks for another.
 
         Raises
         ------
@@ -81,7 +82,7 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         request = Request(
             fitted=None if names is None else tuple(names), feature_dims=getattr(self, "signal_dims_", None)
         )
-        table, _ = open_signals(X, shape=self.signal_shape_, request=request)
+        table, _ = open_signals(X, shape=self.signal_shape_, variable=self._axes.variable, request=request)
         table = settled(self, table, reset=False)
         features = FeatureMap(self._space, self.components_.T, self.mean_, kernel_dtype(table.X.dtype))
         values = map_rows(table.X, features, ExecutionPlan.of_signals(features.n_features).chunk_rows)
@@ -100,7 +101,8 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         Returns
         -------
         (rows, *signal_shape)
-            As the signals of :meth:`fit`: flattened, (rows, n), if those were.
+            As the signals of :meth:`fit`: flattened, (rows, n), if those were. A DataArray has the coordinates that
+            those had along their dimensions, unless the features were loaded: files do not hold these.
         """
         self._check_fitted()
         if not isinstance(self._space, MomentSpace):
@@ -115,6 +117,8 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         )
         values = map_rows(table.X, back, ExecutionPlan.of_signals(back.columns).chunk_rows)
         rows = table.origin.restore(values, "signal", columns=(SAMPLE, range(back.columns)))
+        if hasattr(rows, "columns") and (names := getattr(self, "feature_names_in_", None)) is not None:
+            rows = rows.rename(columns=dict(zip(rows.columns, names, strict=True)))
         return signals_of(rows, self._axes)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:

@@ -31,8 +31,13 @@ AUTO, DIFFERENCES, DATA = "auto", "differences", "data"
 
 
 def _is_sizes(value: Any, low: int) -> bool:
+    value = _listed(value)
     many = isinstance(value, (tuple, list)) and len(value) > 0 and all(is_int(each, low) for each in value)
     return value is None or is_int(value, low) or many
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _is_array(value: Any) -> bool:
@@ -92,6 +97,7 @@ def read(rows: Rows, signals: SignalMap, emit: Callable[[Event], bool]) -> Signa
 
 def sizes(value: Any) -> tuple[int, ...] | None:
     """Whole numbers that were given as one, or several."""
+    value = _listed(value)
     if value is None:
         return None
     return tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)

@@ -14,7 +14,7 @@ from dgmm.estimators._inputs import settled
 from dgmm.estimators._parameters import to_random_state
 from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
 from dgmm.estimators._verbose import Callbacks, emitter
-from dgmm.inputs.signals import SignalAxes, open_signals
+from dgmm.inputs.signals import SignalAxes, open_signals, signals_called
 from dgmm.inputs.table import Request
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.rules import check, is_number
@@ -304,7 +304,7 @@ class EigenMoments(SavedFeatures):
         if isinstance(self.noise, str):
             return
         noise, of_moments = self._noise_and_its_kind(space, None, axes, None, lambda event: False)
-        if isinstance(space, MomentSpace) or of_moments:
+        if isinstance(space, MomentSpace) or (of_moments and not self.noise_floor):  # else images say what it does
             check_noise(self._noise_correlation(space, None, noise, seed, of_moments=of_moments))
 
     def _read(
@@ -352,12 +352,15 @@ class EigenMoments(SavedFeatures):
         self, space: Space, axes: SignalAxes, noise_signals: Any, emit: Callable[[Event], bool]
     ) -> FloatArray:
         """The correlation of the moments of noise alone, in one read of it."""
-        table, _ = open_signals(noise_signals, shape=axes.shape, request=Request(feature_dims=axes.dims))
+        names = getattr(self, "feature_names_in_", None)
+        request = Request(fitted=None if names is None else tuple(names), feature_dims=axes.dims)
+        with signals_called("noise_signals"):
+            table, _ = open_signals(noise_signals, shape=axes.shape, variable=axes.variable, request=request)
         if int(table.X.shape[1]) != math.prod(axes.shape):
             raise DataError(f"noise_signals have {table.X.shape[1]} samples; expected those of X, {axes.shape}")
-        return read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit).correlation(
-            center=self.center
-        )
+        with signals_called("noise_signals"):
+            record = read(rows_of_signals(table), SignalMap(space, noise=False, name="noise"), emit)
+        return record.correlation(center=self.center)
 
     def _noise_correlation(
         self, space: Space, record: SignalRecord | None, noise: float | FloatArray, seed: int, *, of_moments: bool

@@ -105,7 +105,7 @@ class NormalizedMoments:
                 f"invariant is {invariant!r}, but signals have {len(shape)} axes, {shape}; only images, which have 2, "
                 "can be normalised: give the signal_shape of an image, or leave invariant out"
             )
-        if isinstance(order, (tuple, list)):
+        if np.ndim(order):
             raise ParameterError(
                 f"order is {order!r}, but with invariant it is the highest degree in all, since turns mix the axes; "
                 "give one int"

@@ -234,9 +234,16 @@ class FeatureMap:
     def __call__(self, X: Array, chunk: Chunk) -> Array:
         """Map the signals of a chunk, (b, n)."""
         check_finite(X, chunk, because=WHOLE)
-        moments = self.space.project(X)
-        check_defined(self.space, moments, X, chunk)
-        return ((moments - self.mean) @ self.weights).astype(self.dtype, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of numbers is reported
+            moments = self.space.project(X)
+            check_defined(self.space, moments, X, chunk)
+            features = ((moments - self.mean) @ self.weights).astype(self.dtype, copy=False)
+        lost = Defects.find(~np.isfinite(features), features, chunk)
+        if lost.count:
+            raise DataError(
+                f"features of X leave the range of {self.dtype}: {describe_defects(lost, chunk)}; scale the signals"
+            )
+        return features
 
 
 @dataclass(frozen=True)

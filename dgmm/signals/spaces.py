@@ -165,7 +165,7 @@ class MomentSpace:
         x = np.asarray(M, dtype=np.float64).reshape(len(M), *(axis.shape[1] for axis in axes))
         for i, axis in enumerate(axes, 1):
             x = np.moveaxis(np.tensordot(x, axis, axes=(i, 1)), -1, i)
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), math.prod(len(axis) for axis in axes))
 
     def white(self, variance: float) -> FloatArray:
         """Correlation of the moments, (m, m), of white noise of this variance a sample."""
@@ -221,7 +221,7 @@ def order_of(order: Any, shape: tuple[int, ...], default: int) -> tuple[int, ...
     """
     if order is None:
         return tuple(min(default, n - 1) for n in shape)
-    orders = tuple(map(int, order)) if isinstance(order, (tuple, list)) else (int(order),) * len(shape)
+    orders = tuple(map(int, order)) if np.ndim(order) else (int(order),) * len(shape)
     if len(orders) != len(shape):
         raise ParameterError(
             f"order is {order!r}, but signals have {len(shape)} axes, {shape}; give one degree for each"
