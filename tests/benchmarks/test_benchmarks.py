@@ -320,7 +320,8 @@ def test_features_of_images_are_found_in_little_memory(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_legendre_keeps_the_equations_where_monomials_lose_them() -> None:
+def test_legendre_keeps_the_equations_where_monomials_are_refused() -> None:
     rows = table(run("benchmarks/eigenmoments.py", "--orders"), "signals of 256 samples")
     assert all(float(row["legendre B"]) < 1e-12 for row in rows)
-    assert float(rows[0]["apart"]) < 1e-9 < float(rows[-1]["monomial B"])
+    assert float(rows[0]["apart"]) < 1e-9
+    assert rows[-1]["monomial B"] == "refused"

@@ -5,6 +5,8 @@ of a second. What is small here is small for the machine only: chunks are read i
 come in many parts, each of which is kept.
 """
 
+import gc
+import json
 import os
 import random
 import shutil
@@ -21,10 +23,12 @@ from pathlib import Path
 import dask
 import dask.array as da
 import numpy as np
+import psutil
 from obstore.store import from_url
 from sklearn.exceptions import ConvergenceWarning
 
 from dgmm import BFRGaussianMixture, Checkpoint, Execution, GaussianMixture
+from dgmm.fitting.events import PassAdvanced
 from dgmm.mixture import program
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.storage.objects import ObjectPlace
@@ -74,6 +78,14 @@ def fit(X, checkpoint=None, callbacks=(), execution=None, kind="em", **parameter
             return model.fit(X, checkpoint=checkpoint, callbacks=callbacks, execution=execution)
     finally:
         ExecutionPlan.choose = choose
+
+
+class Interrupt:
+    """A callback that interrupts a pass."""
+
+    def __call__(self, event):
+        if isinstance(event, PassAdvanced) and event.index == 2:
+            raise KeyboardInterrupt
 
 
 def found_by(model):
@@ -172,6 +184,33 @@ def run_for(place, result, seconds, scheduler, workers, **parameters):
         timer.start()
     with dask.config.set(scheduler=scheduler, num_workers=workers):
         save(fit(rows(pause=0.002), Checkpoint(place, interval=0.0), **parameters), result)
+
+
+def fit_many(place, result, scheduler):
+    """Fit again and again, interrupted now and then; leaves what this process held after the first and after all."""
+    with dask.config.set(scheduler=scheduler, num_workers=2):
+        fit(rows(FEW), Checkpoint(place))
+        before = held(place)
+        for number in range(50):
+            interrupted = number % 5 == 0
+            try:
+                fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()] if interrupted else [])
+                assert not interrupted
+            except KeyboardInterrupt:
+                assert interrupted
+        Path(result).write_text(json.dumps([before, held(place)]))
+
+
+def held(folder):
+    """Threads of dgmm's, open files and children of this process, and what lies in a folder."""
+    gc.collect()
+    process = psutil.Process()
+    return {
+        "threads": [thread.name for thread in threading.enumerate() if thread.name.startswith("dgmm")],
+        "files": process.num_fds(),
+        "children": len(process.children(recursive=True)),
+        "stored": sorted(path.name for path in Path(folder).iterdir()),
+    }
 
 
 def with_environment(environment, target, *arguments, **keywords):

@@ -1,54 +1,26 @@
 """Nothing is left behind: by many fits, by an error, by an interrupt, on a cluster of the user's."""
 
 import gc
+import json
 import os
-import threading
-from pathlib import Path
 
-import dask
-import psutil
 import pytest
-from faults.small_fit import FEW, fit, rows
+from faults.small_fit import Interrupt, fit, fit_many, in_a_process, rows
 from waiting import wait_until
 
 from dgmm import Checkpoint, Execution
-from dgmm.fitting.events import PassAdvanced
-
-
-class Interrupt:
-    """A callback that interrupts a pass."""
-
-    def __call__(self, event):
-        if isinstance(event, PassAdvanced) and event.index == 2:
-            raise KeyboardInterrupt
-
-
-def held(folder):
-    """Threads, open files, children of this process, and files in a folder."""
-    gc.collect()
-    threads = {thread.name for thread in threading.enumerate() if thread.name.startswith("dgmm")}
-    children = len(psutil.Process().children(recursive=True))
-    return threads, psutil.Process().num_fds(), children, sorted(path.name for path in Path(folder).iterdir())
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
 def test_many_fits_in_one_process_leave_nothing(scheduler, tmp_path):
-    place = tmp_path / "place"
-    with dask.config.set(scheduler=scheduler, num_workers=2):
-        fit(rows(FEW), Checkpoint(place))
-        before = held(place)
-        for number in range(50):
-            if number % 5 == 0:
-                with pytest.raises(KeyboardInterrupt):
-                    fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()])
-            else:
-                fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"))
-        after = held(place)
-    assert after[0] == set()
-    assert after[1] <= before[1]
-    assert after[2] <= before[2]
+    place, result = tmp_path / "place", tmp_path / "result.json"
+    assert in_a_process(fit_many, str(place), str(result), scheduler) == 0
+    before, after = json.loads(result.read_text())
+    assert after["threads"] == []
+    assert after["files"] <= before["files"]
+    assert after["children"] <= before["children"]
     # A checkpoint is its pointer, its lock and its parts, of which old ones do not pile up.
-    assert len(after[3]) <= 2 + 3 * 2, after[3]
+    assert len(after["stored"]) <= 2 + 3 * 2, after["stored"]
 
 
 def keys_held(dask_scheduler):
