@@ -34,7 +34,7 @@ OUTSIDE = {
     "typing": {"numpy"},
     "_version": set(),
     "mixture": {"numpy", "scipy", "sklearn", "threadpoolctl", "numba", "llvmlite"},
-    "signals": {"numpy", "scipy"},
+    "signals": {"numpy", "scipy", "numba"},
     "fitting": {"numpy"},
     "storage": {
         "numpy",

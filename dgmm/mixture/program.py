@@ -1,27 +1,20 @@
-"""The compiled kernel as the others call it: arrays laid out, room for a block, machine code made or fetched.
+"""The compiled kernel as the others call it: arrays laid out, and room for a block.
 
-numba is imported with this module, by ``CompiledMixture.program`` when a fit first needs it. What it
-compiles it keeps beside the package, or in the user's cache directory.
+numba is imported with this module, by ``CompiledMixture.program`` when a fit first needs it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import logging
-import threading
-import time
 from dataclasses import dataclass
 from functools import cache
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit, types
-from numba.core.registry import cpu_target
+from numba import types
 
 from dgmm.mixture import native, tiles, vectors
 from dgmm.mixture.compiled import CentredGroup, DotGroup
+from dgmm.mixture.compiling import machine_code
 from dgmm.mixture.forms import Diagonal, Full, Spherical
 from dgmm.mixture.native import DIAGONAL, FULL, LD, LONGEST, NO_PRODUCTS, SLAB, SPHERICAL
 from dgmm.mixture.tiles import PADDING, WIDTH_OF_SUMS, pack
@@ -30,25 +23,10 @@ if TYPE_CHECKING:
     from dgmm.mixture.compiled import CompiledMixture
     from dgmm.typing import Array, FloatArray
 
-logger = logging.getLogger("dgmm")
-
 KINDS = {Spherical: SPHERICAL, Diagonal: DIAGONAL, Full: FULL}
 """How the compiled functions call the forms of matrices."""
 
 _NO_WEIGHTS = np.empty(0)
-_LONG = 2.0
-_compiling = threading.Lock()
-
-
-def fingerprint(dtype: str) -> str:
-    """What the machine code for a dtype depends on, in 16 digits: the sources and the processor.
-
-    numba itself looks only at the file of the function, and keeps the code for all dtypes and
-    processors under one index, which processes that start together may tear.
-    """
-    sources = [inspect.getsource(module) for module in (vectors, tiles, native)]
-    made_of = dtype, cpu_target.target_context.codegen().magic_tuple(), sources
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 
 @cache
@@ -68,24 +46,7 @@ def _function(dtype: str) -> Any:
         given(double, 2), given(double, 2), given(double), made(double),
         made(element), made(element), *[made(double)] * 7,
     )  # fmt: skip
-    try:
-        # numba files what it keeps by the name of the function.
-        function = FunctionType(native.add_statistics.__code__, vars(native))
-        function.__qualname__ = f"statistics_{fingerprint(dtype)}"
-        return njit(signature, nogil=True, error_model="numpy", cache=True)(function)
-    except (RuntimeError, OSError):  # neither the package's folder nor the user's can be written to
-        return njit(signature, nogil=True, error_model="numpy")(native.add_statistics)
-
-
-@cache
-def _ready(dtype: str) -> Any:
-    """The compiled function, and a word on what it took where that was long."""
-    began = time.perf_counter()
-    function = _function(dtype)
-    seconds = time.perf_counter() - began
-    if seconds > _LONG:
-        logger.info("compiled the kernel for %s rows in %.0f s", dtype, seconds)
-    return function
+    return machine_code(native.add_statistics, signature, (vectors, tiles, native), f"the kernel for {dtype} rows")
 
 
 @dataclass(frozen=True)
@@ -181,9 +142,7 @@ class Program:
         sums = {name: np.zeros((sizes[0], p + PADDING)), wide_name: np.zeros((sizes[1], p + PADDING))}
         centred, total = np.zeros(self._centred_shape), np.zeros(8)
         shape = (*self._kinds, X.shape[1], p, self._head, *sizes, *self._centred_shape[1:])
-        with _compiling:
-            function = _ready(X.dtype.name)
-        function(
+        _function(X.dtype.name)(
             X, _NO_WEIGHTS if weights is None else weights, *self._coordinates, shape,
             a, sums[name].ravel(), wide, sums[wide_name].ravel(), *self._centred, centred.ravel(),
             *self._space(X.dtype.name, sizes), total,

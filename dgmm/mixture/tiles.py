@@ -46,6 +46,13 @@ def pack(matrix: Array) -> Array:
     return np.concatenate(parts) if parts else np.empty(0, dtype=matrix.dtype)
 
 
+def vectors_of(k: int, n: int) -> int:
+    """Vectors of a row that :func:`product` touches to make n of each of k rows."""
+    strips = -(-k // HEIGHT)
+    widths = {_WIDTHS[(i + 1) * k // strips - i * k // strips] for i in range(strips)}
+    return max(-(-n // width) * width for width in widths)
+
+
 def _sums(builder: Any, zero: Any, rows: int, columns: int) -> list[list[Any]]:
     return [[cgutils.alloca_once_value(builder, zero) for _ in range(columns)] for _ in range(rows)]
 

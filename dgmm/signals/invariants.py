@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
-from dgmm.signals.spaces import MomentSpace, blocks, order_of, product, symmetric
+from dgmm.signals.spaces import Measured, MomentSpace, blocks, order_of, product, symmetric
 
 if TYPE_CHECKING:
     from dgmm.mixture.sampling import RowSample
@@ -148,17 +148,17 @@ class NormalizedMoments:
         """Moments, (b, m) float64, of images, (b, n), in C order; NaN for those that cannot be normalised."""
         return self.measure(S)[0]
 
-    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
-        """Moments, (b, m), of images, (b, n), and what :meth:`of_noise` needs of them: those of the grid, (b, p)."""
-        raw = np.empty((len(S), self._grid.n_moments))
-        for first in (each := blocks(S)):
-            some = slice(first, first + each.step)
-            x = S[some].astype(np.float64, copy=False)
-            raw[some] = self._grid.project(x)
-            if self._needs_sum:
-                sums = raw[some, 0] * x.shape[1]
-                raw[some][sums <= _LEAST_SUM * np.sqrt(np.einsum("ij,ij->i", x, x))] = np.nan
-        return self._normalized(raw), raw
+    def measure(self, S: Array, *, noise: bool = False) -> Measured:
+        """Measure images, (b, n), in C order; of each are kept the moments of the grid."""
+        found = self._grid.measure(S, noise=noise)
+        raw = found.moments
+        if self._needs_sum:
+            for first in (each := blocks(S)):
+                some = slice(first, first + each.step)
+                x = S[some].astype(np.float64, copy=False)
+                least = _LEAST_SUM * np.sqrt(np.einsum("ij,ij->i", x, x))
+                raw[some][raw[some, 0] * x.shape[1] <= least] = np.nan
+        return Measured(self._normalized(raw), raw, found.noise)
 
     @property
     def _needs_sum(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from dgmm.typing import Array, FloatArray
+    from dgmm.typing import Array
 
 _DIFFERENCES = 2
 
@@ -18,45 +19,44 @@ def can_be_estimated(shape: tuple[int, ...]) -> bool:
     return max(shape) > 1
 
 
-def noise_variances(S: Array, shape: tuple[int, ...]) -> FloatArray:
-    """Estimate the variance of the white noise in each signal.
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """Which samples of a signal are subtracted from which, to estimate the variance of its white noise.
 
-    Parameters
+    Second differences are taken along all axes, first ones where there are two samples only. Of each, white noise is
+    multiplied by 6, or 2: Immerkaer (1996), "Fast noise variance estimation", Computer Vision and Image Understanding
+    64(2), whose mask is the product of two second differences. What is linear along any axis does not count; edges do,
+    so that the estimate is one from above.
+
+    Attributes
     ----------
-    S : (b, n) float64
-    shape : tuple of int
-        Of a signal.
-
-    Returns
-    -------
-    (b,) float64
-        In squared units of the samples.
-
-    Notes
-    -----
-    The mean square of second differences along all axes, which white noise multiplies by 6 for each: Immerkaer (1996),
-    "Fast noise variance estimation", Computer Vision and Image Understanding 64(2), whose mask is the product of two
-    second differences. What is linear along any axis does not count; edges do, so that the estimate is one from above.
-
-    Examples
-    --------
-    >>> noise_variances(np.random.default_rng(0).normal(0.0, 2.0, (1, 100_000)), (100_000,)).round(1)
-    array([4.])
+    steps : (axes, 2) intp
+        How far the next two samples of a difference along each axis lie from its first one: one step and two, or 0 and
+        one for a first difference.
+    inside : (size,) bool
+        Which differences lie within the signal, and not across the end of an axis.
+    expected : int
+        Of the squares' sum, in variances of the noise.
     """
-    # All signals as one row, which is fast; differences across the ends of axes are put to 0 after that.
-    size, stride, gain = S.size, S.shape[1], 1
-    x, y, other = S.reshape(-1), np.empty(size), np.empty(size)
-    kept = []
-    for n in shape:
-        times, stride = min(_DIFFERENCES, n - 1), stride // n
-        for _ in range(times):
-            size -= stride
-            np.subtract(x[stride : stride + size], x[:size], out=y[:size])
-            x, y, other = y, other, y
-        kept.append(n - times)
-        gain *= math.comb(2 * times, times)
-    axes = x.reshape(len(S), *shape)
-    for axis, count in enumerate(kept, 1):
-        axes[(slice(None),) * axis + (slice(count, None),)] = 0.0
-    differences = x.reshape(S.shape)
-    return np.asarray(np.vecdot(differences, differences) / (math.prod(kept) * gain))
+
+    steps: Array
+    inside: Array
+    expected: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], split: int, ld: int) -> Differences:
+        """Those of signals whose leading axes, ``split`` of them, are rows ``ld`` samples apart."""
+        columns = math.prod(shape[split:])
+        inside = np.zeros((math.prod(shape[:split]), ld), dtype=bool)
+        within = np.ones(shape, dtype=bool)
+        steps: list[tuple[int, int]] = []
+        expected = 1
+        for axis, n in enumerate(shape):
+            times = min(_DIFFERENCES, n - 1)
+            step = math.prod(shape[axis + 1 : split]) * ld if axis < split else math.prod(shape[axis + 1 :])
+            if times:
+                steps.append(((times - 1) * step, times * step))
+            within[(slice(None),) * axis + (slice(n - times, None),)] = False
+            expected *= (n - times) * math.comb(2 * times, times)
+        inside[:, :columns] = within.reshape(len(inside), columns)
+        return cls(np.array(steps, dtype=np.intp).reshape(-1, 2), inside.ravel(), expected)

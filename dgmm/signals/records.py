@@ -15,13 +15,12 @@ from dgmm.mixture.sampling import Candidates, row_keys
 from dgmm.mixture.scores import check_weights
 from dgmm.mixture.sizes import Sized
 from dgmm.mixture.statistics import weighty_rows
-from dgmm.signals.noise import noise_variances
-from dgmm.signals.spaces import blocks, symmetric
+from dgmm.signals.spaces import symmetric
 
 if TYPE_CHECKING:
     from dgmm.mixture.chunks import Chunk
     from dgmm.mixture.sampling import RowSample
-    from dgmm.signals.spaces import MomentSpace
+    from dgmm.signals.spaces import Measured, MomentSpace
     from dgmm.typing import Array, FloatArray
 
 
@@ -64,8 +63,8 @@ class Space(Protocol):
         """Moments, (b, m), of signals, (b, n); not finite where a signal has none."""
         ...
 
-    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
-        """The same, and what :meth:`of_noise` needs of the signals, (b, p)."""
+    def measure(self, S: Array, *, noise: bool = False) -> Measured:
+        """The same, what :meth:`of_noise` needs of the signals, and the variances of their noise, if wanted."""
         ...
 
     def of_noise(self, noise: float | Array, sample: RowSample | None = None, seed: int = 0) -> FloatArray:
@@ -73,8 +72,8 @@ class Space(Protocol):
         ...
 
 
-def check_defined(space: Space, moments: Array, X: Array, chunk: Chunk, weights: FloatArray | None = None) -> None:
-    """Refuse signals, (b, n), without moments, (b, m); with weights, all of a chunk, only those above 0 are there.
+def check_moments(space: Space, moments: Array, X: Array, chunk: Chunk, weights: FloatArray | None = None) -> None:
+    """Refuse signals, (b, n), without moments, (b, m); with weights, (b,), only those above 0 have any.
 
     Raises
     ------
@@ -84,9 +83,10 @@ def check_defined(space: Space, moments: Array, X: Array, chunk: Chunk, weights:
     lost = ~np.isfinite(moments).all(axis=1)
     if not lost.any():
         return
+    check_finite(X, chunk, weights, because=WHOLE)  # a signal with NaN or infinity has no moments either
     first = int(lost.argmax())
     row = first if weights is None else int(np.flatnonzero(weights > 0.0)[first])
-    found = Defects(int(np.count_nonzero(lost)), *chunk.place(row), -1, float(X[first].sum(dtype=np.float64)))
+    found = Defects(int(np.count_nonzero(lost)), *chunk.place(row), -1, float(X[row].sum(dtype=np.float64)))
     raise DataError(f"X contains a signal whose samples sum to {describe_defects(found, chunk)}; {space.undefined}")
 
 
@@ -180,27 +180,23 @@ class SignalMap:
         """Map the signals of a chunk, (b, n), and their weights, (b,)."""
         if weights is not None:
             check_weights(weights, chunk)
-        check_finite(X, chunk, weights, because=WHOLE)
-        keys = row_keys(self.seed, chunk.first_row or 0, len(X), 0 if chunk.first_row is not None else 1 + chunk.index)
-        if weights is not None:
-            keys = keys[weights > 0.0]
-        X, kept = weighty_rows(X, weights)
-        w = np.ones(len(X)) if kept is None else kept
-        moments, variances = np.empty((len(X), self.space.n_moments)), np.zeros(len(X))
-        few = np.empty((len(X), self.space.n_kept))
-        for first in (each := blocks(X)):  # while it is in the cache
-            some = slice(first, first + each.step)
-            block = X[some].astype(np.float64, copy=False)
-            moments[some], few[some] = self.space.measure(block)
-            if self.noise:
-                variances[some] = noise_variances(block, self.space.shape)
-        check_defined(self.space, moments, X, chunk, weights)
+        used, given = weighty_rows(X, weights)
+        w = np.ones(len(used)) if given is None else given
+        moments, kept, variances = self.space.measure(used, noise=self.noise)
+        check_moments(self.space, moments, X, chunk, weights)
         weight = float(w.sum())
         mean = w @ moments / weight if weight else np.zeros(self.space.n_moments)
         moments -= mean
         scatter = moments.T @ (moments * w[:, None])
-        sample = Candidates.of(self.sample_rows, keys, few, w)
-        return SignalRecord(len(X), weight, mean, scatter, float(w @ variances), sample)
+        sample = self._sample(chunk, weights, kept, w)
+        return SignalRecord(len(used), weight, mean, scatter, float(w @ variances), sample)
+
+    def _sample(self, chunk: Chunk, weights: FloatArray | None, kept: FloatArray, w: FloatArray) -> Candidates:
+        if not self.sample_rows:
+            return Candidates.of(0, np.empty(0, dtype=np.uint64), kept[:0], w[:0])
+        first, stream = (0, 1 + chunk.index) if chunk.first_row is None else (chunk.first_row, 0)
+        keys = row_keys(self.seed, first, len(w if weights is None else weights), stream)
+        return Candidates.of(self.sample_rows, keys if weights is None else keys[weights > 0.0], kept, w)
 
 
 @dataclass(frozen=True)
@@ -233,10 +229,9 @@ class FeatureMap:
 
     def __call__(self, X: Array, chunk: Chunk) -> Array:
         """Map the signals of a chunk, (b, n)."""
-        check_finite(X, chunk, because=WHOLE)
         with np.errstate(over="ignore", invalid="ignore"):  # what leaves the range of numbers is reported
             moments = self.space.project(X)
-            check_defined(self.space, moments, X, chunk)
+            check_moments(self.space, moments, X, chunk)
             features = ((moments - self.mean) @ self.weights).astype(self.dtype, copy=False)
         lost = Defects.find(~np.isfinite(features), features, chunk)
         if lost.count:

@@ -6,7 +6,8 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,24 @@ def blocks(S: Array) -> range:
     return range(0, len(S), max(1, BLOCK_NUMBERS // S.shape[1]))
 
 
+class Measured(NamedTuple):
+    """What a space finds of signals.
+
+    Attributes
+    ----------
+    moments : (b, m) float64
+        Not finite where a signal has none.
+    kept : (b, p) float64
+        What ``of_noise`` of the space needs of the signals.
+    noise : (b,) float64
+        Variances of their noise, in squared units of the samples.
+    """
+
+    moments: FloatArray
+    kept: FloatArray
+    noise: FloatArray
+
+
 @dataclass(frozen=True)
 class MomentSpace:
     """Moments ``M = X' s`` of signals ``s``: means over the samples of the signal times a polynomial.
@@ -112,6 +131,15 @@ class MomentSpace:
         make = BASES[self.basis]
         return tuple(make(grid(n), order, n) / n for n, order in zip(self.shape, self.order, strict=True))
 
+    @cached_property
+    def projection(self) -> Any:
+        """A :class:`~dgmm.signals.projection.Projection`; each process makes its own."""
+        # Not before signals are read: numba takes long to import.
+        return import_module("dgmm.signals.projection").Projection(self.shape, self.axes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "projection"}
+
     @property
     def n_samples(self) -> int:
         """Samples of a signal, n."""
@@ -134,19 +162,7 @@ class MomentSpace:
 
     def project(self, S: Array) -> FloatArray:
         """Moments, (b, m) float64, of signals, (b, n), whose samples are in C order."""
-        moments = np.empty((len(S), self.n_moments))
-        for first in (each := blocks(S)):
-            x = S[first : first + each.step].astype(np.float64, copy=False)
-            moments[first : first + each.step] = self._contracted(x)
-        return moments
-
-    def _contracted(self, x: FloatArray) -> FloatArray:
-        count, width = x.shape
-        *others, last = self.axes
-        for axis in others:  # the first one first: these are products of wide matrices, which are fast
-            width //= len(axis)
-            x = np.matmul(axis.T, x.reshape(-1, len(axis), width))
-        return (x.reshape(-1, len(last)) @ last).reshape(count, self.n_moments)
+        return self.measure(S)[0]
 
     def synthesize(self, M: Array) -> FloatArray:
         """Signals, (b, n), whose samples are polynomials, ``X M``, of these coefficients, (b, m)."""
@@ -176,9 +192,10 @@ class MomentSpace:
         """Numbers of a signal that :meth:`of_noise` needs, p: none."""
         return 0
 
-    def measure(self, S: Array) -> tuple[FloatArray, FloatArray]:
-        """Moments, (b, m), of signals, (b, n), and what :meth:`of_noise` needs of them, (b, p)."""
-        return self.project(S), np.empty((len(S), 0))
+    def measure(self, S: Array, *, noise: bool = False) -> Measured:
+        """Measure signals, (b, n), whose samples are in C order; without noise its variances are 0."""
+        moments, variances = self.projection(S, noise=noise)
+        return Measured(moments, np.empty((len(S), 0)), variances)
 
     def of_noise(self, noise: float | Array, sample: RowSample | None = None, seed: int = 0) -> FloatArray:
         """Correlation of the moments of noise, (m, m), which are those of signals with it less those without it.

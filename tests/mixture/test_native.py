@@ -15,7 +15,7 @@ from cases import any_family, families, random_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgmm.mixture import native, program
+from dgmm.mixture import compiling, native, program
 from dgmm.mixture.compiled import KernelOptions, compile_mixture, dot_product_loss
 from dgmm.mixture.families import get_family
 from dgmm.mixture.kernel import BlockKernel
@@ -357,7 +357,8 @@ def test_the_kernel_works_where_nothing_can_be_cached(error, monkeypatch) -> Non
             raise error("cannot cache function")
         return lambda function: (function.__name__, options)
 
-    monkeypatch.setattr(program, "njit", njit)
+    monkeypatch.setattr(compiling, "njit", njit)
+    monkeypatch.setattr(compiling, "_made", {})
     name, options = program._function.__wrapped__("float64")
     assert name == "add_statistics"
     assert options["nogil"]

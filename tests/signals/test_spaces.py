@@ -1,6 +1,7 @@
 """Moments of signals, against sums written out and scipy's polynomials."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import eval_legendre
 
 from dgmm.errors import ParameterError
-from dgmm.signals.noise import noise_variances
 from dgmm.signals.spaces import MomentSpace, grid, order_of
 
 SHAPES = [((7,), (3,)), ((5, 4), (4, 2)), ((3, 4, 2), (1, 3, 1)), ((1, 6), (0, 5))]
@@ -94,13 +94,56 @@ def test_orders_that_do_not_fit(order, words):
         order_of(order, (9, 3), 6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [((70, 3), (9, 1)), ((3, 70), (1, 20)), ((2, 3, 4, 5), (1, 2, 1, 3)), ((1, 1), (0, 0)), ((130,), (40,))],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [bool, "u1", "i2", "<f2", "f4", ">f8", np.longdouble])
+def test_samples_of_any_type_and_layout_are_contracted_as_they_are(shape, order, dtype):
+    space, rng = MomentSpace(shape, order), np.random.default_rng(5)
+    S = rng.integers(0, 2 if dtype is bool else 100, size=(space.n_samples, 13)).astype(dtype).T
+    assert not S.flags.c_contiguous or space.n_samples == 1
+    np.testing.assert_allclose(space.project(S), S.astype(float) @ columns(space), rtol=0, atol=1e-12)
+    if space.n_samples > 1:
+        np.testing.assert_allclose(noise_of(S, shape), np.mean(differences(S, shape) ** 2, axis=1), rtol=1e-11)
+
+
+def test_what_is_compiled_stays_in_its_process():
+    space = MomentSpace((6, 5), (2, 2))
+    expected = space.project(np.eye(30))
+    sent = pickle.loads(pickle.dumps(space))
+    assert "projection" in vars(space)
+    assert "projection" not in vars(sent)
+    np.testing.assert_array_equal(sent.project(np.eye(30)), expected)
+
+
+def test_no_signals_have_no_moments():
+    found = MomentSpace((6, 5), (2, 2)).measure(np.empty((0, 30), dtype=np.float32), noise=True)
+    assert found.moments.shape == (0, 9)
+    assert found.noise.shape == (0,)
+
+
 # -- noise ------------------------------------------------------------------------------------------
+
+
+def noise_of(S: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return MomentSpace(shape, (0,) * len(shape)).measure(S, noise=True).noise
+
+
+def differences(S: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Second differences along all axes, first ones of two samples, in units of what white noise has."""
+    found = S.astype(float).reshape(-1, *shape)
+    for axis, n in enumerate(shape, 1):
+        times = min(2, n - 1)
+        found = np.diff(found, times, axis) / np.sqrt((1, 2, 6)[times])
+    return found.reshape(len(S), -1)
 
 
 @pytest.mark.parametrize("shape", [(4000,), (60, 70), (12, 15, 20), (4000, 1), (2, 4000), (1000, 2, 2)], ids=str)
 def test_the_variance_of_white_noise_is_found(shape):
     S = np.random.default_rng(3).normal(0.0, 3.0, size=(50, int(np.prod(shape))))
-    found = noise_variances(S, shape)
+    found = noise_of(S, shape)
     assert found.shape == (50,)
     # Of overlapping differences; the least number of them is 600 a signal.
     np.testing.assert_allclose(found.mean(), 9.0, rtol=0.03)
@@ -109,7 +152,7 @@ def test_the_variance_of_white_noise_is_found(shape):
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5))
 def test_what_is_linear_along_an_axis_is_no_noise(a, b, c):
     y, x = np.mgrid[:6, :7]
-    assert noise_variances((a + b * y + c * x).reshape(1, -1).astype(float), (6, 7))[0] < 1e-24
+    assert noise_of((a + b * y + c * x).reshape(1, -1).astype(float), (6, 7))[0] < 1e-24
 
 
 def test_the_noise_of_images_is_that_of_immerkaers_mask():
@@ -118,4 +161,4 @@ def test_the_noise_of_images_is_that_of_immerkaers_mask():
     image = np.random.default_rng(4).uniform(size=(20, 30))
     mask = np.outer([1, -2, 1], [1, -2, 1])
     expected = (convolve2d(image, mask, mode="valid") ** 2).mean() / 36.0
-    np.testing.assert_allclose(noise_variances(image.reshape(1, -1), (20, 30)), [expected], rtol=1e-12)
+    np.testing.assert_allclose(noise_of(image.reshape(1, -1), (20, 30)), [expected], rtol=1e-12)
