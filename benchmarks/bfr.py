@@ -292,15 +292,16 @@ def refine(cases: Sequence[Case], seeds: Sequence[int], n: int, control: BFRCont
     print("\nwithin 1: " + ", ".join(f"{name} {np.mean(np.array(values) <= 1.0):.0%}" for name, values in left.items()))
 
 
-def tightness(n: int, rounds: int) -> None:
+def tightness(n: int, rounds: int, *, quick: bool) -> None:
     """Print what the tightness of subclusters does, by the textbook's rule, which makes most of them."""
     table = Table(
         f"{n:,} rows, rounds of {rounds:,}, mahalanobis, without the sample: by how much less than the best",
         {"order": "<7s", "buffer": "6,d", "d": "2d", "K": "2d", "best": "9.4f",
          **{f"{value:g}": "7.4f" for value in TIGHTNESS}},
     )  # fmt: skip
+    buffers, cases = (rounds // 10, rounds // 2), (Case(2, 10, 12.0), Case(4, 10, 6.0))
     for order, buffer, case in itertools.product(
-        ("random", "late", "sorted"), (rounds // 10, rounds // 2), (Case(2, 10, 12.0), Case(4, 10, 6.0))
+        ("random", "late", "sorted"), buffers[1:] if quick else buffers, cases[:1] if quick else cases
     ):
         X = case.rows(n, 0, order)
         held_out = np.random.default_rng(0).permutation(n) < n // 5
@@ -337,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     control = BFRControl(sample_rows=batch, buffer_rows=buffer)
     with one_thread():
         if options.tightness:
-            tightness(n, batch)
+            tightness(n, batch, quick=options.quick)
         elif options.orders:
             orders((12.0,) if options.quick else (6.0, 12.0), range(options.seeds), n, control)
         else:

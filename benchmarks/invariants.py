@@ -96,7 +96,8 @@ def copies_of(digits: FloatArray, order: int, times: int) -> tuple[FloatArray, F
     parts = [
         space.measure(np.stack([moved(each, rng) for each in digits]).reshape(len(digits), -1)) for _ in range(times)
     ]
-    moments, kept = (np.stack(part, axis=1).reshape(times * len(digits), -1) for part in zip(*parts, strict=True))
+    in_turns = [np.stack(part, axis=1) for part in ([each.moments for each in parts], [each.kept for each in parts])]
+    moments, kept = (part.reshape(times * len(digits), -1) for part in in_turns)
     return moments, kept
 
 

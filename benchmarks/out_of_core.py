@@ -253,8 +253,8 @@ def compare_memory(folder: Path, gigabytes: float, *, quick: bool) -> None:
     case = Case.make("full", FEATURES, COMPONENTS, np.float64, quick=quick)
     default = [("zstd", 0.25, most), ("zstd", 0.25, most // 4), *((kind, 1.0, most) for kind in STORES)]
     lean = [("zstd", 0.25, most), ("zstd", 1.0, most), ("raw", 1.0, most)]
-    for number, (kind, share, chunk_bytes) in enumerate(default + lean):
-        is_lean = number >= len(default)
+    cases = [*((False, *case) for case in default), *((True, *case) for case in lean)]
+    for is_lean, kind, share, chunk_bytes in (cases[0], cases[5], cases[-1]) if quick else cases:
         n, chunk_rows = rows_to_store(share * gigabytes * 1e9, chunk_bytes)
         path = write_store(folder / "memory.zarr", kind, case.X, n, chunk_rows)
         done = memory.in_fresh_process(

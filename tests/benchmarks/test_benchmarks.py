@@ -50,18 +50,16 @@ def table(lines: list[str], title: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(("flags", "log_likelihood", "parameters"), [((), 1e-11, 1e-9), (("--float32",), 1e-4, 1e-2)])
 def test_kernel_agrees_with_scikit_learn(flags: tuple[str, ...], log_likelihood: float, parameters: float) -> None:
-    rows = table(run("benchmarks/kernel.py", *flags), "one EM iteration")
+    lines = run("benchmarks/kernel.py", *flags)
+    rows = table(lines, "one EM iteration")
     assert [(row["family"], row["d"], row["K"]) for row in rows] == [
         *(("full", str(d), str(k)) for d, k in ((2, 3), (8, 16), (16, 32), (32, 64), (64, 32), (128, 16))),
         *((name, "16", "32") for name in ("diag", "spherical", "tied")),
     ]
     assert all(float(row["logL"]) < log_likelihood for row in rows)
     assert all(float(row["par"]) < parameters for row in rows)
-
-
-def test_kernel_gains_as_much_from_float32_as_it_may() -> None:
-    rows = table(run("benchmarks/kernel.py", "--float32"), "one EM iteration in float32 and float64")
-    assert len(rows) == 9
+    if flags:
+        assert len(table(lines, "one EM iteration in float32 and float64")) == 9
 
 
 def test_kernel_with_many_components_and_threads() -> None:
@@ -148,9 +146,8 @@ def test_out_of_core_fits_every_store_and_spills_nothing(tmp_path: Path) -> None
     lines = run("benchmarks/out_of_core.py", "--folder", str(tmp_path))
     stores = ["zstd", "raw", "zstd shards", "raw shards"]
     assert [row["store"] for row in table(lines, "a pass over")] == stores
-    assert [row["store"] for row in table(lines, "peak memory of a fit")] == [
-        "zstd", "zstd", *stores, "zstd", "zstd", "raw",
-    ]  # fmt: skip
+    rows = [(row["store"], row["lean"]) for row in table(lines, "peak memory of a fit")]
+    assert rows == [("zstd", "no"), ("raw shards", "no"), ("raw", "yes")]
     (row,) = table(lines, "a fit on two workers of 700 MB")
     assert (row["spilled MB"], row["restarts"]) == ("0", "0")
     assert not list(tmp_path.iterdir())
@@ -233,7 +230,7 @@ def test_bfr_is_near_the_optimum_after_a_few_passes() -> None:
 
 def test_all_tightnesses_are_tried() -> None:
     rows = table(run("benchmarks/bfr.py", "--tightness"), "8,000 rows, rounds of 2,000, mahalanobis")
-    assert len(rows) == 12
+    assert [row["order"] for row in rows] == ["random", "late", "sorted"]
     columns = [name for name in rows[0] if name not in {"order", "buffer", "d", "K", "best"}]
     assert all(max(float(row[name]) for name in columns) == 0.0 for row in rows)
 

@@ -191,7 +191,7 @@ def fit_many(place, result, scheduler):
     with dask.config.set(scheduler=scheduler, num_workers=2):
         fit(rows(FEW), Checkpoint(place))
         before = held(place)
-        for number in range(50):
+        for number in range(20):
             interrupted = number % 5 == 0
             try:
                 fit(rows(FEW), Checkpoint(place, interval=0.0, resume="never"), [Interrupt()] if interrupted else [])
