@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from dgmm.signals.records import Space
     from dgmm.typing import Array, FloatArray
 
-_FEATURE = "eigenmoment"
+FEATURE = "eigenmoment"
+"""The dimension of features, and what their names begin with."""
 _ATTRS = {"long_name": "EigenMoments, the best ratio of signal to noise first", "units": "1"}
 
 
@@ -86,7 +87,7 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         table = settled(self, table, reset=False)
         features = FeatureMap(self._space, self.components_.T, self.mean_, kernel_dtype(table.X.dtype))
         values = map_rows(table.X, features, ExecutionPlan.of_signals(features.n_features).chunk_rows)
-        return table.origin.restore(values, _FEATURE, columns=(_FEATURE, range(features.columns)), attrs=_ATTRS)
+        return table.origin.restore(values, FEATURE, columns=(FEATURE, range(features.columns)), attrs=_ATTRS)
 
     def inverse_transform(self, X: Any) -> Any:
         """Signals that have these features: of those in the span of the polynomials, the ones least made of noise.
@@ -107,7 +108,7 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
         self._check_fitted()
         if not isinstance(self._space, MomentSpace):
             raise ParameterError("features with invariant do not say what signals they are of")
-        request = Request(feature_dims=(_FEATURE,)) if hasattr(X, "dims") else Request()
+        request = Request(feature_dims=(FEATURE,)) if hasattr(X, "dims") else Request()
         table = open_request(X, request)
         k = len(self.components_)
         if int(table.X.shape[1]) != k:
@@ -124,7 +125,7 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Names of the features, (k,): ``eigenmoment_0`` and so on."""
         self._check_fitted()
-        return np.asarray([f"{_FEATURE}_{i}" for i in range(len(self.components_))], dtype=object)
+        return np.asarray([f"{FEATURE}_{i}" for i in range(len(self.components_))], dtype=object)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "components_"):

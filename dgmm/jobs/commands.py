@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgmm.errors import DataError, JobError, ParameterError
+from dgmm.estimators._features import FEATURE
 from dgmm.estimators.eigenmoments import EigenMoments
 from dgmm.estimators.loading import load_mixture
 from dgmm.jobs.answers import check_answers, misplaced, open_input, open_input_signals, write_answers
@@ -158,6 +159,8 @@ def _open(section: PathInput, mixture: Mixture, features: EigenMoments | None = 
             return rows_of_features(open_input_signals(section, features=features), features)
         return open_input(section, mixture)
     except (DataError, ParameterError) as error:
+        if features is None and getattr(mixture, "feature_dims_", None) == (FEATURE,):
+            raise type(error)(f"{error}; for signals, give the features of the fit: --preprocess PATH") from error
         if (found := misplaced(error)) is None:
             raise
         key, text = found

@@ -324,6 +324,8 @@ def test_saved_features_and_a_saved_model_label_new_signals(folder, capsys):
     assert "--preprocess: there is no such file or folder" in capsys.readouterr().err
     assert main([*command, paths[0], "--overwrite"]) == 65
     assert "is a dgmm model, not a feature map" in capsys.readouterr().err
+    assert main([*command[:-1], "--overwrite"]) == 65
+    assert capsys.readouterr().err.endswith("; for signals, give the features of the fit: --preprocess PATH\n")
 
 
 def test_a_refit_compares_models_of_the_same_features(folder):
