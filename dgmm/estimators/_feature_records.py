@@ -11,7 +11,7 @@ import numpy as np
 
 from dgmm.errors import FormatError
 from dgmm.estimators._features import SignalFeatures
-from dgmm.estimators._signals import RULES, array_of, sizes
+from dgmm.estimators._signals import RULES, sizes, variances_of
 from dgmm.inputs.signals import SignalAxes
 from dgmm.rules import check, is_int, is_number
 from dgmm.signals.invariants import NormalizedMoments
@@ -102,7 +102,7 @@ def _params(record: ModelRecord) -> dict[str, Any]:
         if (given := record.arrays.get(f"given_{name}")) is not None:
             if name in params:
                 raise ValueError(f"{name} is there twice")
-            params[name] = array_of(name, given, {"its own": given.shape})
+            params[name] = variances_of(name, given, {"its own": given.shape})
     if isinstance(model := params.get("correlation"), dict):
         c = model["c"]
         params["correlation"] = StationaryCorrelation(tuple(c) if isinstance(c, list) else c, model["variance"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,9 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     check({name: rule for name, rule in rules.items() if name in parameters}, parameters)
 
 
-def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatArray:
+def real_array(name: str, value: Any, shapes: Mapping[str, tuple[int, ...]]) -> FloatArray:
+    """A copy of an array of finite numbers of one of some shapes, given by their symbols; else a ParameterError."""
+    words = " or ".join(f"{symbols} = {shape}" for symbols, shape in shapes.items())
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):
@@ -80,16 +83,16 @@ def _array(name: str, value: Any, shape: tuple[int, ...], words: str) -> FloatAr
     if array.dtype.kind not in "biuf" or np.ma.is_masked(value):
         raise ParameterError(f"{name} must be an array of numbers of shape {words}, none of them missing")
     array = array.astype(np.float64)
-    if array.shape != shape:
-        raise ParameterError(f"{name} has shape {array.shape}; expected {words} = {shape}")
+    if array.shape not in shapes.values():
+        raise ParameterError(f"{name} has shape {array.shape}; expected {words}")
     if not np.isfinite(array).all():
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        at = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
         raise ParameterError(f"{name} contains {array[at]} at {list(at)}; all values must be finite")
     return array
 
 
 def _weights(value: Any, k: int) -> FloatArray:
-    weights = _array("weights_init", value, (k,), "(n_components,)")
+    weights = real_array("weights_init", value, {"(n_components,)": (k,)})
     if (weights < 0.0).any() or (weights > 1.0).any():
         at = int(np.argmax((weights < 0.0) | (weights > 1.0)))
         raise ParameterError(f"weights_init[{at}] is {weights[at]:g}; weights must be from 0 to 1")
@@ -100,7 +103,7 @@ def _weights(value: Any, k: int) -> FloatArray:
 
 def _covariances(value: Any, family: CovarianceFamily, k: int, d: int) -> FloatArray:
     name = "precisions_init"
-    precisions = family.inner(_array(name, value, family.shape(k, d), family.public_shape), k, d)
+    precisions = family.inner(real_array(name, value, {family.public_shape: family.shape(k, d)}), k, d)
     if precisions.ndim == 3 and not np.allclose(precisions, np.swapaxes(precisions, 1, 2)):
         raise ParameterError(f"{name} must be symmetric for covariance_type={family.name!r}")
     words = "positive definite" if precisions.ndim == 3 else "positive"
@@ -128,7 +131,7 @@ def make_start(parameters: dict[str, Any], family: CovarianceFamily, d: int) -> 
         parameters["init_params"],
         int(parameters["n_init"]),
         None if weights is None else _weights(weights, k),
-        None if means is None else _array("means_init", means, (k, d), "(n_components, n_features)"),
+        None if means is None else real_array("means_init", means, {"(n_components, n_features)": (k, d)}),
         None if precisions is None else _covariances(precisions, family, k, d),
     )
 
@@ -141,7 +144,7 @@ def make_centres(init: Any, n_clusters: int, d: int) -> FloatArray | None:
     ParameterError
         If they have the wrong shape or impossible values.
     """
-    return None if isinstance(init, str) else _array("init", init, (n_clusters, d), "(n_clusters, n_features)")
+    return None if isinstance(init, str) else real_array("init", init, {"(n_clusters, n_features)": (n_clusters, d)})
 
 
 def to_random_state(random_state: Any) -> np.random.RandomState:
@@ -168,12 +171,12 @@ def check_fitted_arrays(attributes: dict[str, Any], family: CovarianceFamily) ->
     """
     shape = np.shape(attributes["means_"])
     k, d = shape if len(shape) == 2 else (0, 0)
-    _array("means_", attributes["means_"], (k, d), "(n_components, n_features)")
-    weights = _array("weights_", attributes["weights_"], (k,), "(n_components,)")
+    real_array("means_", attributes["means_"], {"(n_components, n_features)": (k, d)})
+    weights = real_array("weights_", attributes["weights_"], {"(n_components,)": (k,)})
     if (weights < 0.0).any():
         at = int(np.argmax(weights < 0.0))
         raise ParameterError(f"weights_[{at}] is {weights[at]:g}; weights must be at least 0")
-    _array("precisions_cholesky_", attributes["precisions_cholesky_"], family.shape(k, d), family.public_shape)
+    real_array("precisions_cholesky_", attributes["precisions_cholesky_"], {family.public_shape: family.shape(k, d)})
     return k, d
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._inputs import rows_of
 from dgmm.estimators._parameters import RULES as PARAMETER_RULES
+from dgmm.estimators._parameters import real_array
 from dgmm.mixture.missing import RAISE
 from dgmm.passes.plan import ExecutionPlan
 from dgmm.passes.tree import PassRunner
@@ -103,21 +104,9 @@ def sizes(value: Any) -> tuple[int, ...] | None:
     return tuple(map(int, value)) if isinstance(value, (tuple, list)) else (int(value),)
 
 
-def array_of(name: str, value: Any, shapes: Mapping[str, tuple[int, ...]]) -> FloatArray:
+def variances_of(name: str, value: Any, shapes: Mapping[str, tuple[int, ...]]) -> FloatArray:
     """A copy of an array of variances, or of covariances, of one of some shapes; else a ParameterError."""
-    words = " or ".join(f"{symbols} = {shape}" for symbols, shape in shapes.items())
-    try:
-        given = np.asarray(value)
-    except (TypeError, ValueError):
-        given = np.empty(0, dtype=object)
-    if given.dtype.kind not in "biuf" or np.ma.is_masked(value):
-        raise ParameterError(f"{name} must be an array of real numbers, {words}, none of them missing")
-    array = given.astype(np.float64)
-    if array.shape not in shapes.values():
-        raise ParameterError(f"{name} has shape {array.shape}; expected {words}")
-    if not np.isfinite(array).all():
-        at = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
-        raise ParameterError(f"{name} contains {array[at]} at {list(at)}; all values must be finite")
+    array = real_array(name, value, shapes)
     variances = np.diag(array) if array.ndim == 2 else array
     if (variances < 0.0).any():
         first = int(np.argmax(variances < 0.0))

@@ -12,7 +12,7 @@ from dgmm.errors import DataError, ParameterError
 from dgmm.estimators._feature_saving import SavedFeatures
 from dgmm.estimators._inputs import settled
 from dgmm.estimators._parameters import to_random_state
-from dgmm.estimators._signals import AUTO, DATA, RULES, array_of, read, rows_of_signals, sizes
+from dgmm.estimators._signals import AUTO, DATA, RULES, read, rows_of_signals, sizes, variances_of
 from dgmm.estimators._verbose import Callbacks, emitter
 from dgmm.inputs.signals import SignalAxes, open_signals, signals_called
 from dgmm.inputs.table import Request
@@ -345,7 +345,7 @@ class EigenMoments(SavedFeatures):
         shapes = {"(n,)": (n,), "(n, n)": (n, n)}
         if self.invariant:
             shapes["(m, m)"] = (space.n_moments,) * 2
-        given = array_of("noise", self.noise, shapes)
+        given = variances_of("noise", self.noise, shapes)
         return given, given.shape not in ((n,), (n, n))
 
     def _of_noise_signals(
@@ -390,7 +390,7 @@ class EigenMoments(SavedFeatures):
         if isinstance(self.correlation, StationaryCorrelation):
             return self.correlation.signals(space)
         n = math.prod(space.shape)
-        return space.correlation(array_of("correlation", self.correlation, {"(n, n)": (n, n)}))
+        return space.correlation(variances_of("correlation", self.correlation, {"(n, n)": (n, n)}))
 
     def _set(self, space: Space, found: EigenFeatures) -> None:
         """Publish the features."""

@@ -42,7 +42,7 @@ def digits():
         ({"noise": -np.eye(8)}, np.ones((5, 8)), ParameterError, r"noise has -1 at \[0, 0\]; no variance is below 0"),
         ({"noise": np.array([1.0, -5.0] * 4)}, np.ones((5, 8)), ParameterError, r"noise has -5 at \[1\]"),
         ({"noise": INDEFINITE}, np.ones((5, 8)), DataError, "noise is no covariance"),
-        ({"noise": 1j * np.ones(8)}, np.ones((5, 8)), ParameterError, "array of real numbers"),
+        ({"noise": 1j * np.ones(8)}, np.ones((5, 8)), ParameterError, "array of numbers of shape"),
         ({"noise": 1.0, "correlation": INDEFINITE}, np.ones((5, 8)), DataError, "correlation is none: .*below 0"),
         ({"noise": 1.0}, np.full((5, 8), 1e160), DataError, "out of the range of float64; scale the signals"),
         ({}, np.random.default_rng(0).normal(size=(5, 8)) * 1e160, DataError, "out of the range of float64"),
