@@ -84,7 +84,7 @@ class SignalFeatures(TransformerMixin, NamedParameters):  # type: ignore[misc]
             fitted=None if names is None else tuple(names), feature_dims=getattr(self, "signal_dims_", None)
         )
         table, _ = open_signals(X, shape=self.signal_shape_, variable=self._axes.variable, request=request)
-        table = settled(self, table, reset=False)
+        table = settled(self, table, reset=False, whole_numbers=True)
         features = FeatureMap(self._space, self.components_.T, self.mean_, kernel_dtype(table.X.dtype))
         values = map_rows(table.X, features, ExecutionPlan.of_signals(features.n_features).chunk_rows)
         return table.origin.restore(values, FEATURE, columns=(FEATURE, range(features.columns)), attrs=_ATTRS)

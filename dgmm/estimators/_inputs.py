@@ -70,26 +70,27 @@ def open_table(
     return settled(estimator, open_request(X, request), reset=reset)
 
 
-def settled(estimator: Any, table: Table, *, reset: bool) -> Table:
+def settled(estimator: Any, table: Table, *, reset: bool, whole_numbers: bool = False) -> Table:
     """Rows that were opened, as scikit-learn would have them, which the estimator remembers or knows again.
 
-    Parameters, results and errors are those of :func:`open_table`.
+    Parameters, results and errors are those of :func:`open_table`; whole numbers in memory may stay what they are.
     """
     if not isinstance(table.X, da.Array):
-        table = _checked(estimator, table)
+        keep = whole_numbers and type(table.X) is np.ndarray and table.X.dtype.kind in "biu"
+        table = _checked(estimator, table, [table.X.dtype] if keep else [np.float64, np.float32])
         if not reset:
             _warn_of_names(estimator, table.feature_names)
     _remember(estimator, table, reset=reset)
     return table
 
 
-def _checked(estimator: Any, table: Table) -> Table:
+def _checked(estimator: Any, table: Table, dtypes: list[Any]) -> Table:
     """Rows in memory as scikit-learn would have them."""
     try:
         with np.errstate(over="ignore"):  # what is out of float64's range is reported as infinity
             array = check_array(
                 table.X,
-                dtype=[np.float64, np.float32],
+                dtype=dtypes,
                 ensure_all_finite=False,
                 ensure_min_samples=1,
                 estimator=estimator,

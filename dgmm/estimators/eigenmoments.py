@@ -272,7 +272,7 @@ class EigenMoments(SavedFeatures):
                 f"X has rows of {n} samples, but signals of shape {axes.shape} have {math.prod(axes.shape)}; give the "
                 "signal_shape of these rows"
             )
-        table = settled(self, table, reset=True)
+        table = settled(self, table, reset=True, whole_numbers=True)
         for name, value in (("feature_dims_", None), ("signal_dims_", axes.dims)):
             self.__dict__.pop(name, None)
             if value is not None:

@@ -67,7 +67,10 @@ R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
 class ChunkMap(Protocol[R_co]):
-    """A pure function from the rows of a chunk to a record."""
+    """A pure function from the rows of a chunk to a record.
+
+    Rows are float32 or float64, unless it has an attribute ``takes_any_dtype`` that is true.
+    """
 
     @property
     def name(self) -> str:

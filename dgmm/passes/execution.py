@@ -17,6 +17,7 @@ from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
 from dgmm.errors import InsufficientMemoryError
+from dgmm.mixture.kernel import kernel_dtype
 from dgmm.passes.sharding import JOINED
 from dgmm.rules import Rule, at_least, check, is_bool, is_int
 
@@ -213,7 +214,9 @@ def project(
     largest = rows.largest_chunk_bytes
     piece = max(largest, min(JOINED * largest, plan.chunk_rows * d * rows.X.dtype.itemsize))
     here = resources.kind != "distributed"
-    held = 0 if rows.local else piece * (_LEAN_COPIES if lean else _COPIES)
+    floats = kernel_dtype(rows.X.dtype)
+    converted = 0 if rows.X.dtype == floats else piece * floats.itemsize // rows.X.dtype.itemsize
+    held = 0 if rows.local else piece * (_LEAN_COPIES if lean else _COPIES) + converted
     records = sum(8 * k * p for k, p in shapes)
     block = max(8 * (p + 3 * k) for k, p in shapes) * plan.block_rows
     return MemoryNeeds(

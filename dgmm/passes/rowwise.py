@@ -11,7 +11,7 @@ import numpy as np
 from dgmm.mixture.chunks import Chunk
 from dgmm.passes.blas import single_threaded_blas
 from dgmm.passes.rows import check_table, chunk_lengths
-from dgmm.passes.shards import check_length, to_block
+from dgmm.passes.shards import check_length, taken_by, to_block
 
 if TYPE_CHECKING:
     from dgmm.typing import Array, IntArray
@@ -46,7 +46,7 @@ def _map_block(block: Array, given: tuple[RowMap, IntArray | None], block_id: tu
     if lengths is not None:
         check_length(X, block_id[0], lengths[block_id[0]])
     with single_threaded_blas():
-        return row_map(X, Chunk(block_id[0], None, len(X)))
+        return row_map(taken_by(row_map, X), Chunk(block_id[0], None, len(X)))
 
 
 def map_lazily(X: da.Array, row_map: RowMap) -> da.Array:

@@ -41,7 +41,8 @@ class Block:
 
     Attributes
     ----------
-    X : (n, d) float32 or float64
+    X : (n, d) of the type that they came in
+        Whole numbers of few bits take the less memory where rows are held.
     weights : (n,) or None
     index : int
         Number of its first chunk.
@@ -258,13 +259,19 @@ def map_shard(chunk_map: ChunkMap[R], shard: Shard, first_row: int | None) -> R:
         row = first_row
         for block in shard:
             n = len(block.X)
-            record = chunk_map(block.X, block.weights, Chunk(block.index, row, n, block.joined, block.labels))
+            X = taken_by(chunk_map, block.X)
+            record = chunk_map(X, block.weights, Chunk(block.index, row, n, block.joined, block.labels))
             row = None if row is None else row + n
-            del block  # before the next one is read
+            del block, X  # before the next one is read
             yield record
 
     with single_threaded_blas():
         return merge_in_order(records())
+
+
+def taken_by(row_map: Any, X: Array) -> Array:
+    """Rows, (n, d), as a map takes them: float32 or float64, or as they came where it says ``takes_any_dtype``."""
+    return X if getattr(row_map, "takes_any_dtype", False) else X.astype(kernel_dtype(X.dtype), copy=False)
 
 
 def merge_records(records: list[M]) -> M:
@@ -280,7 +287,7 @@ def check_unmasked(block: Any, name: str, place: str = "") -> None:
 
 
 def to_block(block: Any, index: int, n_features: int) -> Array:
-    """Make what a task was handed for a chunk rows of float32 or float64, (n, d).
+    """Make what a task was handed for a chunk rows of real numbers, (n, d), of the type that they came in.
 
     Raises
     ------
@@ -293,7 +300,7 @@ def to_block(block: Any, index: int, n_features: int) -> Array:
             f"chunk {index} of X has shape {X.shape}, but X was declared with {n_features} features; "
             "give map_blocks the right chunks, or call X.compute_chunk_sizes()"
         )
-    return X.astype(kernel_dtype(X.dtype), copy=False)
+    return X
 
 
 def check_length(X: Array, index: int, declared: int) -> None:

@@ -175,6 +175,8 @@ class SignalMap:
     seed: int = 0
     name: str = "signals"
 
+    takes_any_dtype = True
+
     @np.errstate(over="ignore", invalid="ignore")  # what is out of range is looked for in the sum
     def __call__(self, X: Array, weights: FloatArray | None, chunk: Chunk) -> SignalRecord:
         """Map the signals of a chunk, (b, n), and their weights, (b,)."""
@@ -216,6 +218,8 @@ class FeatureMap:
     weights: FloatArray
     mean: FloatArray
     dtype: np.dtype[Any]
+
+    takes_any_dtype = True
 
     @property
     def n_features(self) -> int:

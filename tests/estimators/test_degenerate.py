@@ -6,9 +6,10 @@ import dask.array as da
 import numpy as np
 import pytest
 from reference import FAMILIES, form_of, is_tied, make_blobs, make_start, of_form, plain_em, start_parameters
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from dgmm import GaussianMixture
+from dgmm import Execution, GaussianMixture
 from dgmm.errors import RegularizationWarning, StarvedComponentWarning
 from dgmm.fitting.events import ComponentStarved
 
@@ -134,6 +135,19 @@ def test_types_of_numbers(dtype):
         scores = model.score_samples(data)
         assert scores.dtype == np.asarray(scores).dtype == model.means_.dtype
         np.testing.assert_allclose(np.asarray(scores), expected.score_samples(X.astype(np.float64)), atol=1e-2)
+
+
+@pytest.mark.parametrize("persist", [True, False])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "bool"])
+def test_whole_numbers_are_the_same_rows_wherever_they_are_held(dtype, persist):
+    X = da.from_array(np.random.default_rng(8).integers(0, 99, (300, 3)).astype(dtype), chunks=(50, 3))
+    model = GaussianMixture(2, covariance_type="diag", init_params="k-means||", random_state=0)
+    models = [
+        clone(model).fit(rows, execution=Execution(persist=persist))
+        for rows in (X.map_blocks(lambda block: block), X.astype(np.float64))
+    ]
+    np.testing.assert_array_equal(models[0].means_, models[1].means_)
+    np.testing.assert_array_equal(models[0].covariances_, models[1].covariances_)
 
 
 def test_layouts_of_memory():

@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from dgmm import EigenMoments, GaussianMixture, StationaryCorrelation
 from dgmm.errors import DataError, ParameterError
 from dgmm.fitting.events import PassFinished
+from dgmm.signals.spaces import MomentSpace
 
 NOT_CLAIMED = {
     "check_dtype_object": "numbers in an object array are refused, with advice, not converted",
@@ -234,6 +235,25 @@ def test_chunks_and_containers_change_nothing(digits, tmp_path):
         values = found.transform(source)
         np.testing.assert_allclose(np.asarray(values), q, rtol=0, atol=rtol * np.abs(q).max() * 10, err_msg=name)
         assert np.asarray(values).dtype == (np.float32 if name == "float32" else np.float64)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "bool"])
+def test_whole_numbers_are_read_as_they_are(digits, dtype, monkeypatch):
+    seen = set()
+    measure = MomentSpace.measure
+
+    def measured(space, S, **options):
+        seen.add(S.dtype)
+        return measure(space, S, **options)
+
+    monkeypatch.setattr(MomentSpace, "measure", measured)
+    X = np.round(digits).clip(0, 16).astype(dtype)
+    model, expected = (EigenMoments(5, order=4).fit(rows) for rows in (X, X.astype(np.float64)))
+    chunked = EigenMoments(5, order=4).fit(da.from_array(X, chunks=(200, 8, 8)))
+    for each in (model, chunked):
+        np.testing.assert_allclose(each.eigenvalues_, expected.eigenvalues_, rtol=1e-9)
+    np.testing.assert_array_equal(model.transform(X), model.transform(X.astype(np.float64)))
+    assert seen == {np.dtype(dtype), np.dtype(np.float64)}
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads"])

@@ -85,6 +85,16 @@ def test_the_projection_does_not_grow_with_the_number_of_rows():
     assert few.needs == many.needs
 
 
+def test_whole_numbers_are_held_as_they_are_and_worked_on_as_floats():
+    few, many = (Rows.from_dask(da.zeros((2**16, 16), chunks=(2**12, 16), dtype=dtype), None) for dtype in ("u1", "f8"))
+    of_few, of_many = (
+        project(rows, [(FULL, 8)], ExecutionPlan.choose(FULL, 8, 16), threads(), 0, lean=True) for rows in (few, many)
+    )
+    assert 8 * of_few.rows == of_many.rows == 8 * 2**20
+    # Besides the chunks as they are, one of each thread as float64.
+    assert of_few.chunks >= of_many.chunks // 8 + 2 * 8 * 16 * 2**12
+
+
 def test_a_fit_that_cannot_fit_is_refused_with_chunks_that_would():
     long = 2**21
     with pytest.raises(InsufficientMemoryError, match="the chunks that 2 threads read and work on") as caught:
