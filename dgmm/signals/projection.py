@@ -83,7 +83,7 @@ class Projection:
         reach = int(found.steps[1:, 1].sum())
         room = np.empty((2, max(_PIECE, reach) + reach))
         _function(S.dtype.name)(
-            np.ascontiguousarray(S), self._shape, self._leading, self._trailing.ravel(),
+            np.require(S, requirements=["C", "A"]), self._shape, self._leading, self._trailing.ravel(),
             found.steps if noise else found.steps[:0], found.inside, x, y, t, room, moments, squares,
         )  # fmt: skip
         return moments, squares / found.expected

@@ -109,6 +109,16 @@ def test_samples_of_any_type_and_layout_are_contracted_as_they_are(shape, order,
         np.testing.assert_allclose(noise_of(S, shape), np.mean(differences(S, shape) ** 2, axis=1), rtol=1e-11)
 
 
+def test_samples_that_lie_anywhere_in_memory():
+    space, S = MomentSpace((6, 5), (2, 2)), np.random.default_rng(6).normal(size=(7, 30))
+    shifted = np.empty(S.nbytes + 1, dtype=np.uint8)[1:].view(np.float64).reshape(S.shape)
+    shifted[:] = S
+    shifted.flags.writeable = False
+    assert not shifted.flags.aligned
+    np.testing.assert_array_equal(space.project(shifted), space.project(S))
+    np.testing.assert_array_equal(space.project(np.asfortranarray(S)), space.project(S))
+
+
 def test_what_is_compiled_stays_in_its_process():
     space = MomentSpace((6, 5), (2, 2))
     expected = space.project(np.eye(30))
