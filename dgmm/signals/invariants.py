@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgmm.errors import DataError, ParameterError
-from dgmm.signals.spaces import Measured, MomentSpace, blocks, order_of, product, symmetric
+from dgmm.signals.spaces import Measured, MomentSpace, order_of, product, symmetric
 
 if TYPE_CHECKING:
     from dgmm.mixture.sampling import RowSample
@@ -20,6 +20,8 @@ _CONSTANT = {"translation": {(1, 0), (0, 1)}, "scale": {(0, 0)}, "rotation": {(1
 INVARIANCES = tuple(_CONSTANT)
 """What images may differ in, in words; each makes some moments constant."""
 
+# Samples whose squares are summed at a time, in the cache.
+_BLOCK_NUMBERS = 2**17
 # The sum of an image without negative values is at least the root of its sum of squares.
 _LEAST_SUM = 0.5
 # An image whose second moments differ by less of their sum has no principal axis.
@@ -153,8 +155,8 @@ class NormalizedMoments:
         found = self._grid.measure(S, noise=noise)
         raw = found.moments
         if self._needs_sum:
-            for first in (each := blocks(S)):
-                some = slice(first, first + each.step)
+            for first in range(0, len(S), step := max(1, _BLOCK_NUMBERS // S.shape[1])):
+                some = slice(first, first + step)
                 x = S[some].astype(np.float64, copy=False)
                 least = _LEAST_SUM * np.sqrt(np.einsum("ij,ij->i", x, x))
                 raw[some][raw[some, 0] * x.shape[1] <= least] = np.nan

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from dgmm.mixture.sampling import RowSample
     from dgmm.typing import Array, FloatArray
 
-# Numbers of signals that are worked on at a time: with what is made of them they stay in the cache.
-BLOCK_NUMBERS = 2**17
-
 
 def _monomials(x: FloatArray, order: int, n: int) -> FloatArray:
     return np.vander(x, order + 1, increasing=True)
@@ -71,11 +68,6 @@ def grid(n: int) -> FloatArray:
     array([-0.75, -0.25,  0.25,  0.75])
     """
     return (2.0 * np.arange(n) + 1.0) / n - 1.0
-
-
-def blocks(S: Array) -> range:
-    """Where blocks of signals, (b, n), begin that are worked on at a time; the step is their length."""
-    return range(0, len(S), max(1, BLOCK_NUMBERS // S.shape[1]))
 
 
 class Measured(NamedTuple):
